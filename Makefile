@@ -1,0 +1,89 @@
+# `make help` lists the targets. All of them work in .venv, which the first one creates.
+
+DEMO_STEPS ?= 10000
+DEMO_SEEDS ?= 3
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# The first interpreter that runs, is new enough and can create environments. A name on the PATH
+# may be a launcher for a version that is not there, so each one is tried.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	if $$name -c '$(USABLE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+BIN := .venv/bin
+STAMP := .venv/.installed
+BENCH_STAMP := .venv-bench/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check check-format check-lint check-types check-tests format bench docs clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then evaluate the best policy
+	@set -e; \
+	name="demo-$$(date +%Y%m%d-%H%M%S)"; \
+	$(BIN)/python -m qmu train Pendulum-v1 --seeds $(DEMO_SEEDS) \
+		--train.total-steps $(DEMO_STEPS) --train.eval-interval 1000 \
+		--log.dir runs --log.name "$$name"; \
+	run="$$(ls -td runs/Pendulum-v1/"$$name"-*/ | head -n 1)"; \
+	test -n "$$run" || exit 1; \
+	run="$${run%/}"; \
+	$(BIN)/python -m qmu eval "$$run" --episodes 20; \
+	echo; \
+	echo "The run is in $$run:"; \
+	for entry in "$$run"/*; do echo "  $$entry"; done
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest
+
+check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
+
+check-format: $(STAMP)  ## is everything formatted?
+	$(BIN)/ruff format --check .
+
+check-lint: $(STAMP)  ## ruff's rules
+	$(BIN)/ruff check .
+
+check-types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+check-tests: $(STAMP)  ## the fast tests, until the first failure
+	$(BIN)/python -m pytest -m "not slow" -x -q
+
+format: $(STAMP)  ## format, and fix what ruff can fix
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) $(BENCH_STAMP)  ## measure the speed (the rivals live in .venv-bench)
+	$(BIN)/python benchmarks/speed.py
+
+docs: $(STAMP)  ## check the links and examples of the documentation
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+clean:  ## remove environments, builds and caches; runs/ stays
+	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# $(call environment,DIR): create DIR, unless it is there and works.
+define environment
+	@test -n "$(PYTHON)" || { echo "qmu needs Python 3.11 or newer, with venv:" \
+		"install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c '$(USABLE)' || \
+		{ echo "$(PYTHON) is not a Python 3.11 or newer, with venv" >&2; exit 1; }
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
+endef
+
+$(STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv)
+	@echo "Installing qmu and its tools into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# With the index of CPU builds beside the default one, PyTorch comes without CUDA (gigabytes).
+$(BENCH_STAMP): benchmarks/requirements.txt
+	$(call environment,.venv-bench)
+	@echo "Installing the rivals into .venv-bench"
+	@.venv-bench/bin/python -m pip install -q --extra-index-url $(TORCH_INDEX) -r $<
+	@touch $@

@@ -1,0 +1,157 @@
+"""The agent and its update, in the order of the paper's pseudocode.
+
+Lillicrap et al. 2015, Algorithm 1. Numeric options arrive as traced arrays inside the
+configuration (see `trace_numbers`); only this file unpacks them, the losses see arrays.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from qmu import config as options
+from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target
+from qmu.agent.networks import Actor, Critic, init_layers, init_norms
+from qmu.config import Config
+from qmu.records import Batch
+
+ADAM = optax.scale_by_adam()
+
+
+class Target(eqx.Module):
+    """The slow copies of actor and critic that the TD target is computed with."""
+
+    actor: Actor
+    critic: Critic
+
+
+class Agent(eqx.Module):
+    """One member's networks, targets and optimizer states. Replaced by updates, never changed."""
+
+    actor: Actor
+    critic: Critic
+    target: Target
+    actor_optimizer: Any
+    critic_optimizer: Any
+
+
+class Metrics(eqx.Module):
+    """What an update reports; means over the batch unless the name says otherwise."""
+
+    actor_loss: Float[Array, ""]
+    critic_loss: Float[Array, ""]
+    q_mean: Float[Array, ""]
+    q_max: Float[Array, ""]
+
+
+def register_numbers() -> None:
+    """Make configurations pytrees: numeric options are leaves, structural ones are structure."""
+    for record in options.GROUPS.values():
+        kinds: dict[str, list[str]] = {"numeric": [], "structural": []}
+        for option in dataclasses.fields(record):
+            kinds[option.metadata["kind"]].append(option.name)
+        jax.tree_util.register_dataclass(record, kinds["numeric"], kinds["structural"])
+    jax.tree_util.register_dataclass(Config, list(options.GROUPS), [])
+
+
+register_numbers()
+
+
+def trace_numbers(config: Config) -> Config:
+    """Return the configuration with every numeric option as a float32 array."""
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), config)
+
+
+def init(key: PRNGKeyArray, obs_size: int, action_size: int, config: Config) -> Agent:
+    """Return a fresh agent; its targets equal its networks."""
+    actor_key, critic_key = jax.random.split(key)
+    actor_sizes = (obs_size, *config.actor.hidden_sizes, action_size)
+    critic_sizes = (obs_size + action_size, *config.critic.hidden_sizes, 1)
+    actor = Actor(init_layers(actor_key, actor_sizes, config.actor), config.actor.activation)
+    critic = Critic(
+        init_layers(critic_key, critic_sizes, config.critic),
+        init_norms(config.critic.hidden_sizes, config.critic.norm),
+        config.critic.activation,
+    )
+    return Agent(
+        actor=actor,
+        critic=critic,
+        target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critic)),
+        actor_optimizer=adam_init(actor),
+        critic_optimizer=adam_init(critic),
+    )
+
+
+def update(
+    agent: Agent, batch: Batch, number: Int[Array, ""], config: Config
+) -> tuple[Agent, Metrics]:
+    """Return the agent after its update number `number` (the first is 1), and its metrics."""
+    target = bootstrap(agent.target, batch, config)
+    critic, critic_optimizer, critic_metrics = improve_critic(agent, batch, target, config)
+    actor, actor_optimizer, loss = improve_actor(agent, critic, batch, config)
+    followed = follow(agent.target, Target(actor, critic), number, config)
+    agent = Agent(actor, critic, followed, actor_optimizer, critic_optimizer)
+    return agent, Metrics(actor_loss=loss, **critic_metrics)
+
+
+def bootstrap(target: Target, batch: Batch, config: Config) -> Float[Array, " batch"]:
+    """Return the TD targets of the batch."""
+    next_value = target.critic(batch.next_obs, target.actor(batch.next_obs))
+    return td_target(batch.reward, config.target.gamma * batch.discount, next_value)
+
+
+def improve_critic(
+    agent: Agent, batch: Batch, target: Float[Array, " batch"], config: Config
+) -> tuple[Critic, Any, dict[str, Array]]:
+    """Return the critic one Adam step closer to the targets."""
+
+    def loss(critic: Critic) -> tuple[Array, Array]:
+        value = critic(batch.obs, batch.action)
+        return critic_loss(value, target, batch.weight), value
+
+    (loss_value, value), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critic)
+    critic, optimizer = adam_step(agent.critic, gradient, agent.critic_optimizer, config.critic.lr)
+    metrics = {"critic_loss": loss_value, "q_mean": jnp.mean(value), "q_max": jnp.max(value)}
+    return critic, optimizer, metrics
+
+
+def improve_actor(
+    agent: Agent, critic: Critic, batch: Batch, config: Config
+) -> tuple[Actor, Any, Float[Array, ""]]:
+    """Return the actor one Adam step further up Q(s, μ(s))."""
+
+    def loss(actor: Actor) -> Array:
+        return actor_loss(critic(batch.obs, actor(batch.obs)), batch.weight)
+
+    loss_value, gradient = jax.value_and_grad(loss)(agent.actor)
+    actor, optimizer = adam_step(agent.actor, gradient, agent.actor_optimizer, config.actor.lr)
+    return actor, optimizer, loss_value
+
+
+def follow(target: Target, online: Target, number: Int[Array, ""], config: Config) -> Target:
+    """Return the targets after a soft update, which is due every `target.interval` updates."""
+    if config.target.interval == 1:
+        return soft_update(target, online, config.target.tau)
+    return jax.lax.cond(
+        number % config.target.interval == 0,
+        lambda: soft_update(target, online, config.target.tau),
+        lambda: target,
+    )
+
+
+def adam_init(parameters: Any) -> Any:
+    """Return Adam's state before the first step."""
+    with jax.numpy_dtype_promotion("standard"):
+        return ADAM.init(parameters)
+
+
+def adam_step(parameters: Any, gradient: Any, state: Any, lr: float | Array) -> tuple[Any, Any]:
+    """Return the parameters and Adam's state after one step (Kingma and Ba 2015, Algorithm 1)."""
+    # Optax mixes dtypes, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        step, state = ADAM.update(gradient, state)
+    return jax.tree.map(lambda old, change: old - lr * change, parameters, step), state

@@ -1,0 +1,58 @@
+"""The equations of DDPG as functions of arrays.
+
+Sources: Lillicrap et al. 2015, "Continuous control with deep reinforcement learning"
+(arXiv:1509.02971), Algorithm 1; Silver et al. 2014, "Deterministic policy gradient algorithms".
+"""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Tree = TypeVar("Tree")
+
+
+def td_target(
+    reward: Float[Array, " batch"],
+    discount: Float[Array, " batch"],
+    next_value: Float[Array, " batch"],
+) -> Float[Array, " batch"]:
+    """Return y = r + d · Q'(s', μ'(s')), with d = γ, or 0 after a termination.
+
+    Lillicrap et al. 2015, Algorithm 1. A truncated episode keeps d = γ: it bootstraps.
+    """
+    return jax.lax.stop_gradient(reward + discount * next_value)
+
+
+def critic_loss(
+    value: Float[Array, " batch"],
+    target: Float[Array, " batch"],
+    weight: Float[Array, " batch"],
+) -> Float[Array, ""]:
+    """Return the weighted mean of (y - Q(s, a))² over the batch (Lillicrap et al. 2015, Alg. 1).
+
+    A slot of weight 0 is no transition; it counts neither above nor below the line.
+    """
+    return weighted_mean(jnp.square(target - value), weight)
+
+
+def actor_loss(value: Float[Array, " batch"], weight: Float[Array, " batch"]) -> Float[Array, ""]:
+    """Return -mean Q(s, μ(s)), whose gradient is the deterministic policy gradient.
+
+    Silver et al. 2014, eq. 9; Lillicrap et al. 2015, eq. 6.
+    """
+    return -weighted_mean(value, weight)
+
+
+def weighted_mean(
+    value: Float[Array, " batch"], weight: Float[Array, " batch"]
+) -> Float[Array, ""]:
+    """Return Σ w·v / Σ w, or 0 where all weights are 0."""
+    total = jnp.sum(weight)
+    return jnp.sum(weight * value) / jnp.where(total > 0, total, 1.0)
+
+
+def soft_update(target: Tree, online: Tree, tau: float | Float[Array, ""]) -> Tree:
+    """Return θ' = (1 - τ) θ' + τ θ, leaf by leaf (Lillicrap et al. 2015, Algorithm 1)."""
+    return jax.tree.map(lambda slow, fast: slow + tau * (fast - slow), target, online)

@@ -1,0 +1,183 @@
+"""argv -> config -> a call -> something printed. No logic.
+
+The numerical libraries are imported inside the commands: `qmu --help` must not wait for them.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from qmu import config as options
+from qmu.errors import ConfigError, QmuError
+
+USAGE = """usage: qmu COMMAND ...
+
+Deterministic policies for continuous control: DDPG and its family, fast.
+
+commands:
+  train ENV    train a policy; `qmu train --help` lists every option
+  eval RUN     measure the best policy of a run on new episodes
+  envs         list the environment ids that can be trained here, by family
+
+examples:
+  qmu train Pendulum-v1
+  qmu train HalfCheetah-v5 --seeds 3 --train.total-steps 100000 --actor.lr 3e-4
+  qmu eval runs/Pendulum-v1/ddpg-20261120-101500-k3f9 --episodes 20
+
+  --help       this page
+  --version    the version
+"""
+
+# The short spellings of the options that are typed most.
+SHORTCUTS = {"--seed": "--train.seed", "--seeds": "--train.seeds", "--render": "--env.render"}
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 for a failure, 2 for a wrong request."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        from qmu import __version__
+
+        print(f"qmu {__version__}")
+        return 0
+    commands = {"train": train, "eval": evaluate, "envs": envs}
+    try:
+        if words[0] not in commands:
+            raise ConfigError(
+                f"there is no command {words[0]!r}{options.nearest(words[0], commands)}"
+            )
+        commands[words[0]](words[1:])
+    except QmuError as error:
+        print("\n".join([f"qmu: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("qmu: interrupted; what was learned until then is saved", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does; nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def train(words: list[str]) -> None:
+    """Train a policy as the options say."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Train a policy and keep the best one of every seed."""
+
+        environment: Annotated[
+            str | None,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
+        ] = None
+        config: Annotated[
+            Path | None,
+            tyro.conf.arg(help="TOML file of options, such as a run's config.toml"),
+        ] = None
+
+    forms = [(group, group_form(group), dataclasses.field()) for group in options.GROUPS]
+    whole = dataclasses.make_dataclass("Form", forms, bases=(Form,), kw_only=True)
+    whole.__doc__ = Form.__doc__
+    written = [expand(word) for word in words]
+    base = config_from_file(written)
+    given = {group: make(**vars(getattr(base, group))) for group, make, _ in forms}
+    arguments = tyro.cli(whole, prog="qmu train", args=written, default=whole(**given))
+    values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
+    if arguments.environment is not None:
+        values["env"]["id"] = arguments.environment
+    config = options.from_dict(values)
+    from qmu.training.console import Console
+    from qmu.training.run import train_config
+
+    train_config(config, console=Console())
+
+
+def evaluate(words: list[str]) -> None:
+    """Measure a run's best policy on new episodes."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Measure the best policy of a run on episodes that it has not been chosen on."""
+
+        run: Annotated[
+            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
+        ]
+        episodes: Annotated[int, tyro.conf.arg(help="episodes to measure")] = 20
+        seed: Annotated[
+            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
+        ] = None
+        render: Annotated[bool, tyro.conf.arg(help="show the episodes in a window")] = False
+
+    form = tyro.cli(Form, prog="qmu eval", args=words)
+    from qmu.training.console import score_lines
+    from qmu.training.run import open_run
+
+    run = open_run(form.run)
+    score = run.evaluate(form.episodes, seed=form.seed, render=form.render)
+    print("\n".join(score_lines(run.info["environment"], score)))
+
+
+def envs(words: list[str]) -> None:
+    """List the environment ids that can be trained here, by family."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """List the environment ids that can be trained here, by family."""
+
+        family: Annotated[
+            str | None,
+            tyro.conf.arg(help="only this family: 'classic control', mujoco, ..."),
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu envs", args=words)
+    from qmu.world.make import trainable
+
+    families: dict[str, list[str]] = {}
+    for family, name in trainable(form.family):
+        families.setdefault(family, []).append(name)
+    if not families:
+        raise ConfigError(f"no environment of the family {form.family!r} can be trained here")
+    for family, names in families.items():
+        print(f"{family}:\n  " + "\n  ".join(names))
+
+
+def expand(word: str) -> str:
+    """Return a word of the command line with a short spelling written out."""
+    name, equals, value = word.partition("=")
+    return SHORTCUTS.get(name, name) + equals + value
+
+
+def config_from_file(words: list[str]) -> options.Config:
+    """Return the configuration in the file behind --config, or the defaults."""
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or position + 1 < len(words)):
+            path = value if equals else words[position + 1]
+            return options.from_dict(options.read_toml(Path(path)))
+    return options.Config()
+
+
+def group_form(group: str) -> Any:
+    """Return a group's options as a form for the command line, with their help."""
+    import tyro
+
+    record = options.GROUPS[group]
+    kinds = get_type_hints(record)
+    fields = [
+        (option.name, Annotated[kinds[option.name], tyro.conf.arg(help=option.metadata["help"])])
+        for option in dataclasses.fields(record)
+    ]
+    form = dataclasses.make_dataclass(record.__name__, fields)
+    form.__doc__ = record.__doc__
+    return form

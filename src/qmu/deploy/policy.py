@@ -1,0 +1,189 @@
+"""The policy outside of training: NumPy in, NumPy out, in the environment's own units.
+
+A policy is two files: `policy.safetensors` holds the weights, `policy.json` says what they are.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qmu.errors import ConfigError
+
+Floats = NDArray[np.float32]
+
+FORMAT = 1
+ONE = np.float32(1)
+
+
+def relu(x: Floats) -> Floats:
+    """Return max(x, 0)."""
+    return np.maximum(x, np.float32(0))
+
+
+def leaky_relu(x: Floats) -> Floats:
+    """Return x, or x / 100 where it is negative."""
+    return np.maximum(x, np.float32(0.01) * x)
+
+
+def elu(x: Floats) -> Floats:
+    """Return x, or exp(x) - 1 where it is negative."""
+    return np.where(x > 0, x, np.expm1(np.minimum(x, np.float32(0))))
+
+
+def silu(x: Floats) -> Floats:
+    """Return x σ(x), with σ as (1 + tanh(x/2)) / 2, which cannot overflow."""
+    half = np.float32(0.5) * x
+    return half * (ONE + np.tanh(half))
+
+
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "silu": silu,
+    "tanh": np.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """An actor's layers: weights [inputs, outputs] and biases [outputs]."""
+
+    weights: tuple[Floats, ...]
+    biases: tuple[Floats, ...]
+    activation: str
+
+    def __call__(self, obs: Floats) -> Floats:
+        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+        activate = ACTIVATIONS[self.activation]
+        hidden = obs
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            hidden = activate(hidden @ weight + bias)
+        return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A deterministic policy: one observation, or a batch of them, to actions.
+
+    `info` says where it comes from: environment, seed, step, score. Everything that the policy
+    needs is in it; training is not.
+    """
+
+    network: Network
+    obs_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    low: Floats
+    high: Floats
+    info: dict[str, Any]
+
+    def __call__(self, observation: ArrayLike) -> Floats:
+        """Return the action for one observation, or one per row for a batch of observations.
+
+        Args:
+            observation: an array of the environment's observation shape, or with one more
+                leading axis, in the environment's units.
+
+        Returns:
+            float32 actions in the environment's units, inside its bounds.
+
+        Raises:
+            ValueError: the observation has another shape.
+        """
+        obs = np.asarray(observation, dtype=np.float32)
+        batch = obs.shape[: obs.ndim - len(self.obs_shape)]
+        if len(batch) > 1 or obs.shape[len(batch) :] != self.obs_shape:
+            raise ValueError(
+                f"an observation of shape {obs.shape}; this policy takes {self.obs_shape}, "
+                "or a batch of them along one leading axis"
+            )
+        action = self.network(obs.reshape(*batch, -1))
+        middle, half = 0.5 * self.low + 0.5 * self.high, 0.5 * self.high - 0.5 * self.low
+        scaled = np.minimum(np.maximum(middle + action * half, self.low), self.high)
+        return scaled.reshape(*batch, *self.action_shape)
+
+    def save(self, directory: str | Path) -> None:
+        """Write `policy.safetensors` and `policy.json` into a directory, which is made."""
+        from safetensors.numpy import save_file
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"low": self.low, "high": self.high}
+        for index, (weight, bias) in enumerate(
+            zip(self.network.weights, self.network.biases, strict=True)
+        ):
+            arrays[f"actor.{index}.weight"] = np.ascontiguousarray(weight)
+            arrays[f"actor.{index}.bias"] = np.ascontiguousarray(bias)
+        description = {
+            "format": FORMAT,
+            "activation": self.network.activation,
+            "layers": len(self.network.weights),
+            "observation_shape": list(self.obs_shape),
+            "action_shape": list(self.action_shape),
+            "info": self.info,
+        }
+        save_file(arrays, folder / "policy.safetensors")
+        text = json.dumps(description, indent=2) + "\n"
+        (folder / "policy.json").write_text(text, encoding="utf-8")
+
+
+def load_policy(directory: str | Path) -> Policy:
+    """Read a policy from the directory that holds its two files.
+
+    Raises:
+        ConfigError: there is no policy, or the files are damaged or do not fit together.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(directory)
+    try:
+        description = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+        arrays = load_file(folder / "policy.safetensors")
+        layers = range(description["layers"])
+        policy = Policy(
+            network=Network(
+                tuple(arrays[f"actor.{index}.weight"] for index in layers),
+                tuple(arrays[f"actor.{index}.bias"] for index in layers),
+                description["activation"],
+            ),
+            obs_shape=tuple(description["observation_shape"]),
+            action_shape=tuple(description["action_shape"]),
+            low=arrays["low"],
+            high=arrays["high"],
+            info=description["info"],
+        )
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} holds no policy: {error.filename} is not there") from None
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise ConfigError(
+            f"the policy in {folder} cannot be read ({type(error).__name__}: {error}); "
+            "save it again"
+        ) from None
+    if not fits(policy):
+        raise ConfigError(f"the policy in {folder} has layers that do not fit together")
+    return policy
+
+
+def fits(policy: Policy) -> bool:
+    """Tell whether the layers lead from an observation to an action."""
+    sizes: Sequence[tuple[int, ...]] = [weight.shape for weight in policy.network.weights]
+    ends = (int(np.prod(policy.obs_shape)), int(np.prod(policy.action_shape)))
+    return (
+        policy.network.activation in ACTIVATIONS
+        and all(len(size) == 2 for size in sizes)
+        and len(sizes) > 0
+        and (sizes[0][0], sizes[-1][1]) == ends
+        and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
+        and all(
+            bias.shape == (weight.shape[1],)
+            for weight, bias in zip(policy.network.weights, policy.network.biases, strict=True)
+        )
+        and policy.low.shape == policy.high.shape == (ends[1],)
+    )

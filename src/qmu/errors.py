@@ -1,0 +1,27 @@
+"""What can go wrong; the command line makes a message and an exit code of it."""
+
+
+class QmuError(Exception):
+    """A failure with a message for the user.
+
+    `exit_code` is what the command line returns, `status` what the run's description says.
+    """
+
+    exit_code = 1
+    status = "failed"
+
+
+class ConfigError(QmuError):
+    """The request cannot be carried out as it stands: nothing was started, nothing written."""
+
+    exit_code = 2
+
+
+class WorldError(QmuError):
+    """A world raised or returned something impossible while it was being stepped."""
+
+
+class DivergedError(QmuError):
+    """Learning led to weights that are not finite."""
+
+    status = "diverged"

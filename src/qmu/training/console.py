@@ -1,0 +1,194 @@
+"""What a person sees while a run goes on: a live display, or plain lines where there is none."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from qmu import config as options
+from qmu.training.loop import Evaluated, Event, Logged, Trainer
+from qmu.training.loop import Progress as Advanced
+from qmu.training.run import Record, Run
+
+# More members than this are summed up in one line.
+MOST_ROWS = 16
+
+
+class Console:
+    """Shows a run's events."""
+
+    def __init__(self, terminal: Terminal | None = None) -> None:
+        """Write to this terminal; by default to standard output."""
+        self.terminal = terminal or Terminal(highlight=False)
+        self.live: Live | None = None
+
+    def start(self, trainer: Trainer, record: Record) -> None:
+        """Say what is about to be trained, and begin to display."""
+        config = trainer.config
+        self.trainer, self.record = trainer, record
+        self.episode_rewards: list[float | None] = [None] * len(trainer.seeds)
+        self.first_step, self.first_moment = 0, time.monotonic()
+        self.said_first_update = False
+        members = len(trainer.seeds)
+        device = trainer.learner.groups[0].device
+        self.say(
+            f"[bold]{trainer.maker.spaces.name}[/]: {members} member(s), seeds "
+            f"{trainer.seeds[0]}-{trainer.seeds[-1]}, "
+            f"{self.total_words(config)} each, on {device.platform}"
+        )
+        self.say(f"writing to {record.directory}")
+        if trainer.note is not None:
+            self.say(f"[yellow]note:[/] {trainer.note}")
+        if not self.terminal.is_terminal:
+            return
+        total = options.total_steps(config)
+        self.progress = Progress(
+            TextColumn("steps"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.terminal,
+        )
+        self.task = self.progress.add_task(
+            "steps", total=None if total == options.UNLIMITED_STEPS else total, speed=""
+        )
+        self.live = Live(self.view(), console=self.terminal, refresh_per_second=4, transient=True)
+        self.live.start()
+
+    def total_words(self, config: options.Config) -> str:
+        """Return how long the run will be, in words."""
+        words = []
+        if options.total_steps(config) != options.UNLIMITED_STEPS:
+            words.append(f"{options.total_steps(config):,} steps")
+        if config.train.total_episodes is not None:
+            words.append(f"{config.train.total_episodes:,} episodes")
+        return " or ".join(words)
+
+    def hear(self, event: Event) -> None:
+        """Show what an event says."""
+        if isinstance(event, Advanced):
+            self.show_progress(event.step)
+        elif isinstance(event, Logged):
+            for index, values in enumerate(event.members):
+                self.episode_rewards[index] = values.get("rollout/ep_rew_mean")
+        elif isinstance(event, Evaluated) and self.live is None:
+            self.say(self.evaluation_line(event))
+        if self.live is not None:
+            self.live.update(self.view())
+
+    def show_progress(self, step: int) -> None:
+        """Show how far the run has got, and how fast it is."""
+        if not self.said_first_update and self.trainer.learner.updates > 0:
+            # Speed counts from here: the program has been compiled, the actors learn.
+            self.said_first_update = True
+            self.first_step, self.first_moment = step, time.monotonic()
+        if self.live is not None:
+            self.progress.update(self.task, completed=step, speed=self.speed(step))
+
+    def speed(self, step: int) -> str:
+        """Return the steps per second of all members since learning began."""
+        seconds = time.monotonic() - self.first_moment
+        if seconds < 0.5 or step <= self.first_step:
+            return ""
+        members = len(self.trainer.seeds)
+        return f"{members * (step - self.first_step) / seconds:,.0f} steps/s"
+
+    def evaluation_line(self, event: Evaluated) -> str:
+        """Return an evaluation as one plain line."""
+        total = options.total_steps(self.trainer.config)
+        share = "" if total == options.UNLIMITED_STEPS else f" ({100 * event.step // total}%)"
+        seconds = time.monotonic() - self.record.started
+        scores = " ".join(
+            f"{seed}:{score.mean:.1f}"
+            for seed, score in list(zip(self.trainer.seeds, event.scores, strict=True))[:MOST_ROWS]
+        )
+        return (
+            f"step {event.step:,}{share}  {seconds:.0f} s  {self.speed(event.step) or '-'}  "
+            f"evaluation by seed {scores}"
+        )
+
+    def view(self) -> Group:
+        """Return the live display: a bar, and a table of the members."""
+        table = Table("seed", "last evaluation", "best", "at step", "training episodes")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for index, seed in enumerate(self.trainer.seeds[:MOST_ROWS]):
+            best, reward = self.record.best[index], self.episode_rewards[index]
+            last = self.record.last[index] if self.record.last else None
+            table.add_row(
+                str(seed),
+                "-" if last is None else f"{last.mean:.1f} ± {last.std:.1f}",
+                "-" if best.actor is None else f"{best.mean:.1f}",
+                "-" if best.actor is None else f"{best.step:,}",
+                "-" if reward is None else f"{reward:.1f}",
+            )
+        hidden = len(self.trainer.seeds) - MOST_ROWS
+        if hidden > 0:
+            table.add_row(f"and {hidden} more", "", "", "", "")
+        return Group(self.progress, table)
+
+    def say(self, text: str) -> None:
+        """Print one line, never folded."""
+        self.terminal.print(text, soft_wrap=True)
+
+    def stop(self) -> None:
+        """End the live display."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def summary(self, run: Run) -> None:
+        """Print the scores of all members, where the run is, and what to type next."""
+        info = run.info
+        episodes = run.config.train.eval_episodes
+        table = Table("seed", "last", "best", "at step", f"best policy on {episodes} new episodes")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for member in info["members"]:
+            mark = " *" if member["seed"] == info["best_seed"] and len(info["members"]) > 1 else ""
+            table.add_row(
+                f"{member['seed']}{mark}",
+                f"{member['last_mean_reward']:.1f}",
+                f"{member['best_mean_reward']:.1f}",
+                f"{member['best_step']:,}",
+                f"{member['final_mean_reward']:.1f} ± {member['final_std_reward']:.1f}",
+            )
+        self.terminal.print(table)
+        if len(info["members"]) > 1:
+            finals = [member["final_mean_reward"] for member in info["members"]]
+            mean = sum(finals) / len(finals)
+            self.say(
+                f"over {len(finals)} seeds: mean {mean:.1f}, worst {min(finals):.1f}, best "
+                f"{max(finals):.1f}; * is saved as the run's policy"
+            )
+        self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
+        self.say(f"run     {run.directory}")
+        self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
+        if (run.directory / "tensorboard").is_dir():
+            self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
+        self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a shell reads it."""
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def score_lines(name: str, score: Any) -> list[str]:
+    """Return a score in words."""
+    rewards = score.rewards
+    return [
+        f"{name}: {len(rewards)} episodes",
+        f"return  mean {score.mean:.2f} ± {score.std:.2f}, worst {min(rewards):.2f}, "
+        f"best {max(rewards):.2f}",
+        f"length  mean {score.mean_length:.1f} steps",
+    ]

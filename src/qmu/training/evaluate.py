@@ -1,0 +1,84 @@
+"""Deterministic evaluation: full episodes with fixed seeds, in parallel, on worlds of their own."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.errors import WorldError
+from qmu.world.host import HostWorlds
+from qmu.world.spaces import to_environment
+
+Floats = NDArray[np.float32]
+
+# Where an episode has no time limit of its own, it ends here.
+LONGEST_EPISODE = 10_000
+
+
+class Score(NamedTuple):
+    """Returns and lengths of the episodes of one evaluation."""
+
+    rewards: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.rewards))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns."""
+        return float(np.std(self.rewards))
+
+    @property
+    def mean_length(self) -> float:
+        """Mean number of steps of an episode."""
+        return float(np.mean(self.lengths))
+
+
+def evaluate(actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int]) -> Score:
+    """Return the score of one episode per seed.
+
+    `actor` maps observations [worlds, obs] to actions [worlds, action] in [-1, 1]. As many
+    episodes run side by side as there are worlds; a world's next episode starts when all have
+    ended, so that every episode begins with its own seed.
+
+    Raises:
+        WorldError: a world raised, or returned something impossible.
+    """
+    rewards: list[float] = []
+    lengths: list[int] = []
+    for start in range(0, len(seeds), worlds.count):
+        try:
+            score = evaluate_side_by_side(actor, worlds, seeds[start : start + worlds.count])
+        except WorldError as error:
+            raise WorldError(f"during evaluation: {error}") from error
+        rewards += score.rewards
+        lengths += score.lengths
+    return Score(tuple(rewards), tuple(lengths))
+
+
+def evaluate_side_by_side(
+    actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int]
+) -> Score:
+    """Return the score of one episode per seed; at most as many seeds as worlds."""
+    spaces = worlds.spaces
+    obs = np.stack([worlds.start(index, seed) for index, seed in enumerate(seeds)])
+    rewards = np.zeros(len(seeds))
+    lengths = np.zeros(len(seeds), np.int64)
+    running = list(range(len(seeds)))
+    while running:
+        actions = to_environment(actor(obs[running]), spaces.low, spaces.high)
+        still = []
+        for index, action in zip(running, actions, strict=True):
+            outcome = worlds.execute(index, action)
+            obs[index] = outcome.final
+            rewards[index] += outcome.reward
+            lengths[index] += 1
+            ended = outcome.terminated or outcome.truncated
+            if not ended and lengths[index] < LONGEST_EPISODE:
+                still.append(index)
+        running = still
+    return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths))

@@ -1,0 +1,199 @@
+"""The one compiled function: append a chunk's rows, then the updates that they pay for."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from qmu.agent import agent as algorithm
+from qmu.agent.agent import Agent, Metrics
+from qmu.agent.networks import Actor
+from qmu.config import Config
+from qmu.deploy.policy import Network
+from qmu.records import Rows
+from qmu.replay.stream import Stream, append, init_stream, sample
+from qmu.training.members import Group, for_each
+
+# Batches drawn at once: one wide gather costs a third of as many narrow ones.
+BLOCK = 32
+
+# What a member's random numbers are for: each purpose has its own key, derived from the seed.
+INIT, SAMPLE = 0, 1
+
+
+class Members(eqx.Module):
+    """A group's state: agents, their stream, and what their random numbers derive from."""
+
+    agents: Agent
+    stream: Stream
+    keys: Array
+
+
+def init_members(group: Group, obs_size: int, action_size: int, config: Config) -> Members:
+    """Return the group's fresh members, on its device."""
+    with jax.default_device(group.device):
+        roots = [jax.random.key(seed) for seed in group.seeds]
+        agents = [
+            algorithm.init(jax.random.fold_in(root, INIT), obs_size, action_size, config)
+            for root in roots
+        ]
+        members = Members(
+            agents=jax.tree.map(lambda *leaves: jnp.stack(leaves), *agents),
+            stream=init_stream(
+                config.replay.capacity, len(group.seeds), config.env.count, obs_size, action_size
+            ),
+            keys=jnp.stack(
+                [jax.random.key_data(jax.random.fold_in(root, SAMPLE)) for root in roots]
+            ),
+        )
+    return jax.device_put(members, group.device)
+
+
+def stack_numbers(config: Config, size: int) -> Config:
+    """Return the configuration with each numeric option as an array over the members."""
+    traced = algorithm.trace_numbers(config)
+    return jax.tree.map(lambda number: jnp.broadcast_to(number, (size,)), traced)
+
+
+def learn(
+    members: Members,
+    rows: Rows,
+    done: Int[Array, ""],
+    due: Int[Array, ""],
+    config: Config,
+    platform: str,
+) -> tuple[Members, Metrics, Actor]:
+    """Append the rows, then do `due` updates of each member, `done` having been done before.
+
+    Returns the members, the sums of the metrics over the updates, and the actors to act with.
+    """
+    stream = append(members.stream, rows)
+
+    def learn_one(
+        position: Any, agent: Agent, key_data: Array, numbers: Config
+    ) -> tuple[Agent, Metrics]:
+        key = jax.random.wrap_key_data(key_data)
+
+        def one_block(number: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
+            start = done + number * BLOCK
+            batch_key = jax.random.fold_in(key, start)
+            batches = sample(stream, batch_key, position, (BLOCK, config.replay.batch_size))
+
+            def one_update(index: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
+                agent, totals = carry
+                batch = jax.tree.map(lambda leaf: leaf[index], batches)
+                agent, metrics = algorithm.update(agent, batch, start + index + 1, numbers)
+                return agent, jax.tree.map(jnp.add, totals, metrics)
+
+            return jax.lax.fori_loop(0, jnp.minimum(due - number * BLOCK, BLOCK), one_update, carry)
+
+        zero = jnp.zeros(())
+        return jax.lax.fori_loop(
+            0, (due + BLOCK - 1) // BLOCK, one_block, (agent, Metrics(zero, zero, zero, zero))
+        )
+
+    agents, totals = for_each(learn_one, platform, members.agents, members.keys, config)
+    return Members(agents, stream, members.keys), totals, agents.actor
+
+
+class Learner:
+    """All members of a run, in groups: one compiled call per group and chunk.
+
+    Calls return at once; the devices work on them in order. `actors` waits.
+    """
+
+    def __init__(
+        self, groups: list[Group], obs_size: int, action_size: int, config: Config
+    ) -> None:
+        """Make the members, and allocate their streams."""
+        self.groups = groups
+        self.updates = 0
+        self.members = [init_members(group, obs_size, action_size, config) for group in groups]
+        self.numbers = [
+            jax.device_put(stack_numbers(config, len(group.seeds)), group.device)
+            for group in groups
+        ]
+        self.compiled = jax.jit(
+            partial(learn, platform=groups[0].device.platform), donate_argnums=0
+        )
+        # A copy: the members' own arrays are given away with the next chunk.
+        self.newest = [jax.tree.map(jnp.copy, members.agents.actor) for members in self.members]
+        self.previous = self.newest
+        self.totals: list[tuple[list[Metrics], int]] = []
+
+    def learn(self, rows: Rows, due: int) -> None:
+        """Hand over a chunk's rows, and the number of updates that it pays for."""
+        self.previous = self.newest
+        done, updates = np.int32(self.updates), np.int32(due)
+        results = []
+        start = 0
+        for index, group in enumerate(self.groups):
+            end = start + len(group.seeds)
+            own = jax.tree.map(lambda leaf, start=start, end=end: leaf[start:end], rows)
+            results.append(
+                self.compiled(self.members[index], own, done, updates, self.numbers[index])
+            )
+            start = end
+        self.members = [members for members, _, _ in results]
+        self.newest = [actors for _, _, actors in results]
+        self.totals.append(([totals for _, totals, _ in results], due))
+        self.updates += due
+
+    def load(self, agents: list[Agent]) -> None:
+        """Go on with other agents: one stacked record per group."""
+        self.members = [
+            Members(loaded, members.stream, members.keys)
+            for loaded, members in zip(agents, self.members, strict=True)
+        ]
+        self.newest = [jax.tree.map(jnp.copy, loaded.actor) for loaded in agents]
+        self.previous = self.newest
+
+    def actors(self, lag: bool) -> list[Network]:
+        """Return each member's actor, of the newest chunk or the one before; waits for it."""
+        return [
+            network
+            for actors in (self.previous if lag else self.newest)
+            for network in to_networks(actors)
+        ]
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return each member's mean metrics since the last call; empty before any update."""
+        updates = sum(due for _, due in self.totals)
+        chunks = [jax.device_get(totals) for totals, due in self.totals if due]
+        self.totals = []
+        if not updates:
+            return [{} for group in self.groups for _ in group.seeds]
+        summed = [
+            sum_trees([chunk[index] for chunk in chunks]) for index in range(len(self.groups))
+        ]
+        return [
+            {
+                f"train/{field.name}": float(getattr(group, field.name)[member]) / updates
+                for field in dataclasses.fields(Metrics)
+            }
+            for group in summed
+            for member in range(len(group.q_mean))
+        ]
+
+
+def sum_trees(trees: list[Any]) -> Any:
+    """Return the sum of trees of arrays, leaf by leaf, in double precision."""
+    return jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=np.float64), *trees)
+
+
+def to_networks(actors: Actor) -> list[Network]:
+    """Return a group's actors as NumPy networks."""
+    host = jax.device_get(actors)
+    return [
+        Network(
+            weights=tuple(layer.weight[member] for layer in host.layers),
+            biases=tuple(layer.bias[member] for layer in host.layers),
+            activation=host.activation,
+        )
+        for member in range(len(host.layers[0].bias))
+    ]

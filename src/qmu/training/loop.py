@@ -1,0 +1,255 @@
+"""Collect while learning; when to log, evaluate and save.
+
+While the learner works on chunk c, the worlds take the steps of chunk c + 1 with the actor that
+chunk c - 1 returned. The lag is fixed, so a run is deterministic.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+
+from qmu import config as options
+from qmu.agent.exploration import Floats, explore, normal_noise, uniform_actions
+from qmu.config import Config
+from qmu.deploy.policy import Network
+from qmu.errors import ConfigError, DivergedError
+from qmu.replay.stream import stream_bytes
+from qmu.training.evaluate import Score, evaluate
+from qmu.training.learner import Learner
+from qmu.training.members import divide, find_devices, share_note
+from qmu.world.host import Collector, Episode
+from qmu.world.make import Maker
+
+# What a member's host-side random numbers are for.
+WORLD, EXPLORE = 0, 1
+# Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
+SELECTION_SEEDS = 1_000_000
+FINAL_SEEDS = 2_000_000
+# Rollout metrics are means over this many finished episodes.
+ROLLOUT_WINDOW = 100
+
+
+class Progress(NamedTuple):
+    """A chunk has been collected and handed to the learner."""
+
+    step: int
+
+
+class Logged(NamedTuple):
+    """Metrics of each member since the last such event."""
+
+    step: int
+    members: list[dict[str, float]]
+
+
+class Evaluated(NamedTuple):
+    """Scores and actors of each member."""
+
+    step: int
+    scores: list[Score]
+    actors: list[Network]
+
+
+class Due(NamedTuple):
+    """A scheduled save is due of these actors."""
+
+    step: int
+    actors: list[Network]
+
+
+Event = Progress | Logged | Evaluated | Due
+
+
+class Trainer:
+    """The moving parts of one run: worlds, learner, and where they have got to."""
+
+    def __init__(self, config: Config, maker: Maker) -> None:
+        """Allocate everything that the run will need.
+
+        Raises:
+            ConfigError: the device is not there, or the stream does not fit in memory.
+        """
+        self.config = config
+        self.maker = maker
+        self.seeds = options.seeds(config)
+        devices = find_devices(config.train.device)
+        self.note = share_note(self.seeds, devices)
+        groups = divide(self.seeds, devices)
+        check_memory(config, maker, devices[0])
+        spaces = maker.spaces
+        self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
+        self.collector = Collector([maker.worlds(config.env.count) for _ in self.seeds])
+        self.evaluation_worlds = maker.evaluation_worlds(
+            config.train.eval_episodes, config.env.render
+        )
+        self.generators = [
+            np.random.default_rng(np.random.SeedSequence([seed, EXPLORE])) for seed in self.seeds
+        ]
+        self.step = 0
+        # Updates are due for every step beyond `learning_began`, on top of those done before.
+        self.learning_began = options.learn_after(config)
+        self.updates_before = 0
+        self.episodes = np.zeros(len(self.seeds), np.int64)
+        self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
+        self.logged_at = (0, time.monotonic())
+
+    def run(
+        self, steps: int, episodes: int | None = None, evaluating: bool = True
+    ) -> Iterator[Event]:
+        """Take `steps` more steps of each member, or stop after so many episodes; yield events.
+
+        With several worlds a member takes steps in multiples of their number. Without
+        `evaluating`, no evaluation and no save is due.
+
+        Raises:
+            WorldError: a world raised or returned something impossible. The trainer's actors are
+                those that had been learned until then.
+        """
+        end = self.step + steps
+        log, train = self.config.log, self.config.train
+        intervals = (log.interval, train.eval_interval, train.save_interval)
+        log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
+        if not self.collector.current:
+            self.collector.reset(world_seeds(self.seeds, self.config.env.count))
+        self.logged_at = (self.step, time.monotonic())
+        while self.step < end and not self.enough(episodes):
+            before = self.step
+            self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))
+            yield Progress(self.step)
+            if crossed(before, self.step, log_every):
+                yield self.log()
+            if crossed(before, self.step, evaluate_every):
+                yield self.evaluate()
+            if crossed(before, self.step, save_every):
+                yield Due(self.step, self.learner.actors(lag=False))
+
+    def restore(self, step: int, updates: int, episodes: list[int]) -> None:
+        """Take over another trainer's counters. The stream is empty: it fills before learning."""
+        self.step = step
+        self.learner.updates = updates
+        self.updates_before = updates
+        self.learning_began = step + options.learn_after(self.config)
+        self.episodes[:] = episodes
+
+    def advance(self, steps: int) -> None:
+        """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
+        train = self.config.train
+        networks = self.learner.actors(lag=train.overlap)
+        self.check_finite(networks)
+        rows, episodes = self.collector.collect(
+            steps, self.behaviour(networks, steps), slots=2 * train.chunk + 1
+        )
+        self.step += steps * self.config.env.count
+        for episode in episodes:
+            self.finished[episode.member].append(episode)
+            self.episodes[episode.member] += 1
+        learning_steps = max(0, self.step - self.learning_began)
+        due = int(train.updates_per_step * learning_steps) + self.updates_before
+        self.learner.learn(rows, due - self.learner.updates)
+
+    def check_finite(self, networks: list[Network]) -> None:
+        """Raise DivergedError if a member's actor has weights that are not finite."""
+        for seed, network in zip(self.seeds, networks, strict=True):
+            if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
+                raise DivergedError(
+                    f"the member with seed {seed} diverged: at step {self.step} its actor's "
+                    "weights are no finite numbers. Lower --actor.lr and --critic.lr, or look for "
+                    "huge rewards or observations in the environment"
+                )
+
+    def behaviour(self, networks: list[Network], steps: int):  # type: ignore[no-untyped-def]
+        """Return how to act during a chunk: at random in the beginning, then with noise."""
+        settings = self.config.explore
+        worlds = self.config.env.count
+        shape = (steps, worlds, self.maker.spaces.action_size)
+        first, start = self.step, settings.start_steps
+        if first < start:
+            random = [uniform_actions(generator, shape) for generator in self.generators]
+        noise = [
+            normal_noise(generator, shape, settings.mean, settings.std)
+            for generator in self.generators
+        ]
+
+        def act(member: int, time: int, obs: Floats) -> Floats:
+            if first + time * worlds < start:
+                return random[member][time]
+            return explore(networks[member](obs), noise[member][time])
+
+        return act
+
+    def chunk_steps(self, intervals: tuple[int, ...]) -> int:
+        """Return the steps of every world until the chunk is full or a multiple is reached."""
+        left = [interval - self.step % interval for interval in intervals if interval]
+        return min(self.config.train.chunk, -(-min(left) // self.config.env.count))
+
+    def enough(self, episodes: int | None) -> bool:
+        """Tell whether every member has finished this many episodes."""
+        return episodes is not None and int(self.episodes.min()) >= episodes
+
+    def log(self) -> Logged:
+        """Return each member's metrics since the last log."""
+        step, moment = self.logged_at
+        now = time.monotonic()
+        self.logged_at = (self.step, now)
+        metrics = self.learner.metrics()
+        for member, values in enumerate(metrics):
+            values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
+            values["rollout/episodes"] = float(self.episodes[member])
+            if self.finished[member]:
+                window = self.finished[member]
+                values["rollout/ep_rew_mean"] = float(np.mean([e.total_reward for e in window]))
+                values["rollout/ep_len_mean"] = float(np.mean([e.length for e in window]))
+        return Logged(self.step, metrics)
+
+    def evaluate(self) -> Evaluated:
+        """Return every member's score, with the newest actors."""
+        actors = self.learner.actors(lag=False)
+        return Evaluated(self.step, self.score(actors, SELECTION_SEEDS), actors)
+
+    def score(self, actors: list[Network], first_seed: int) -> list[Score]:
+        """Return the scores of some actors on the episodes that begin with this seed."""
+        seeds = range(first_seed, first_seed + self.config.train.eval_episodes)
+        return [evaluate(actor, self.evaluation_worlds, seeds) for actor in actors]
+
+    def close(self) -> None:
+        """Close all worlds."""
+        self.collector.close()
+        self.evaluation_worlds.close()
+
+
+def world_seeds(seeds: tuple[int, ...], worlds: int) -> list[list[int]]:
+    """Return the seeds of each member's worlds, which derive from the member's seed."""
+    return [
+        [int(word >> 1) for word in np.random.SeedSequence([seed, WORLD]).generate_state(worlds)]
+        for seed in seeds
+    ]
+
+
+def crossed(before: int, after: int, interval: int) -> bool:
+    """Tell whether a multiple of the interval lies in (before, after]."""
+    return interval > 0 and after // interval > before // interval
+
+
+def check_memory(config: Config, maker: Maker, device) -> None:  # type: ignore[no-untyped-def]
+    """Raise ConfigError if the streams of all members need more memory than there is."""
+    spaces, members = maker.spaces, config.train.seeds
+    asked = stream_bytes(
+        config.replay.capacity, members, config.env.count, spaces.obs_size, spaces.action_size
+    )
+    statistics = device.memory_stats() if device.platform != "cpu" else None
+    if statistics:
+        there = statistics["bytes_limit"] - statistics["bytes_in_use"]
+    else:
+        there = psutil.virtual_memory().available
+    if asked > there:
+        raise ConfigError(
+            f"the stream of {members} member(s) with --replay.capacity {config.replay.capacity} "
+            f"takes {asked / 2**30:.1f} GiB ({asked // members // config.replay.capacity} bytes a "
+            f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
+            "--replay.capacity or --seeds"
+        )

@@ -1,0 +1,163 @@
+"""The interface that users of other libraries know: a model that learns, predicts, is saved."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qmu import config as options
+from qmu.deploy.policy import Policy
+from qmu.errors import ConfigError
+from qmu.training import checkpoint
+from qmu.training.evaluate import Score
+from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
+from qmu.training.run import evaluate_policy, prepare
+from qmu.world.make import Source
+
+
+class DDPG:
+    """A deterministic-policy-gradient agent for one environment.
+
+    Nothing is written to disk until `save`; `qmu.train` is the way to a run with files, curves
+    and the best policy of several seeds.
+    """
+
+    def __init__(
+        self, env: Source, *, seed: int | None = None, **groups: Mapping[str, Any]
+    ) -> None:
+        """Make the worlds and an agent that has learned nothing.
+
+        Args:
+            env: an environment id, a function that returns a Gymnasium environment, an
+                environment, or a vector environment in same-step autoreset mode.
+            seed: the seed of everything random (`train={"seed": ...}`).
+            **groups: a dictionary per group of options, as in `qmu.train`. The options that say
+                when something is written or evaluated have no effect here.
+
+        Raises:
+            ConfigError: something about the request is wrong.
+        """
+        given = {} if seed is None else {"train": {"seed": seed}}
+        config = options.from_dict(options.merge(groups, given))
+        if config.train.seeds != 1:
+            raise ConfigError("qmu.DDPG is one agent: use qmu.train for several seeds")
+        if isinstance(env, str):
+            config = options.replace(config, "env", id=env)
+        self.source = env
+        self.trainer = Trainer(*prepare(config, env))
+        self.log: dict[str, float] = {}
+
+    def learn(self, total_steps: int) -> "DDPG":
+        """Take this many more steps, learning; going on where the last call ended.
+
+        Returns:
+            The model itself. `log` holds the newest metrics.
+        """
+        if total_steps < 1:
+            raise ConfigError(f"total_steps must be greater than 0, not {total_steps}")
+        for event in self.trainer.run(total_steps, evaluating=False):
+            if isinstance(event, Logged):
+                self.log = event.members[0]
+        return self
+
+    def policy(self) -> Policy:
+        """Return the policy as it is now."""
+        spaces = self.trainer.maker.spaces
+        (actor,) = self.trainer.learner.actors(lag=False)
+        info = {"environment": spaces.name, "seed": self.seed, "step": self.steps}
+        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+
+    def predict(
+        self, observation: ArrayLike, deterministic: bool = True
+    ) -> tuple[NDArray[np.float32], None]:
+        """Return the action for an observation, or one per row of a batch, and None.
+
+        The second value is the state of a recurrent policy in libraries that have one.
+
+        Raises:
+            ValueError: the observation has another shape, or a random action was asked for.
+        """
+        if not deterministic:
+            raise ValueError("this policy is deterministic; add noise of your own to its actions")
+        return self.policy()(observation), None
+
+    def evaluate(self, episodes: int = 10) -> Score:
+        """Return the score of the policy on new episodes."""
+        length = self.trainer.config.env.episode_length
+        return evaluate_policy(self.policy(), self.source, episodes, length, FINAL_SEEDS)
+
+    def save(self, path: str | Path) -> None:
+        """Write the agent with its optimizers and settings into one file.
+
+        The replayed rows are not in it: after `load`, learning goes on when as many new steps have
+        been taken as a fresh run takes before its first update.
+        """
+        trainer = self.trainer
+        described = {
+            "config": options.to_dict(trainer.config),
+            "environment": trainer.maker.spaces.name,
+            "step": trainer.step,
+            "updates": trainer.learner.updates,
+            "episodes": trainer.episodes.tolist(),
+        }
+        agents = [members.agents for members in trainer.learner.members]
+        checkpoint.save_agents(with_suffix(path), agents, described)
+
+    @classmethod
+    def load(cls, path: str | Path, env: Source | None = None) -> "DDPG":
+        """Return the model saved in a file.
+
+        Args:
+            path: what `save` was given.
+            env: the environment; None makes it from the id in the file.
+
+        Raises:
+            ConfigError: no such file, a damaged one, or an environment that does not fit it.
+        """
+        file = with_suffix(path)
+        described = checkpoint.load_description(file)
+        try:
+            config = options.from_dict(described["config"])
+            step, updates = int(described["step"]), int(described["updates"])
+            episodes = [int(count) for count in described["episodes"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
+        source = config.env.id if env is None else env
+        if source is None:
+            raise ConfigError(
+                f"{file} was saved from an environment without an id: give it as env=..."
+            )
+        if env is None and ":" in str(source):
+            raise ConfigError(
+                f"{file} names the environment {source}, whose module a file may not import: "
+                "give it as env=..."
+            )
+        groups: dict[str, Any] = options.to_dict(config)
+        model = cls(source, **groups)
+        model.trainer.restore(step, updates, episodes)
+        model.trainer.learner.load(
+            checkpoint.load_agents(file, [own.agents for own in model.trainer.learner.members])
+        )
+        return model
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self.trainer.step
+
+    @property
+    def seed(self) -> int:
+        """The agent's seed."""
+        return self.trainer.seeds[0]
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self.trainer.close()
+
+
+def with_suffix(path: str | Path) -> Path:
+    """Return the path with the ending .safetensors."""
+    file = Path(path)
+    return file if file.suffix == ".safetensors" else file.with_name(file.name + ".safetensors")

@@ -1,0 +1,311 @@
+"""Steps Gymnasium worlds and yields rows.
+
+One vector step is one executed action of every world. Worlds that end are reset at once; the
+final observation is a row of its own.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.errors import WorldError
+from qmu.records import Rows
+from qmu.world.spaces import Spaces, to_environment
+
+Floats = NDArray[np.float32]
+Act = Callable[[int, int, Floats], Floats]
+
+
+class Result(NamedTuple):
+    """What an action led to."""
+
+    final: Floats  # [obs]
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+class Outcome(NamedTuple):
+    """What an action led to, and where the next one starts."""
+
+    final: Floats  # [obs]
+    reward: float
+    terminated: bool
+    truncated: bool
+    current: Floats  # [obs]: `final`, unless the world was reset
+
+
+class Worlds(Protocol):
+    """Some worlds that are stepped together."""
+
+    spaces: Spaces
+    count: int
+
+    def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
+        """Start an episode in every world; with seeds, one for each."""
+
+    def step(self, actions: Floats) -> list[Outcome]:
+        """Execute one action of every world [worlds, action], in the environment's units."""
+
+    def close(self) -> None:
+        """Give back what the worlds hold."""
+
+
+class HostWorlds:
+    """Gymnasium environments, one after another in this process."""
+
+    def __init__(self, environments: Sequence[gym.Env[Any, Any]], spaces: Spaces) -> None:
+        """Take the environments, all of these spaces."""
+        self.environments = list(environments)
+        self.spaces = spaces
+        self.count = len(self.environments)
+
+    def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
+        """Start an episode in every world; with seeds, one for each."""
+        given = [None] * self.count if seeds is None else list(seeds)
+        return [self.start(index, seed) for index, seed in enumerate(given)]
+
+    def start(self, index: int, seed: int | None) -> Floats:
+        """Start an episode in one world."""
+        try:
+            obs, _ = self.environments[index].reset(seed=seed)
+        except Exception as error:
+            raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        return read_obs(self.spaces, obs)
+
+    def step(self, actions: Floats) -> list[Outcome]:
+        """Execute one action of every world [worlds, action], in the environment's units."""
+        outcomes = []
+        for index in range(self.count):
+            result = self.execute(index, actions[index])
+            ended = result.terminated or result.truncated
+            current = self.start(index, None) if ended else result.final
+            outcomes.append(Outcome(*result, current))
+        return outcomes
+
+    def execute(self, index: int, action: Floats) -> Result:
+        """Execute one action [action] of one world, without a reset at the episode's end."""
+        spaces = self.spaces
+        shaped = action.reshape(spaces.action_shape).astype(spaces.action_dtype)
+        try:
+            obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
+        except Exception as error:
+            raise WorldError(
+                f"{spaces.name} raised in step with action {shaped}: {told(error)}"
+            ) from error
+        final = read_obs(spaces, obs)
+        return Result(final, read_reward(spaces, reward), bool(terminated), bool(truncated))
+
+    def close(self) -> None:
+        """Close all environments."""
+        for environment in self.environments:
+            environment.close()
+
+
+class VectorWorlds:
+    """A ready-made vector environment that resets finished worlds in the same step."""
+
+    def __init__(self, environment: gym.vector.VectorEnv[Any, Any, Any], spaces: Spaces) -> None:
+        """Take the environment, which must be in same-step autoreset mode."""
+        self.environment = environment
+        self.spaces = spaces
+        self.count = environment.num_envs
+
+    def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
+        """Start an episode in every world; with seeds, one for each."""
+        # One seed per world is allowed; the annotation of the base class knows only one for all.
+        given: Any = None if seeds is None else list(seeds)
+        try:
+            obs, _ = self.environment.reset(seed=given)
+        except Exception as error:
+            raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        return [read_obs(self.spaces, one) for one in obs]
+
+    def step(self, actions: Floats) -> list[Outcome]:
+        """Execute one action of every world [worlds, action], in the environment's units."""
+        spaces = self.spaces
+        shaped = actions.reshape(self.count, *spaces.action_shape).astype(spaces.action_dtype)
+        try:
+            obs, rewards, terminated, truncated, info = self.environment.step(shaped)
+        except Exception as error:
+            raise WorldError(f"{spaces.name} raised in step: {told(error)}") from error
+        outcomes = []
+        for index in range(self.count):
+            current = read_obs(spaces, obs[index])
+            ended = bool(terminated[index]) or bool(truncated[index])
+            final = read_obs(spaces, info["final_obs"][index]) if ended else current
+            outcomes.append(
+                Outcome(
+                    final,
+                    read_reward(spaces, rewards[index]),
+                    bool(terminated[index]),
+                    bool(truncated[index]),
+                    current,
+                )
+            )
+        return outcomes
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.environment.close()
+
+
+def told(error: Exception) -> str:
+    """Return an exception in one line."""
+    return f"{type(error).__name__}: {error}"
+
+
+def read_obs(spaces: Spaces, obs: Any) -> Floats:
+    """Return an observation as a new flat float32 array, after checking it.
+
+    Raises:
+        WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
+    """
+    array = np.asarray(obs)
+    if array.shape != spaces.obs_shape:
+        raise WorldError(
+            f"{spaces.name} returned an observation of shape {array.shape}; "
+            f"its observation space says {spaces.obs_shape}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise WorldError(
+            f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
+            f"{obs!r}"
+        )
+    flat = array.astype(np.float32).reshape(-1)
+    # One product finds almost every row to be finite; only the others are searched.
+    if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+        position = int(np.flatnonzero(~np.isfinite(flat))[0])
+        raise WorldError(
+            f"{spaces.name} returned {array.reshape(-1)[position]} at position {position} of an "
+            "observation, which must be finite float32 numbers"
+        )
+    return flat
+
+
+def read_reward(spaces: Spaces, reward: Any) -> float:
+    """Return a reward as a number, after checking it.
+
+    Raises:
+        WorldError: no single number, NaN or infinity.
+    """
+    try:
+        value = float(reward)
+    except (TypeError, ValueError):
+        raise WorldError(
+            f"{spaces.name} returned the reward {reward!r}, which is not one number"
+        ) from None
+    # 3.4e38 is where float32 ends.
+    if not abs(value) <= 3.4e38:
+        raise WorldError(f"{spaces.name} returned the reward {value}, which must be finite")
+    return value
+
+
+class Episode(NamedTuple):
+    """A finished episode of the rollout."""
+
+    member: int
+    total_reward: float
+    length: int
+
+
+class Collector:
+    """Steps every member's worlds and writes down what happened, as rows."""
+
+    def __init__(self, members: Sequence[Worlds]) -> None:
+        """Take one `Worlds` per member, all alike."""
+        self.members = list(members)
+        self.spaces = members[0].spaces
+        self.worlds = members[0].count
+        self.steps = 0
+        self.current: list[list[Floats]] = []
+        self.rewards = np.zeros((len(self.members), self.worlds))
+        self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
+
+    def reset(self, seeds: Sequence[Sequence[int]]) -> None:
+        """Start an episode in every world, each with its seed."""
+        self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
+        self.rewards[:] = 0
+        self.lengths[:] = 0
+
+    def collect(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
+        """Execute `steps` actions of every world; return their rows and the finished episodes.
+
+        `act(member, time, obs [worlds, obs])` returns actions [worlds, action] in [-1, 1].
+        `slots` is the length of the rows' arrays: more than twice the steps.
+
+        Raises:
+            WorldError: a world raised, or returned something impossible; says at which step.
+        """
+        spaces, worlds = self.spaces, self.worlds
+        shape = (len(self.members), worlds, slots)
+        rows = Rows(
+            obs=np.zeros((*shape, spaces.obs_size), np.float32),
+            action=np.zeros((*shape, spaces.action_size), np.float32),
+            reward=np.zeros(shape, np.float32),
+            terminated=np.zeros(shape, bool),
+            last=np.zeros(shape, bool),
+            count=np.zeros(shape[:2], np.int32),
+        )
+        episodes: list[Episode] = []
+        for time in range(steps):
+            for member, member_worlds in enumerate(self.members):
+                obs = np.stack(self.current[member])
+                action = act(member, time, obs)
+                try:
+                    outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
+                except WorldError as error:
+                    step = self.steps + (time + 1) * worlds
+                    raise WorldError(f"at step {step} of member {member}: {error}") from error
+                for world, outcome in enumerate(outcomes):
+                    self.write(rows, member, world, obs[world], action[world], outcome, episodes)
+        self.steps += steps * worlds
+        for member in range(shape[0]):
+            for world in range(worlds):
+                head = rows.count[member, world]
+                rows.obs[member, world, head] = self.current[member][world]
+                rows.last[member, world, head] = True
+        return rows, episodes
+
+    def write(
+        self,
+        rows: Rows,
+        member: int,
+        world: int,
+        obs: Floats,
+        action: Floats,
+        outcome: Outcome,
+        episodes: list[Episode],
+    ) -> None:
+        """Write the row of one action, and that of the final observation if the episode ended."""
+        row = rows.count[member, world]
+        rows.obs[member, world, row] = obs
+        rows.action[member, world, row] = action
+        rows.reward[member, world, row] = outcome.reward
+        self.rewards[member, world] += outcome.reward
+        self.lengths[member, world] += 1
+        if outcome.terminated or outcome.truncated:
+            rows.terminated[member, world, row] = outcome.terminated
+            row += 1
+            rows.obs[member, world, row] = outcome.final
+            rows.last[member, world, row] = True
+            episodes.append(
+                Episode(
+                    member,
+                    float(self.rewards[member, world]),
+                    int(self.lengths[member, world]),
+                )
+            )
+            self.rewards[member, world] = 0
+            self.lengths[member, world] = 0
+        self.current[member][world] = outcome.current
+        rows.count[member, world] = row + 1
+
+    def close(self) -> None:
+        """Close all worlds."""
+        for worlds in self.members:
+            worlds.close()

@@ -1,0 +1,250 @@
+"""From what the user names to worlds: ids, factories, environments; families of ids."""
+
+import copy
+import difflib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+from qmu.errors import ConfigError
+from qmu.world.host import HostWorlds, VectorWorlds, Worlds
+from qmu.world.spaces import Spaces, read_spaces
+
+Source = (
+    str | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
+)
+
+# Where the environments that come with Gymnasium live -> the family's name.
+FAMILIES = {
+    "gymnasium.envs.classic_control": "classic control",
+    "gymnasium.envs.mujoco": "mujoco",
+    "gymnasium.envs.box2d": "box2d",
+}
+
+
+class Maker(NamedTuple):
+    """How to make the worlds of a run. `vector` is a ready-made vector environment, if given."""
+
+    name: str
+    spaces: Spaces
+    make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
+    vector: gym.vector.VectorEnv[Any, Any, Any] | None
+    time_limited: bool
+
+    def worlds(self, count: int) -> Worlds:
+        """Return `count` fresh worlds, or the ready-made vector environment."""
+        if self.vector is not None:
+            return VectorWorlds(self.vector, self.spaces)
+        return HostWorlds([self.make_one(None) for _ in range(count)], self.spaces)
+
+    def evaluation_worlds(self, count: int, render: bool) -> HostWorlds:
+        """Return fresh worlds for evaluation; the first one in a window if asked."""
+        modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
+        return HostWorlds([self.make_one(mode) for mode in modes], self.spaces)
+
+
+def find_maker(source: Source, episode_length: int | None = None) -> Maker:
+    """Return how to make worlds of an environment id, factory, environment or vector environment.
+
+    Raises:
+        ConfigError: no such id, an environment that cannot be made here, or spaces that are not
+            accepted.
+    """
+    if isinstance(source, gym.vector.VectorEnv):
+        return vector_maker(source, episode_length)
+    if isinstance(source, str):
+        check_id(source)
+
+        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+            return make_id(source, render_mode, episode_length)
+
+    elif isinstance(source, gym.Env):
+
+        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+            return limit(copy_environment(source, render_mode), episode_length)
+
+    elif callable(source):
+
+        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+            return limit(call_factory(source), episode_length)
+
+    else:
+        raise ConfigError(
+            f"{source!r} is no environment: give an id such as 'Pendulum-v1', a function that "
+            "returns a Gymnasium environment, or such an environment"
+        )
+    first = make_one(None)
+    name = source if isinstance(source, str) else environment_name(first)
+    try:
+        spaces = read_spaces(name, first.observation_space, first.action_space)
+        limited = episode_length is not None or has_time_limit(first)
+    finally:
+        if first is not source:
+            first.close()
+    return Maker(name, spaces, make_one, None, limited)
+
+
+def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: int | None) -> Maker:
+    """Return how to use a ready-made vector environment; evaluation makes single ones.
+
+    Raises:
+        ConfigError: it is not in same-step autoreset mode, or its time limit is to be changed.
+    """
+    name = source.spec.id if source.spec is not None else type(source.unwrapped).__name__
+    mode = source.metadata.get("autoreset_mode")
+    if mode != gym.vector.AutoresetMode.SAME_STEP:
+        told = mode.value if isinstance(mode, gym.vector.AutoresetMode) else mode
+        raise ConfigError(
+            f"{name}: a ready-made vector environment must be in same-step autoreset mode, not "
+            f"{told}: make it with autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP, "
+            "or give the environment's id and --env.count"
+        )
+    if episode_length is not None:
+        raise ConfigError(
+            f"{name}: --env.episode-length cannot change a ready-made vector environment; "
+            "set max_episode_steps where you make it"
+        )
+    spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
+
+    def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+        if source.spec is None:
+            raise ConfigError(
+                f"{name}: this vector environment does not say how to make a single one for "
+                "evaluation; give a factory of single environments and env={'count': ...} instead"
+            )
+        return make_id(source.spec.id, render_mode, None, **source.spec.kwargs)
+
+    return Maker(name, spaces, make_one, source, True)
+
+
+def check_id(name: str) -> None:
+    """Raise ConfigError, with the nearest ids, unless Gymnasium knows the id."""
+    try:
+        gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        missing = f" ({error})" if isinstance(error, ImportError) else ""
+        known = {other.lower(): other for other in gym.registry}
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        close = [known[word] for word in near]
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ConfigError(
+            f"there is no environment {name!r}{missing}; {hint}`qmu envs` lists what can be "
+            "trained here"
+        ) from None
+
+
+def make_id(
+    name: str, render_mode: str | None, episode_length: int | None, **kwargs: Any
+) -> gym.Env[Any, Any]:
+    """Return a new environment of an id."""
+    try:
+        with warnings.catch_warnings():
+            # An old version is the user's choice.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", message=".*is out of date.*")
+            return gym.make(
+                name,
+                max_episode_steps=episode_length,
+                render_mode=render_mode,
+                disable_env_checker=True,
+                **kwargs,
+            )
+    except Exception as error:
+        raise ConfigError(
+            f"{name} cannot be made here ({type(error).__name__}: {error}); install what it "
+            "needs, or choose another from `qmu envs`"
+        ) from error
+
+
+def call_factory(factory: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+    """Return what the user's factory makes, after checking that it is an environment."""
+    try:
+        environment = factory()
+    except Exception as error:
+        raise ConfigError(
+            f"the environment factory raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(environment, gym.Env):
+        raise ConfigError(
+            f"the environment factory returned {type(environment).__name__}, which is not a "
+            "gymnasium.Env"
+        )
+    return environment
+
+
+def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
+    """Return another environment like this one: made from its spec, or copied."""
+    if environment.spec is not None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return gym.make(copy.deepcopy(environment.spec), render_mode=render_mode)
+        except Exception as error:
+            reason = f"gymnasium.make with its spec raised {type(error).__name__}: {error}"
+    else:
+        try:
+            return copy.deepcopy(environment)
+        except Exception as error:
+            reason = f"copying it raised {type(error).__name__}: {error}"
+    raise ConfigError(
+        f"training, evaluation and members need worlds of their own, and "
+        f"{environment_name(environment)} cannot be made again ({reason}); give a function that "
+        "returns a new environment instead"
+    )
+
+
+def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
+    """Return the environment with this time limit, if one is given."""
+    if episode_length is None:
+        return environment
+    inner = environment
+    if isinstance(inner, gym.wrappers.TimeLimit):
+        inner = inner.env
+    return gym.wrappers.TimeLimit(inner, episode_length)
+
+
+def environment_name(environment: gym.Env[Any, Any]) -> str:
+    """Return the id, or the class's name of an environment without one."""
+    if environment.spec is not None:
+        return environment.spec.id
+    return type(environment.unwrapped).__name__
+
+
+def has_time_limit(environment: Any) -> bool:
+    """Tell whether some wrapper ends episodes after a number of steps."""
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, gym.wrappers.TimeLimit):
+            return True
+        environment = environment.env
+    return False
+
+
+def trainable(wanted: str | None = None) -> Iterator[tuple[str, str]]:
+    """Yield (family, id) of the registered environments that can be trained here."""
+    for name, spec in sorted(gym.registry.items()):
+        family = family_of(spec)
+        if family is None or (wanted is not None and family != wanted):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                environment = make_id(name, None, None)
+                read_spaces(name, environment.observation_space, environment.action_space)
+                environment.close()
+        except ConfigError:
+            continue
+        yield family, name
+
+
+def family_of(spec: Any) -> str | None:
+    """Return the family that an environment belongs to; None for functional duplicates."""
+    entry = spec.entry_point if isinstance(spec.entry_point, str) else ""
+    module = entry.partition(":")[0]
+    for prefix, family in FAMILIES.items():
+        if module.startswith(prefix):
+            return family
+    if spec.namespace in ("phys2d", "tabular", "GymV21Environment", "GymV26Environment"):
+        return None
+    return spec.namespace or "other"

@@ -1,0 +1,121 @@
+"""Which spaces are accepted; scaling actions; flattening observations."""
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.errors import ConfigError
+
+ACCEPTED = "qmu takes flat Box observations (any float or integer dtype) and bounded Box actions"
+
+
+class Spaces(NamedTuple):
+    """The two spaces of a world, as the rest of the house needs them."""
+
+    name: str
+    obs_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    low: NDArray[np.float32]  # [action], in the environment's units
+    high: NDArray[np.float32]  # [action]
+    action_dtype: np.dtype[Any]
+
+    @property
+    def obs_size(self) -> int:
+        """Numbers in an observation."""
+        return int(np.prod(self.obs_shape))
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action."""
+        return int(np.prod(self.action_shape))
+
+
+def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    """Return what the house needs of these spaces.
+
+    Raises:
+        ConfigError: a space that is not accepted; the message says what is, and what may help.
+    """
+    check_observation(name, observation)
+    check_action(name, action)
+    assert isinstance(observation, gym.spaces.Box)
+    assert isinstance(action, gym.spaces.Box)
+    return Spaces(
+        name=name,
+        obs_shape=observation.shape,
+        action_shape=action.shape,
+        low=action.low.reshape(-1).astype(np.float32),
+        high=action.high.reshape(-1).astype(np.float32),
+        action_dtype=action.dtype,
+    )
+
+
+def check_observation(name: str, space: gym.Space[Any]) -> None:
+    """Raise ConfigError unless this is a Box that can be read as one row of numbers."""
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        raise ConfigError(
+            f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
+            "gymnasium.wrappers.FlattenObservation"
+        )
+    if not isinstance(space, gym.spaces.Box):
+        raise ConfigError(
+            f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
+            "gymnasium.wrappers.FlattenObservation to get a one-hot Box"
+        )
+    if 0 in space.shape:
+        raise ConfigError(f"{name} has empty observations of shape {space.shape}. {ACCEPTED}")
+    if len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8):
+        raise ConfigError(
+            f"{name} has image observations {space.shape}. {ACCEPTED}; choose an environment "
+            "with a vector of numbers, or wrap this one in an encoder of your own"
+        )
+    if np.dtype(space.dtype).kind not in "biuf":
+        raise ConfigError(f"{name} has observations of dtype {space.dtype}. {ACCEPTED}")
+
+
+def check_action(name: str, space: gym.Space[Any]) -> None:
+    """Raise ConfigError unless this is a Box of real numbers with finite bounds."""
+    if not isinstance(space, gym.spaces.Box):
+        raise ConfigError(
+            f"{name} has {describe(space)} actions. {ACCEPTED}: a deterministic policy gradient "
+            "needs actions that can change a little; look for a continuous variant of this "
+            "environment (`qmu envs` lists what can be trained here)"
+        )
+    if 0 in space.shape:
+        raise ConfigError(f"{name} has empty actions of shape {space.shape}. {ACCEPTED}")
+    if np.dtype(space.dtype).kind != "f":
+        raise ConfigError(
+            f"{name} has actions of dtype {space.dtype}. {ACCEPTED}, of a float dtype"
+        )
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise ConfigError(
+            f"{name} has actions without finite bounds (low {space.low}, high {space.high}). "
+            f"{ACCEPTED}; wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction "
+            "with bounds that suit it"
+        )
+    if (space.low > space.high).any():
+        raise ConfigError(
+            f"{name} has a lower action bound above the upper one (low {space.low}, "
+            f"high {space.high}): exchange them in the environment"
+        )
+
+
+def describe(space: gym.Space[Any]) -> str:
+    """Return the space's kind, with its size where that is short."""
+    if isinstance(space, gym.spaces.Discrete):
+        return f"Discrete({space.n})"
+    return type(space).__name__
+
+
+def to_environment(
+    action: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Scale actions [..., action] from [-1, 1] to [low, high], per dimension.
+
+    Halves are added rather than the range taken, which could overflow; rounding never leads
+    beyond a bound.
+    """
+    scaled = (0.5 * low + 0.5 * high) + action * (0.5 * high - 0.5 * low)
+    return np.minimum(np.maximum(scaled, low), high)
