@@ -2,7 +2,6 @@
 
 DEMO_STEPS ?= 10000
 DEMO_SEEDS ?= 3
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # The first interpreter that runs, is new enough and can create environments. A name on the PATH
 # may be a launcher for a version that is not there, so each one is tried.
@@ -81,9 +80,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# With the index of CPU builds beside the default one, PyTorch comes without CUDA (gigabytes).
+# PyTorch first and by itself: once it is there, no other package pulls in another build of it.
 $(BENCH_STAMP): benchmarks/requirements.txt
 	$(call environment,.venv-bench)
 	@echo "Installing the rivals into .venv-bench"
-	@.venv-bench/bin/python -m pip install -q --extra-index-url $(TORCH_INDEX) -r $<
+	@.venv-bench/bin/python -m pip install -q "$$(grep '^torch==' $<)"
+	@.venv-bench/bin/python -m pip install -q -r $<
 	@touch $@

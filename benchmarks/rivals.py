@@ -14,52 +14,23 @@ updates take place.
 import argparse
 import json
 import os
-import platform
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 import gymnasium
 import numpy as np
+from process import package_versions, peak_rss_mib, process_age
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 PACKAGE = {"sb3": "stable-baselines3", "sbx": "sbx-rl"}
-REPORTED = ("stable-baselines3", "sbx-rl", "torch", "jax", "flax", "gymnasium", "mujoco", "numpy")
 RANDOM_STEPS = 1000
 LEARNING_RATE = 1e-3
 NEVER = sys.maxsize
 NOISE_STD = 0.1  # in half action ranges: both libraries scale actions to [-1, 1] first
-
-
-def process_age() -> float:
-    """Seconds since this process was started, imports included, to a hundredth (Linux)."""
-    # Field 22, in ticks since boot. psutil's create_time() can be off by up to a second.
-    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
-
-
-def peak_rss_mib() -> float:
-    """The most memory this process has held at once, in MiB (Linux)."""
-    # Not getrusage: its ru_maxrss survives exec, so that a large parent would be counted.
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak_kib = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
-    return int(peak_kib) / 1024
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of Python and of the installed packages that matter for speed."""
-    versions = {"python": platform.python_version()}
-    for package in REPORTED:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def ddpg_arguments(env_id: str, hidden: list[int], batch: int, seed: int) -> dict[str, Any]:

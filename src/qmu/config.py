@@ -89,8 +89,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Critic:
-    """The value network Q and its optimizer."""
+    """The value networks Q and their optimizer."""
 
+    count: int = structural(
+        1, help="critics; the smallest of their values is bootstrapped from", rule=POSITIVE
+    )
     lr: float = numeric(1e-3, help="learning rate of Adam, per update", rule=NOT_NEGATIVE)
     hidden_sizes: tuple[int, ...] = structural(
         (256, 256), help="units of each hidden layer", rule=SIZES

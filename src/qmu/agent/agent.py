@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target
-from qmu.agent.networks import Actor, Critic, init_layers, init_norms
+from qmu.agent.networks import Actor, Critic, Critics, init_layers, init_norms
 from qmu.config import Config
 from qmu.records import Batch
 
@@ -26,17 +26,17 @@ class Target(eqx.Module):
     """The slow copies of actor and critic that the TD target is computed with."""
 
     actor: Actor
-    critic: Critic
+    critics: Critics
 
 
 class Agent(eqx.Module):
     """One member's networks, targets and optimizer states. Replaced by updates, never changed."""
 
     actor: Actor
-    critic: Critic
+    critics: Critics
     target: Target
     actor_optimizer: Any
-    critic_optimizer: Any
+    critics_optimizer: Any
 
 
 class Metrics(eqx.Module):
@@ -72,17 +72,22 @@ def init(key: PRNGKeyArray, obs_size: int, action_size: int, config: Config) -> 
     actor_sizes = (obs_size, *config.actor.hidden_sizes, action_size)
     critic_sizes = (obs_size + action_size, *config.critic.hidden_sizes, 1)
     actor = Actor(init_layers(actor_key, actor_sizes, config.actor), config.actor.activation)
-    critic = Critic(
-        init_layers(critic_key, critic_sizes, config.critic),
-        init_norms(config.critic.hidden_sizes, config.critic.norm),
-        config.critic.activation,
+    critics = Critics(
+        tuple(
+            Critic(
+                init_layers(jax.random.fold_in(critic_key, index), critic_sizes, config.critic),
+                init_norms(config.critic.hidden_sizes, config.critic.norm),
+                config.critic.activation,
+            )
+            for index in range(config.critic.count)
+        )
     )
     return Agent(
         actor=actor,
-        critic=critic,
-        target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critic)),
+        critics=critics,
+        target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critics)),
         actor_optimizer=adam_init(actor),
-        critic_optimizer=adam_init(critic),
+        critics_optimizer=adam_init(critics),
     )
 
 
@@ -91,38 +96,51 @@ def update(
 ) -> tuple[Agent, Metrics]:
     """Return the agent after its update number `number` (the first is 1), and its metrics."""
     target = bootstrap(agent.target, batch, config)
-    critic, critic_optimizer, critic_metrics = improve_critic(agent, batch, target, config)
-    actor, actor_optimizer, loss = improve_actor(agent, critic, batch, config)
-    followed = follow(agent.target, Target(actor, critic), number, config)
-    agent = Agent(actor, critic, followed, actor_optimizer, critic_optimizer)
+    critics, critics_optimizer, critic_metrics = improve_critics(agent, batch, target, config)
+    actor, actor_optimizer, loss = improve_actor(agent, critics, batch, config)
+    followed = follow(agent.target, Target(actor, critics), number, config)
+    agent = Agent(actor, critics, followed, actor_optimizer, critics_optimizer)
     return agent, Metrics(actor_loss=loss, **critic_metrics)
 
 
 def bootstrap(target: Target, batch: Batch, config: Config) -> Float[Array, " batch"]:
-    """Return the TD targets of the batch."""
-    next_value = target.critic(batch.next_obs, target.actor(batch.next_obs))
-    return td_target(batch.reward, config.target.gamma * batch.discount, next_value)
+    """Return the TD targets of the batch, from the smallest of the target critics' values.
+
+    Fujimoto et al. 2018, eq. 10; with a single critic it is the target of Lillicrap et al. 2015.
+    """
+    next_value = target.critics(batch.next_obs, target.actor(batch.next_obs))
+    discount = config.target.gamma * batch.discount
+    return td_target(batch.reward, discount, jnp.min(next_value, axis=0))
 
 
-def improve_critic(
+def improve_critics(
     agent: Agent, batch: Batch, target: Float[Array, " batch"], config: Config
-) -> tuple[Critic, Any, dict[str, Array]]:
-    """Return the critic one Adam step closer to the targets."""
+) -> tuple[Critics, Any, dict[str, Array]]:
+    """Return the critics one Adam step closer to the targets."""
 
-    def loss(critic: Critic) -> tuple[Array, Array]:
-        value = critic(batch.obs, batch.action)
-        return critic_loss(value, target, batch.weight), value
+    def loss(critics: Critics) -> tuple[Array, Array]:
+        values = critics(batch.obs, batch.action)
+        losses = [critic_loss(value, target, batch.weight) for value in values]
+        return sum(losses, jnp.zeros(())), values
 
-    (loss_value, value), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critic)
-    critic, optimizer = adam_step(agent.critic, gradient, agent.critic_optimizer, config.critic.lr)
-    metrics = {"critic_loss": loss_value, "q_mean": jnp.mean(value), "q_max": jnp.max(value)}
-    return critic, optimizer, metrics
+    (total, values), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critics)
+    critics, optimizer = adam_step(
+        agent.critics, gradient, agent.critics_optimizer, config.critic.lr
+    )
+    metrics = {
+        "critic_loss": total / len(values),
+        "q_mean": jnp.mean(values),
+        "q_max": jnp.max(values),
+    }
+    return critics, optimizer, metrics
 
 
 def improve_actor(
-    agent: Agent, critic: Critic, batch: Batch, config: Config
+    agent: Agent, critics: Critics, batch: Batch, config: Config
 ) -> tuple[Actor, Any, Float[Array, ""]]:
     """Return the actor one Adam step further up Q(s, μ(s))."""
+    # Only the first critic is climbed, as in Fujimoto et al. 2018, Algorithm 1.
+    critic = critics.each[0]
 
     def loss(actor: Actor) -> Array:
         return actor_loss(critic(batch.obs, actor(batch.obs)), batch.weight)

@@ -27,7 +27,7 @@ class Linear(eqx.Module):
 
     def __call__(self, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
         """Return the outputs of a batch."""
-        return inputs @ self.weight + self.bias
+        return inputs @ self.weight + self.bias[None]
 
 
 class LayerNorm(eqx.Module):
@@ -45,7 +45,7 @@ class LayerNorm(eqx.Module):
         mean = jnp.mean(inputs, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True) - jnp.square(mean)
         factor = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + 1e-5)
-        return (inputs - mean) * factor * self.scale + self.offset
+        return (inputs - mean) * factor * self.scale[None] + self.offset[None]
 
 
 class Actor(eqx.Module):
@@ -60,7 +60,10 @@ class Actor(eqx.Module):
 
 
 class Critic(eqx.Module):
-    """Q(s, a): observations and actions to values; the action enters at the first layer."""
+    """Q(s, a): observations and actions to values; the action enters at the first layer.
+
+    With `norms`, every hidden layer is normalized before its activation.
+    """
 
     layers: tuple[Linear, ...]
     norms: tuple[LayerNorm, ...] | None
@@ -72,6 +75,18 @@ class Critic(eqx.Module):
         """Return the values of a batch of observations and actions."""
         inputs = jnp.concatenate([obs, action], axis=-1)
         return feed_forward(self.layers, self.norms, self.activation, inputs)[:, 0]
+
+
+class Critics(eqx.Module):
+    """One or several critics, each with weights of its own."""
+
+    each: tuple[Critic, ...]
+
+    def __call__(
+        self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
+    ) -> Float[Array, "critics batch"]:
+        """Return every critic's values of a batch of observations and actions."""
+        return jnp.stack([critic(obs, action) for critic in self.each])
 
 
 def feed_forward(

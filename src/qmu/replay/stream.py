@@ -63,7 +63,7 @@ def append(stream: Stream, rows: Rows) -> Stream:
     """
     members, worlds, slots = rows.last.shape
     length = stream.rows_per_world
-    time = jnp.arange(slots)
+    time = jnp.arange(slots)[None, None]
     count = rows.count[..., None]
     written = (time <= count) & (time > count - length)
     # A slot beyond the ring's end is dropped by the scatter.
@@ -111,7 +111,7 @@ def draw_rows(
     index = (jax.random.bits(key, shape, jnp.uint32) % total).astype(jnp.int32)
     if size.shape[0] == 1:
         return jnp.zeros_like(index), index
-    world = jnp.sum(index[..., None] >= ends, axis=-1)
+    world = jnp.searchsorted(ends, index, side="right", method="compare_all")
     world = jnp.minimum(world, size.shape[0] - 1)
     return world, index - (ends - size)[world]
 

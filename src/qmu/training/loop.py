@@ -19,9 +19,10 @@ from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError
 from qmu.replay.stream import stream_bytes
+from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, evaluate
 from qmu.training.learner import Learner
-from qmu.training.members import divide, find_devices, share_note
+from qmu.training.members import divide
 from qmu.world.host import Collector, Episode
 from qmu.world.make import Maker
 

@@ -25,7 +25,7 @@ class DDPG:
     """
 
     def __init__(
-        self, env: Source, *, seed: int | None = None, **groups: Mapping[str, Any]
+        self, env: Source, /, *, seed: int | None = None, **groups: Mapping[str, Any]
     ) -> None:
         """Make the worlds and an agent that has learned nothing.
 

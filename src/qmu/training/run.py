@@ -274,6 +274,7 @@ def open_run(directory: str | Path) -> Run:
 
 def train(
     env: Source | None = None,
+    /,
     *,
     seed: int | None = None,
     seeds: int | None = None,

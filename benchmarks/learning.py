@@ -1,0 +1,201 @@
+"""What the default recipe learns: several seeds per world, all of them shown.
+
+    python benchmarks/learning.py                          # all cases, hours
+    python benchmarks/learning.py --only Hopper-v5 --seeds 3 --option critic.count=1 --tag plain
+
+A world is evaluated a hundred times during its training, deterministically, on worlds of its own.
+A seed's result is the mean of its last ten evaluations: of the last tenth of the training. Beside
+it stands the best policy's score on 100 episodes that did not choose it. A seed has failed when its
+result is below the case's bound. The results go to benchmarks/results/learning-WORLD[-TAG].json,
+next to what others have published (another version of the environment, another budget: an
+orientation).
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from process import machine, package_versions
+from scipy import stats
+
+HERE = Path(__file__).resolve().parent
+PUBLISHED = HERE / "published.csv"
+EVALUATIONS = 100
+LAST = 10
+
+
+class Case(NamedTuple):
+    """A world, its budget, and what has to be reached, by every seed or by their mean."""
+
+    world: str
+    steps: int
+    bound: float
+    every_seed: bool
+    episodes: int
+
+
+CASES = [
+    Case("Pendulum-v1", 10_000, -200, True, 10),
+    Case("InvertedPendulum-v5", 30_000, 990, True, 5),
+    Case("HalfCheetah-v5", 100_000, 4_500, False, 3),
+    Case("Hopper-v5", 100_000, 1_000, False, 10),
+]
+
+
+def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Train a case and return what every seed reached."""
+    from qmu import config as options
+    from qmu.training.evaluate import evaluate
+    from qmu.training.loop import FINAL_SEEDS, Evaluated, Trainer
+    from qmu.world.make import find_maker
+
+    given = {
+        "env": {"id": case.world},
+        "train": {
+            "total_steps": case.steps,
+            "seeds": seeds,
+            "eval_interval": case.steps // EVALUATIONS,
+            "eval_episodes": case.episodes,
+            "save_interval": 0,
+        },
+    }
+    config = options.from_dict(options.merge(given, changes))
+    trainer = Trainer(config, find_maker(case.world))
+    curve: list[list[float]] = []
+    best: list[tuple[float, int, Any]] = [(-np.inf, 0, None)] * seeds
+    started = time.monotonic()
+    for event in trainer.run(case.steps):
+        if isinstance(event, Evaluated):
+            curve.append([score.mean for score in event.scores])
+            for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
+                best[index] = max(
+                    best[index], (score.mean, event.step, actor), key=lambda entry: entry[0]
+                )
+            if len(curve) % 10 == 0:
+                row = " ".join(f"{value:.0f}" for value in curve[-1])
+                print(f"  {event.step:7}  {time.monotonic() - started:5.0f} s  {row}", flush=True)
+    seconds = time.monotonic() - started
+    finals = [
+        evaluate(actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
+        for _, _, actor in best
+    ]
+    newest = [
+        evaluate(actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
+        for actor in trainer.learner.actors(lag=False)
+    ]
+    trainer.close()
+    return {
+        "world": case.world,
+        "steps": case.steps,
+        "seeds": list(options.seeds(config)),
+        "last_ten": np.mean(curve[-LAST:], axis=0).round(2).tolist(),
+        "best_policy_100_episodes": [round(score.mean, 2) for score in finals],
+        "last_policy_100_episodes": [round(score.mean, 2) for score in newest],
+        "best_at_step": [step for _, step, _ in best],
+        "curve": np.round(curve, 2).tolist(),
+        "seconds": round(seconds, 1),
+        "config": options.to_dict(config),
+    }
+
+
+def report(case: Case, measured: dict[str, Any]) -> list[str]:
+    """Return the result of a case as lines."""
+    results = measured["last_ten"]
+    failed = sum(result < case.bound for result in results)
+    mean = statistics.mean(results)
+    lines = [
+        f"{case.world}, {case.steps} steps, {len(results)} seeds, {measured['seconds']:.0f} s",
+        "  mean of the last ten evaluations  " + " ".join(f"{value:.0f}" for value in results),
+        "  best policy, 100 new episodes     "
+        + " ".join(f"{value:.0f}" for value in measured["best_policy_100_episodes"]),
+        "  last policy, 100 new episodes     "
+        + " ".join(f"{value:.0f}" for value in measured["last_policy_100_episodes"]),
+        f"  mean {mean:.0f}{interval(results)}, median {statistics.median(results):.0f}, "
+        f"worst {min(results):.0f}, seeds below {case.bound:g}: {failed}",
+    ]
+    if case.every_seed:
+        worst = min(measured["best_policy_100_episodes"])
+        reached = worst >= case.bound
+        lines.append(f"  every seed's policy must reach {case.bound:g}: worst {worst:.0f}")
+    else:
+        reached = mean >= case.bound
+        lines.append(f"  the mean must reach {case.bound:g}")
+    lines.append("  reached" if reached else "  MISSED")
+    name = case.world.partition("-")[0]
+    return lines + [f"  published: {row}" for row in published(name)]
+
+
+def interval(results: list[float]) -> str:
+    """Return the 95% bootstrap interval of the mean, in words."""
+    if len(results) < 3 or len(set(results)) == 1:
+        return ""
+    found = stats.bootstrap((results,), np.mean, rng=np.random.default_rng(0), method="BCa")
+    low, high = found.confidence_interval
+    return f" (95% interval {low:.0f} to {high:.0f})"
+
+
+def published(name: str) -> list[str]:
+    """Return what others report for DDPG on a world, whatever its version."""
+    with PUBLISHED.open(encoding="utf-8") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["env"].partition("-")[0] == name and "DDPG" in row["algorithm"]
+        ]
+    return [
+        f"{row['algorithm']} {row['mean']} at {int(row['steps']):,} steps, {row['metric']}, "
+        f"{row['seeds']} seeds: {row['source']}"
+        for row in rows
+    ]
+
+
+def parse_options(words: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the nested options of words such as critic.count=2."""
+    changes: dict[str, dict[str, Any]] = {}
+    for word in words:
+        path, _, value = word.partition("=")
+        group, _, name = path.partition(".")
+        try:
+            changes.setdefault(group, {})[name] = json.loads(value)
+        except ValueError:
+            changes.setdefault(group, {})[name] = value
+    return changes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the default recipe on several seeds.")
+    parser.add_argument("--only", nargs="+", default=[], help="environment ids")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--option", nargs="+", default=[], help="changes: critic.count=2 ...")
+    parser.add_argument("--tag", default="", help="part of the result's name, for variants")
+    arguments = parser.parse_args()
+    for case in CASES:
+        if arguments.only and case.world not in arguments.only:
+            continue
+        shortened = case._replace(steps=arguments.steps or case.steps)
+        measured = measure(shortened, arguments.seeds, parse_options(arguments.option))
+        lines = report(shortened, measured)
+        print("\n".join(lines), flush=True)
+        suffix = f"-{arguments.tag}" if arguments.tag else ""
+        path = HERE / "results" / f"learning-{case.world}{suffix}.json"
+        path.parent.mkdir(exist_ok=True)
+        header = {
+            "date": datetime.datetime.now().strftime("%Y-%m-%d"),
+            "command": ["python", "benchmarks/learning.py", *sys.argv[1:]],
+            "machine": machine(),
+            "versions": package_versions(),
+            "report": lines,
+        }
+        path.write_text(json.dumps(header | measured, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What a measuring process can say of itself (Linux)."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+REPORTED = (
+    "qmu",
+    "stable-baselines3",
+    "sbx-rl",
+    "torch",
+    "jax",
+    "jaxlib",
+    "flax",
+    "equinox",
+    "optax",
+    "gymnasium",
+    "mujoco",
+    "numpy",
+)
+
+
+def process_age() -> float:
+    """Seconds since this process was started, imports included, to a hundredth."""
+    # Field 22, in ticks since boot. psutil's create_time() can be off by up to a second.
+    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    started = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def peak_rss_mib() -> float:
+    """The most memory this process has held at once, in MiB."""
+    # Not getrusage: its ru_maxrss survives exec, so that a large parent would be counted.
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak_kib = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
+    return int(peak_kib) / 1024
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the installed packages that matter for speed."""
+    versions = {"python": platform.python_version()}
+    for package in REPORTED:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def machine() -> dict[str, str | int | None]:
+    """This machine, in the words of its processor and kernel."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "avx512": int("avx512f" in flags),
+        "system": platform.platform(),
+    }

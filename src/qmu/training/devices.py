@@ -1,0 +1,60 @@
+"""What JAX runs on, and how it is started."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from qmu.errors import ConfigError
+
+
+def start_jax() -> None:
+    """Give JAX one CPU device per core, and a folder for compiled programs.
+
+    The number of devices can only be set before JAX has started; afterwards there are as many as
+    whoever started it wanted: see `share_note`. Settings that the user made are left alone.
+    """
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(caches / "qmu" / "jax"))  # type: ignore[no-untyped-call]
+        # The learner takes over a second to compile, everything else far less.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # type: ignore[no-untyped-call]
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_devices(kind: str) -> list[Any]:
+    """Return the devices of a kind: auto (JAX's default), cpu, gpu or tpu.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    start_jax()
+    if kind == "auto":
+        return jax.devices()
+    try:
+        return jax.devices(kind)
+    except RuntimeError:
+        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise ConfigError(
+            f"--train.device {kind}: JAX finds no such device here; there is {there} "
+            "(for NVIDIA GPUs install qmu[gpu])"
+        ) from None
+
+
+def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
+    """Return what to tell the user if members share a CPU device that need not be shared."""
+    if devices[0].platform != "cpu" or len(devices) >= min(cores(), len(seeds)):
+        return None
+    return (
+        f"JAX was started before qmu, with {len(devices)} CPU device(s): {len(seeds)} members "
+        "share them and learn slower than they could. Import and use qmu before other JAX code, "
+        f"or call jax.config.update('jax_num_cpu_devices', {cores()}) first."
+    )

@@ -1,0 +1,75 @@
+"""Fifty updates from a fixed seed, compared to stored numbers.
+
+After a change that is meant to change them: `python tests/agent/test_golden.py` writes them anew.
+The commit says why. (JAX and NumPy may change how they draw random numbers; that is a reason.)
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmu import config as options
+from qmu.agent.agent import init, trace_numbers, update
+from qmu.records import Batch
+
+FILE = Path(__file__).with_name("golden_ddpg.json")
+OBS, ACTION, BATCH = 4, 2, 32
+RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
+# tanh is smooth: a kink would make a rounding error of one machine a different gradient.
+CONFIG = options.from_dict(
+    {
+        "actor": {"hidden_sizes": [16, 16], "activation": "tanh"},
+        "critic": {"hidden_sizes": [16, 16], "activation": "tanh"},
+        "target": {"tau": 0.05, "interval": 2},
+    }
+)
+
+
+def draw_batch(generator):
+    obs, next_obs = generator.normal(size=(2, BATCH, OBS))
+    batch = Batch(
+        obs=obs,
+        action=generator.uniform(-1, 1, (BATCH, ACTION)),
+        reward=obs[:, 0] - next_obs[:, 1] ** 2,
+        discount=1.0 * (generator.random(BATCH) > 0.2),
+        next_obs=next_obs,
+        weight=1.0 * (generator.random(BATCH) > 0.1),
+    )
+    return Batch(*(jnp.asarray(column, jnp.float32) for column in batch))
+
+
+def trace():
+    """Return name -> numbers, after each of the recorded updates."""
+    generator = np.random.default_rng(0)
+    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, CONFIG)
+    probe = jnp.asarray(generator.normal(size=(1, OBS)), jnp.float32)
+    step, numbers = jax.jit(update), trace_numbers(CONFIG)
+    lines = {}
+    for number in range(1, RECORDED[-1] + 1):
+        agent, metrics = step(agent, draw_batch(generator), jnp.int32(number), numbers)
+        if number in RECORDED:
+            seen = {
+                "critic_loss": metrics.critic_loss,
+                "actor_loss": metrics.actor_loss,
+                "action": agent.actor(probe)[0],
+                "target_action": agent.target.actor(probe)[0],
+                "target_value": agent.target.critics(probe, jnp.zeros((1, ACTION)))[0, 0],
+            }
+            for name, value in seen.items():
+                lines.setdefault(name, []).append(np.round(np.float64(value), 6).tolist())
+    return lines
+
+
+def test_fifty_updates_lead_to_the_stored_numbers():
+    golden = json.loads(FILE.read_text(encoding="utf-8"))
+    traced = trace()
+    assert set(traced) == set(golden)
+    for name, numbers in golden.items():
+        np.testing.assert_allclose(traced[name], numbers, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(trace(), indent=1) + "\n", encoding="utf-8")

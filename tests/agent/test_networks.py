@@ -1,0 +1,123 @@
+"""Shapes, initial weights and activations of actor and critic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qmu import config
+from qmu.agent.networks import ACTIVATIONS, Actor, Critic, Linear, init_layers, init_norms
+from qmu.deploy.policy import ACTIVATIONS as DEPLOYED
+
+KEY = jax.random.key(0)
+
+
+def make_actor(sizes, **options):
+    return Actor(init_layers(KEY, sizes, config.Actor(**options)), "relu")
+
+
+def make_critic(obs_size, action_size, hidden_sizes, norm="none"):
+    sizes = (obs_size + action_size, *hidden_sizes, 1)
+    layers = init_layers(KEY, sizes, config.Critic())
+    return Critic(layers, init_norms(hidden_sizes, norm), "relu")
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5, 4)])
+def test_an_actor_returns_an_action_per_observation(hidden_sizes):
+    actor = make_actor((3, *hidden_sizes, 2))
+    assert actor(jnp.ones((6, 3))).shape == (6, 2)
+    assert len(actor.layers) == len(hidden_sizes) + 1
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5, 4)])
+def test_a_critic_returns_a_value_per_observation_and_action(hidden_sizes, norm):
+    critic = make_critic(3, 2, hidden_sizes, norm)
+    assert critic(jnp.ones((6, 3)), jnp.ones((6, 2))).shape == (6,)
+
+
+def test_a_critic_sees_observation_and_action():
+    critic = make_critic(3, 2, (8,))
+    value = critic(jnp.ones((1, 3)), jnp.ones((1, 2)))
+    assert critic(jnp.zeros((1, 3)), jnp.ones((1, 2))) != value
+    assert critic(jnp.ones((1, 3)), jnp.zeros((1, 2))) != value
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_actions_lie_in_the_unit_interval(scale):
+    action = make_actor((3, 16, 2))(scale * jax.random.normal(KEY, (100, 3)))
+    assert np.abs(action).max() <= 1.0
+
+
+def test_activations_stand_between_layers_and_not_after_the_last():
+    layers = (
+        Linear(jnp.array([[1.0, -1.0]]), jnp.array([0.5, 0.0])),
+        Linear(jnp.array([[2.0], [3.0]]), jnp.array([-10.0])),
+    )
+    value = Critic(layers, None, "relu")(jnp.array([[1.0]]), jnp.zeros((1, 0)))
+    # relu(1 + 0.5) = 1.5, relu(-1) = 0;  2 · 1.5 + 3 · 0 - 10 = -7
+    np.testing.assert_allclose(value, [-7.0], rtol=1e-6)
+
+
+def test_layer_norm_standardizes_each_sample_before_the_activation():
+    layers = (
+        Linear(jnp.eye(2), jnp.array([0.0, 0.0])),
+        Linear(jnp.array([[1.0], [10.0]]), jnp.array([0.0])),
+    )
+    critic = Critic(layers, init_norms((2,), "layer"), "leaky_relu")
+    value = critic(jnp.array([[1.0], [500.0]]), jnp.array([[5.0], [300.0]]))
+    # (1, 5) has mean 3 and deviation 2: (-1, 1), then (-0.01, 1);  -0.01 + 10 = 9.99
+    # (500, 300) has mean 400 and deviation 100: (1, -1), then (1, -0.01);  1 - 0.1 = 0.9
+    np.testing.assert_allclose(value, [9.99, 0.9], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("xavier", (6 / (50 + 400)) ** 0.5),
+        ("uniform", 1 / 50**0.5),
+    ],
+)
+def test_initial_weights_fill_their_range(name, limit):
+    (layer,) = init_layers(KEY, (50, 400), config.Actor(weights_init=name))
+    # Of 20000 draws, the largest lies within 0.1% of the limit (but for one time in 5e8).
+    assert 0.999 * limit < np.abs(layer.weight).max() <= limit
+    assert abs(np.mean(layer.weight)) < 0.02 * limit
+
+
+def test_initial_biases_are_zeros_or_fill_the_range_of_the_inputs():
+    (zeros,) = init_layers(KEY, (50, 4000), config.Actor(bias_init="zeros"))
+    (uniform,) = init_layers(KEY, (50, 4000), config.Actor(bias_init="uniform"))
+    np.testing.assert_array_equal(zeros.bias, np.zeros(4000))
+    limit = 1 / 50**0.5
+    assert 0.99 * limit < np.abs(uniform.bias).max() <= limit
+
+
+def test_final_range_is_that_of_the_last_layer_only():
+    sizes = (30, 40, 500)
+    plain = init_layers(KEY, sizes, config.Actor())
+    ranged = init_layers(KEY, sizes, config.Actor(final_range=3e-3, bias_init="zeros"))
+    np.testing.assert_array_equal(plain[0].weight, ranged[0].weight)
+    for drawn in (ranged[1].weight, ranged[1].bias):
+        assert 0.98 * 3e-3 < np.abs(drawn).max() <= 3e-3
+
+
+def test_every_layer_and_key_has_its_own_weights():
+    first, second = init_layers(KEY, (8, 8, 8), config.Actor())
+    (other, _) = init_layers(jax.random.key(1), (8, 8, 8), config.Actor())
+    assert not np.array_equal(first.weight, second.weight)
+    assert not np.array_equal(first.weight, other.weight)
+    assert not np.array_equal(first.weight[0], first.bias)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_deployed_activation_is_the_trained_one(name):
+    grid = np.concatenate([np.linspace(-12, 12, 481), [-200, -50, 50, 200]]).astype(np.float32)
+    trained = ACTIVATIONS[name](jnp.asarray(grid))
+    np.testing.assert_allclose(DEPLOYED[name](grid), trained, rtol=1e-5, atol=1e-6)
+
+
+def test_the_two_tables_of_activations_and_the_options_agree():
+    _, sentence = config.ACTIVATION
+    assert set(ACTIVATIONS) == set(DEPLOYED)
+    assert sentence == f"must be one of {', '.join(ACTIVATIONS)}"

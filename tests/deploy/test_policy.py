@@ -1,0 +1,167 @@
+"""The policy outside of training: the trained actor's actions, in files that can be trusted."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qmu import config
+from qmu.agent.networks import ACTIVATIONS, Actor, init_layers
+from qmu.deploy.policy import Network, Policy, load_policy
+from qmu.errors import ConfigError
+
+LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
+INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
+
+
+def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8)):
+    sizes = (obs_size, *hidden_sizes, 2)
+    return Actor(init_layers(jax.random.key(0), sizes, config.Actor()), activation)
+
+
+def make_network(actor):
+    return Network(
+        tuple(np.asarray(layer.weight) for layer in actor.layers),
+        tuple(np.asarray(layer.bias) for layer in actor.layers),
+        actor.activation,
+    )
+
+
+def make_policy(obs_shape=(3,), action_shape=(2,), **options):
+    network = make_network(make_actor(int(np.prod(obs_shape)), **options))
+    return Policy(network, obs_shape, action_shape, LOW, HIGH, INFO)
+
+
+def draw_obs(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes):
+    actor = make_actor(activation=activation, hidden_sizes=hidden_sizes)
+    obs = 3 * draw_obs(50, 3)
+    action = make_network(actor)(obs)
+    np.testing.assert_allclose(action, actor(jnp.asarray(obs)), rtol=1e-4, atol=1e-6)
+    assert action.dtype == np.float32
+
+
+def test_a_network_takes_one_observation_or_many():
+    network, obs = make_network(make_actor()), draw_obs(4, 5, 3)
+    np.testing.assert_allclose(network(obs)[2, 3], network(obs[2, 3]), rtol=1e-5)
+
+
+def test_actions_are_scaled_to_the_units_of_the_environment():
+    policy, obs = make_policy(), draw_obs(3)
+    # Bounds -2 and 6: middle 2, half range 4; bounds 0 and 0.5: 0.25 and 0.25.
+    expected = np.float32([2.0, 0.25]) + policy.network(obs) * np.float32([4.0, 0.25])
+    np.testing.assert_allclose(policy(obs), expected, rtol=1e-6)
+    assert policy(obs).dtype == np.float32
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30])
+def test_actions_lie_inside_the_bounds(scale):
+    action = make_policy()(scale * draw_obs(200, 3))
+    assert (action >= LOW).all()
+    assert (action <= HIGH).all()
+
+
+@pytest.mark.parametrize("obs_shape", [(3,), (2, 3), ()])
+@pytest.mark.parametrize("action_shape", [(2,), (1, 2)])
+def test_a_batch_gives_the_action_of_each_observation(obs_shape, action_shape):
+    policy, batch = make_policy(obs_shape, action_shape), draw_obs(5, *obs_shape)
+    actions = policy(batch)
+    assert actions.shape == (5, *action_shape)
+    assert policy(batch[0]).shape == action_shape
+    for obs, action in zip(batch, actions, strict=True):
+        np.testing.assert_allclose(policy(obs), action, rtol=1e-5, atol=1e-6)
+
+
+def test_an_empty_batch_gives_no_actions():
+    assert make_policy()(np.zeros((0, 3))).shape == (0, 2)
+
+
+def test_lists_and_other_numbers_are_observations_too():
+    policy = make_policy()
+    expected = policy(np.float32([1, 2, 3]))
+    np.testing.assert_array_equal(policy([1, 2, 3]), expected)
+    np.testing.assert_array_equal(policy(np.float64([1, 2, 3])), expected)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (5, 4), (3, 1), (2, 5, 3)])
+def test_an_observation_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"this policy takes \(3,\), or a batch"):
+        make_policy()(np.zeros(shape))
+
+
+def test_a_saved_policy_comes_back_as_it_was(tmp_path):
+    policy = make_policy((1, 3), (2, 1), activation="silu")
+    policy.save(tmp_path / "new" / "folder")
+    loaded = load_policy(tmp_path / "new" / "folder")
+    obs = draw_obs(20, 1, 3)
+    np.testing.assert_array_equal(loaded(obs), policy(obs))
+    assert (loaded.obs_shape, loaded.action_shape) == ((1, 3), (2, 1))
+    assert loaded.info == INFO
+    assert loaded.network.activation == "silu"
+
+
+def test_saving_replaces_an_older_policy(tmp_path):
+    make_policy().save(tmp_path)
+    newer = make_policy(hidden_sizes=(4,))
+    newer.save(tmp_path)
+    np.testing.assert_array_equal(load_policy(tmp_path)(draw_obs(3)), newer(draw_obs(3)))
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_a_missing_file_is_named(tmp_path, name):
+    make_policy().save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ConfigError, match=rf"holds no policy: .*{name} is not there"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[1, 2]"])
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_a_damaged_file_is_refused(tmp_path, name, content):
+    make_policy().save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_a_cut_off_file_is_refused(tmp_path, name):
+    make_policy().save(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": 0},
+        {"layers": 2},
+        {"layers": 4},
+        {"layers": "three"},
+        {"activation": "gelu"},
+        {"activation": ["relu"]},
+        {"observation_shape": [4]},
+        {"observation_shape": ["a"]},
+        {"observation_shape": 3},
+        {"action_shape": [3]},
+        {"format": 2},
+    ],
+    ids=str,
+)
+def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, changes):
+    make_policy().save(tmp_path)
+    path = tmp_path / "policy.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    assert set(changes) <= set(description)
+    path.write_text(json.dumps(description | changes), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"policy in {tmp_path}"):
+        load_policy(tmp_path)

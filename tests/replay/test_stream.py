@@ -1,0 +1,278 @@
+"""The stream against a slow reference: plain lists, one row at a time."""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from qmu.records import Rows
+from qmu.replay.stream import append, init_stream, sample, startable, stream_bytes, transitions
+
+OBS, ACTION, SLOTS = 2, 1, 9
+JUNK = -999.0
+APPEND = jax.jit(append)
+SAMPLE = jax.jit(sample, static_argnames="shape")
+
+
+class Row(NamedTuple):
+    """A row whose numbers tell where it comes from."""
+
+    number: int
+    terminated: bool
+    last: bool
+
+    @property
+    def obs(self):
+        return (self.number, -self.number)
+
+    @property
+    def action(self):
+        return (0.0,) if self.last else (self.number + 0.5,)
+
+    @property
+    def reward(self):
+        return 0.0 if self.last else 2.0 * self.number
+
+
+class World:
+    """One world's whole history, and which transitions a ring of some rows keeps of it."""
+
+    def __init__(self, first):
+        self.numbers = itertools.count(first)
+        self.rows = []
+        self.newest = next(self.numbers)
+
+    def play(self, events):
+        """Return the rows of some steps; each one goes on, terminates or truncates."""
+        rows = []
+        for event in events:
+            rows.append(Row(self.newest, terminated=event == "terminate", last=False))
+            self.newest = next(self.numbers)
+            if event != "go on":
+                rows.append(Row(self.newest, terminated=False, last=True))
+                self.newest = next(self.numbers)
+        self.rows += rows
+        return rows
+
+    def transitions(self, capacity):
+        """Return (obs, action, reward, discount, next obs) of the transitions still kept."""
+        kept = [*self.rows[-capacity:], Row(self.newest, terminated=False, last=True)]
+        return [
+            (*row.obs, *row.action, row.reward, 0.0 if row.terminated else 1.0, *after.obs)
+            for row, after in itertools.pairwise(kept)
+            if not row.last
+        ]
+
+
+class Members:
+    """A stream of some members' worlds beside their histories."""
+
+    def __init__(self, members, worlds, capacity):
+        self.capacity = capacity
+        self.stream = init_stream(capacity, members, worlds, OBS, ACTION)
+        self.histories = [
+            [World(1000 * (member * worlds + world)) for world in range(worlds)]
+            for member in range(members)
+        ]
+
+    def play(self, events, slots=SLOTS):
+        """Play a chunk: a list of events for each member and world."""
+        shape = (len(self.histories), len(self.histories[0]), slots)
+        rows = Rows(
+            obs=np.full((*shape, OBS), JUNK, np.float32),
+            action=np.full((*shape, ACTION), JUNK, np.float32),
+            reward=np.full(shape, JUNK, np.float32),
+            terminated=np.ones(shape, bool),
+            last=np.zeros(shape, bool),
+            count=np.zeros(shape[:2], np.int32),
+        )
+        for index in np.ndindex(shape[:2]):
+            history = self.histories[index[0]][index[1]]
+            played = history.play(events[index[0]][index[1]])
+            # The newest observation stands behind the rows that count.
+            for time, row in enumerate([*played, Row(history.newest, terminated=False, last=True)]):
+                rows.obs[(*index, time)] = row.obs
+                rows.action[(*index, time)] = row.action
+                rows.reward[(*index, time)] = row.reward
+                rows.terminated[(*index, time)] = row.terminated
+                rows.last[(*index, time)] = row.last
+            rows.count[index] = len(played)
+        self.stream = APPEND(self.stream, rows)
+
+    def expected(self, member):
+        """Return the transitions that each world of a member should have, oldest first."""
+        histories = self.histories[member]
+        return [history.transitions(-(-self.capacity // len(histories))) for history in histories]
+
+    def stored(self, member):
+        """Return the transitions that each world of a member has, oldest first."""
+        stream = jax.tree.map(np.asarray, self.stream)
+        found = []
+        for world, (head, size) in enumerate(
+            zip(stream.head[member], stream.size[member], strict=True)
+        ):
+            slot = (head - size + np.arange(size)) % stream.rows_per_world
+            slot = slot[startable(stream.flags[member, world, slot])]
+            worlds = np.full_like(slot, world)
+            found.append(as_tuples(transitions(stream, member, worlds, slot, slot >= 0)))
+        return found
+
+    def drawn(self, member, count=256, seed=0):
+        """Return sampled transitions of a member, without the slots of weight 0."""
+        batch = SAMPLE(self.stream, jax.random.key(seed), jnp.int32(member), shape=(count,))
+        return list(itertools.compress(as_tuples(batch), np.asarray(batch.weight) == 1))
+
+
+def as_tuples(batch):
+    """Return a batch as one tuple of numbers per slot, without the weight."""
+    batch = jax.tree.map(np.asarray, batch)
+    table = np.column_stack([*batch[:2], batch.reward, batch.discount, batch.next_obs])
+    return [tuple(row) for row in table.tolist()]
+
+
+EVENTS = st.lists(st.sampled_from(["go on", "go on", "terminate", "truncate"]), max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("members", "worlds", "capacity"),
+    [(1, 1, 5), (1, 1, 40), (1, 3, 8), (2, 2, 10), (3, 1, 3)],
+)
+def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity):
+    """Rings wrap, worlds have different paces, chunks bring more rows than a ring holds."""
+    chunk = st.lists(
+        st.lists(EVENTS, min_size=worlds, max_size=worlds), min_size=members, max_size=members
+    )
+
+    @given(st.lists(chunk, min_size=1, max_size=8))
+    def check(chunks):
+        group = Members(members, worlds, capacity)
+        for events in chunks:
+            group.play(events)
+            for member in range(members):
+                assert group.stored(member) == group.expected(member)
+
+    check()
+
+
+@pytest.mark.parametrize(("members", "worlds", "capacity"), [(1, 1, 4), (1, 3, 8), (2, 2, 10)])
+def test_samples_are_transitions_of_that_member(members, worlds, capacity):
+    chunk = st.lists(
+        st.lists(EVENTS, min_size=worlds, max_size=worlds), min_size=members, max_size=members
+    )
+
+    @given(st.lists(chunk, min_size=1, max_size=4))
+    def check(chunks):
+        group = Members(members, worlds, capacity)
+        for events in chunks:
+            group.play(events)
+        for member in range(members):
+            expected = set(itertools.chain(*group.expected(member)))
+            drawn = group.drawn(member)
+            assert set(drawn) <= expected
+            assert bool(drawn) == bool(expected)
+
+    check()
+
+
+def test_no_transition_crosses_the_end_of_an_episode():
+    group = Members(1, 1, 50)
+    group.play([[["go on", "truncate", "terminate", "go on"]]])
+    # Numbers: 0 1 (2 final) 3 (4 final) 5 6. Nothing starts from 2 or 4.
+    following = {int(row[0]): int(row[5]) for row in group.drawn(0)}
+    assert following == {0: 1, 1: 2, 3: 4, 5: 6}
+
+
+def test_a_termination_has_discount_0_and_a_truncation_has_not():
+    group = Members(1, 1, 50)
+    group.play([[["go on", "truncate", "terminate", "go on"]]])
+    discounts = {int(row[0]): row[4] for row in group.drawn(0)}
+    assert discounts == {0: 1.0, 1: 1.0, 3: 0.0, 5: 1.0}
+
+
+def test_the_newest_transition_can_be_sampled_at_once():
+    group = Members(1, 1, 50)
+    for newest in range(5):
+        group.play([[["go on"]]], slots=3)
+        assert newest in {int(row[0]) for row in group.drawn(0)}
+
+
+def test_of_more_rows_than_a_ring_holds_the_newest_stay():
+    group = Members(1, 1, 3)
+    group.play([[["go on"] * 8]])
+    assert {int(row[0]) for row in group.drawn(0)} == {5, 6, 7}
+
+
+def test_every_transition_is_equally_likely():
+    group = Members(2, 3, 30)
+    # Member 1's worlds: one that has wrapped, a short one, one with many ends.
+    for _ in range(4):
+        idle = [[], [], []]
+        group.play([idle, [["go on"] * 4, ["go on"], ["terminate", "truncate", "go on"]]])
+    transitions_kept = list(itertools.chain(*group.expected(1)))
+    assert [len(world) for world in group.expected(1)] == [10, 4, 6]
+    drawn = group.drawn(1, count=40_000)
+    counts = [drawn.count(transition) for transition in transitions_kept]
+    assert sum(counts) == len(drawn)
+    assert chisquare(counts).pvalue > 0.01
+
+
+def test_different_keys_draw_different_transitions():
+    group = Members(1, 1, 50)
+    group.play([[["go on"] * 8]])
+    assert group.drawn(0, seed=0) != group.drawn(0, seed=1)
+    assert group.drawn(0, seed=0) == group.drawn(0, seed=0)
+
+
+def test_an_empty_stream_gives_slots_of_weight_0():
+    group = Members(1, 2, 10)
+    assert group.drawn(0) == []
+    group.play([[[], []]])
+    assert group.drawn(0) == []
+
+
+def test_few_slots_stay_empty_where_every_second_row_is_a_final_observation():
+    group = Members(1, 1, 8)
+    for _ in range(3):
+        group.play([[["terminate"] * 4]])
+    # Four candidates all miss with probability 1/16: of 10000 slots 625 ± 24.
+    assert 10_000 - len(group.drawn(0, count=10_000)) == pytest.approx(625, abs=120)
+
+
+def test_a_batch_has_the_shape_that_was_asked_for():
+    group = Members(1, 1, 8)
+    group.play([[["go on"] * 4]])
+    batch = SAMPLE(group.stream, jax.random.key(0), jnp.int32(0), shape=(3, 5))
+    assert batch.obs.shape == batch.next_obs.shape == (3, 5, OBS)
+    assert batch.action.shape == (3, 5, ACTION)
+    assert batch.reward.shape == batch.discount.shape == batch.weight.shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "members", "worlds", "obs_size", "action_size"),
+    [(1000, 1, 1, 17, 6), (1000, 3, 7, 5, 2), (10, 2, 10, 3, 1)],
+)
+def test_the_announced_bytes_are_those_of_the_arrays(
+    capacity, members, worlds, obs_size, action_size
+):
+    stream = init_stream(capacity, members, worlds, obs_size, action_size)
+    announced = stream_bytes(capacity, members, worlds, obs_size, action_size)
+    assert announced == stream.numbers.nbytes + stream.flags.nbytes
+
+
+def test_a_million_rows_of_halfcheetah_take_hardly_more_than_their_numbers():
+    # 17 + 6 numbers and a reward, 4 bytes each; one byte each for the end and its kind.
+    raw = 1_000_000 * ((17 + 6 + 1) * 4 + 2)
+    assert stream_bytes(1_000_000, 1, 1, 17, 6) <= 1.05 * raw
+
+
+@pytest.mark.parametrize("worlds", [1, 2, 3, 7])
+def test_a_stream_has_room_for_its_capacity(worlds):
+    stream = init_stream(20, 1, worlds, OBS, ACTION)
+    rows = worlds * (stream.rows_per_world - 1)
+    assert 20 <= rows < 20 + worlds

@@ -1,0 +1,196 @@
+"""Behaviour through the public command: what works, and every kind of bad input."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qmu.cli import main
+
+# The smallest budget that goes through every part of a run.
+TINY = (  # noqa: SIM905 - as it is typed
+    "--train.total-steps 300 --explore.start-steps 100 --replay.batch-size 16 "
+    "--actor.hidden-sizes 8 8 --critic.hidden-sizes 8 8 --replay.capacity 1000 "
+    "--train.eval-episodes 2 --train.eval-interval 150 --train.save-interval 200 --log.interval 100"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def trained(capsys, *more: str) -> Path:
+    assert main(["train", "Pendulum-v1", *TINY, *more]) == 0
+    capsys.readouterr()
+    (run,) = Path("runs/Pendulum-v1").iterdir()
+    return run
+
+
+def test_train_leaves_a_complete_run(capsys):
+    run = trained(capsys, "--seed", "42", "--seeds", "2")
+    info = json.loads((run / "run.json").read_text())
+    assert info["status"] == "finished"
+    assert info["steps"] == 300
+    assert [member["seed"] for member in info["members"]] == [42, 43]
+    assert (run / "best" / "policy.safetensors").is_file()
+    assert (run / "best" / "seed-43" / "policy.json").is_file()
+    assert (run / "checkpoints" / "000000200" / "seed-42" / "policy.safetensors").is_file()
+    assert list((run / "tensorboard" / "seed-42").glob("events*"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["member"] for line in lines} == {"seed-42", "seed-43", "mean", "std"}
+    assert [line["step"] for line in lines if "eval/mean_reward" in line][::4] == [150, 300]
+    assert any("train/critic_loss" in line for line in lines)
+
+
+def test_the_mean_line_is_the_mean_of_the_members(capsys):
+    run = trained(capsys, "--seeds", "2")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    evaluations = [line for line in lines if "eval/mean_reward" in line and line["step"] == 300]
+    by_member = {line["member"]: line["eval/mean_reward"] for line in evaluations}
+    middle = (by_member["seed-0"] + by_member["seed-1"]) / 2
+    assert by_member["mean"] == pytest.approx(middle)
+    assert by_member["std"] == pytest.approx(abs(by_member["seed-0"] - middle))
+
+
+def test_eval_measures_the_run(capsys):
+    run = trained(capsys, "--log.no-tensorboard")
+    assert not (run / "tensorboard").exists()
+    assert main(["eval", str(run), "--episodes", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "Pendulum-v1: 3 episodes" in printed
+    assert "length  mean 200.0 steps" in printed
+
+
+def test_a_runs_configuration_trains_again(capsys):
+    run = trained(capsys)
+    again = ["train", "--config", str(run / "config.toml"), "--train.total-steps", "150"]
+    assert main([*again, "--log.dir", "again"]) == 0
+    (second,) = Path("again/Pendulum-v1").iterdir()
+    text = (second / "config.toml").read_text()
+    assert "total_steps = 150" in text
+    assert "batch_size = 16" in text
+
+
+def test_the_number_of_episodes_ends_a_run(capsys):
+    words = [word for word in TINY if word not in ("--train.total-steps", "300")]
+    assert main(["train", "Pendulum-v1", *words, "--train.total-episodes", "2"]) == 0
+    (run,) = Path("runs/Pendulum-v1").iterdir()
+    info = json.loads((run / "run.json").read_text())
+    assert 400 <= info["steps"] < 440
+    assert info["members"][0]["episodes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "Pendulom-v1"], "did you mean Pendulum-v1"),
+        (["train"], "no environment was named"),
+        (["train", "CartPole-v1"], "Discrete(2) actions"),
+        (["train", "Pendulum-v1", "--target.gamma", "1.5"], "--target.gamma must lie in [0, 1]"),
+        (["train", "Pendulum-v1", "--target.gamma", "nan"], "--target.gamma must lie in [0, 1]"),
+        (["train", "Pendulum-v1", "--actor.hidden-sizes", "-3"], "--actor.hidden-sizes"),
+        (["train", "Pendulum-v1", "--replay.batch-size", "0"], "must be greater than 0"),
+        (
+            ["train", "Pendulum-v1", "--replay.capacity", "100", "--replay.batch-size", "200"],
+            "--replay.batch-size 200 is larger than --replay.capacity 100",
+        ),
+        (
+            ["train", "Pendulum-v1", "--train.total-steps", "500"],
+            "lies beyond --train.total-steps 500",
+        ),
+        (
+            ["train", "Pendulum-v1", "--replay.capacity", "1000000000000"],
+            "GiB free: lower --replay.capacity",
+        ),
+        (["train", "Pendulum-v1", "--train.device", "gpu"], "JAX finds no such device"),
+        (["train", "Pendulum-v1", "--train.device", "abacus"], "must be one of auto, cpu"),
+        (["train", "Pendulum-v1", "--log.name", "a/b"], "folder's name"),
+        (["train", "Pendulum-v1", "--config", "nowhere.toml"], "cannot read the configuration"),
+        (["eval", "nowhere"], "nowhere is no directory"),
+        (["eval", "."], "is not a run's directory"),
+        (["envs", "--family", "atari"], "no environment of the family 'atari'"),
+        (["tran"], "did you mean train?"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(words, said, capsys):
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--actor.lr", "fast"], ["--actor.speed", "1"], ["--seeds"]])
+def test_words_that_the_parser_refuses_end_with_2(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "Pendulum-v1", *words])
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_configuration_file_with_an_unknown_option_names_the_nearest(capsys):
+    Path("mine.toml").write_text("[actor]\nlearning_rate = 1\n")
+    assert main(["train", "Pendulum-v1", "--config", "mine.toml"]) == 2
+    assert "unknown option actor.learning_rate" in capsys.readouterr().err
+    Path("mine.toml").write_text("[target]\nlr = 1\n")
+    assert main(["train", "Pendulum-v1", "--config", "mine.toml"]) == 2
+    assert "actor.lr and critic.lr" in capsys.readouterr().err
+
+
+def test_a_damaged_policy_is_refused(capsys):
+    run = trained(capsys)
+    (run / "best" / "policy.safetensors").write_bytes(b"nonsense")
+    assert main(["eval", str(run)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_envs_lists_families(capsys):
+    assert main(["envs", "--family", "classic control"]) == 0
+    assert capsys.readouterr().out.split() == [
+        *("classic", "control:", "MountainCarContinuous-v0", "Pendulum-v1")
+    ]
+
+
+def test_the_page_of_commands_needs_no_numerical_library():
+    code = "import sys, qmu.cli; qmu.cli.main(['--help']); print('jax' in sys.modules)"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert "qmu train" in printed
+    assert printed.splitlines()[-1] == "False"
+
+
+def test_train_help_names_every_option(capsys):
+    from qmu.config import flag, options
+
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    assert ended.value.code == 0
+    page = capsys.readouterr().out
+    assert [
+        flag(group, option.name)
+        for group, option in options()
+        if flag(group, option.name) not in page
+    ] == []
+
+
+@pytest.mark.slow
+def test_an_interrupt_saves_what_was_learned(tmp_path):
+    command = [sys.executable, "-m", "qmu", "train", "Pendulum-v1", *TINY]
+    command[command.index("300")] = "1000000"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.glob("runs/*/*/checkpoints/*")):
+        time.sleep(0.1)
+    process.send_signal(2)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    (run,) = tmp_path.glob("runs/*/*")
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

@@ -1,0 +1,352 @@
+"""Options: round trips, and what is said about a wrong one."""
+
+import tomllib
+from dataclasses import replace
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmu import config as options
+from qmu.config import Config, flag, from_dict, learn_after, seeds, to_dict, total_steps
+from qmu.errors import ConfigError
+
+OPTIONS = [(group, option.name) for group, option in options.options()]
+
+
+def kind_of(group, name):
+    """Return the option's type, and whether it may be None."""
+    hint = get_type_hints(options.GROUPS[group])[name]
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return (kinds[0], True) if type(None) in get_args(hint) else (hint, False)
+
+
+def rule_of(group, name):
+    fields = options.GROUPS[group].__dataclass_fields__
+    return fields[name].metadata["rule"]
+
+
+# What makes options fit together, whatever the others are.
+FITTING = {
+    ("env", "count"): st.integers(1, 8),
+    ("replay", "capacity"): st.integers(1000, 10**7),
+    ("replay", "batch_size"): st.integers(1, 1000),
+    ("explore", "start_steps"): st.integers(0, 1000),
+    ("train", "learn_after"): st.integers(0, 1000),
+    ("train", "total_steps"): st.integers(1000, 10**9),
+    ("train", "seed"): st.integers(0, 2**30),
+    ("train", "seeds"): st.integers(1, 1000),
+}
+FLOATS = {
+    options.POSITIVE: st.floats(1e-9, 1e6),
+    options.NOT_NEGATIVE: st.floats(0, 1e6),
+    options.FRACTION: st.floats(0, 1),
+    options.SHARE: st.floats(1e-9, 1),
+    options.FINITE: st.floats(-1e6, 1e6),
+}
+TEXTS = {
+    None: st.text(max_size=8),
+    options.NOT_EMPTY: st.text(min_size=1, max_size=8),
+    options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
+}
+SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
+
+
+def valid_values(group, name):
+    """Return a strategy for the option's valid values."""
+    kind, may_be_none = kind_of(group, name)
+    rule = rule_of(group, name)
+    if (group, name) in FITTING:
+        values = FITTING[group, name]
+    elif kind is float:
+        values = FLOATS[rule]
+    elif kind is str:
+        values = TEXTS[rule] if rule in TEXTS else st.sampled_from(names_of(rule))
+    elif kind is int:
+        values = st.integers(1, 10**6)
+    else:
+        values = {bool: st.booleans(), tuple[int, ...]: SIZES}[kind]
+    return values | st.none() if may_be_none else values
+
+
+def names_of(rule):
+    """Return the names in a rule of `one_of`."""
+    return rule[1].removeprefix("must be one of ").split(", ")
+
+
+CONFIGS = st.builds(
+    Config,
+    **{
+        group: st.builds(
+            record,
+            **{name: valid_values(group, name) for home, name in OPTIONS if home == group},
+        )
+        for group, record in options.GROUPS.items()
+    },
+)
+
+
+@settings(max_examples=30)
+@given(CONFIGS)
+def test_a_configuration_survives_its_dictionary(config):
+    assert from_dict(to_dict(config)) == config
+
+
+@settings(max_examples=30)
+@given(CONFIGS)
+def test_a_configuration_survives_a_toml_file(config):
+    assert from_dict(tomllib.loads(tomli_w.dumps(to_dict(config)))) == config
+
+
+def test_the_defaults_are_a_valid_configuration():
+    assert from_dict({}) == from_dict(to_dict(Config())) == Config()
+
+
+def refusal(values):
+    """Return what is said against these options; None: they are taken."""
+    try:
+        from_dict(values)
+    except ConfigError as refused:
+        return str(refused)
+    return None
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(OPTIONS), ANYTHING)
+def test_any_value_is_taken_or_refused_with_the_flag(option, value):
+    group, name = option
+    message = refusal({group: {name: value}})
+    # --seed and --seeds have short names.
+    assert message is None or flag(group, name) in message or f"--{name}" in message
+
+
+@pytest.mark.parametrize("value", [10**400, np.array([1, 2])], ids=["too large", "an array"])
+@pytest.mark.parametrize("option", [("train", "total_steps"), ("actor", "lr")], ids=".".join)
+def test_what_only_looks_like_a_number_is_refused(option, value):
+    assert flag(*option) in refusal({option[0]: {option[1]: value}})
+
+
+WRONG_TYPES = {
+    bool: [1, "yes", None, []],
+    int: [1.5, "3", True, float("nan"), float("inf"), [1]],
+    float: ["0.1", True, [0.1], 1j],
+    str: [3, True, ["a"]],
+    tuple[int, ...]: [5, "64", [64.5], ["64"], [True], {"a": 1}],
+}
+WORDS = {
+    bool: "is not true or false",
+    int: "is not a whole number",
+    float: "is not a number",
+    str: "is not a text",
+    tuple[int, ...]: "is not a (list of )?whole number",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=".".join)
+def test_a_wrong_type_is_refused_with_what_was_expected(option):
+    kind, may_be_none = kind_of(*option)
+    for value in WRONG_TYPES[kind] + ([] if may_be_none else [None]):
+        with pytest.raises(ConfigError, match=f"{flag(*option)}: .*{WORDS[kind]}"):
+            from_dict({option[0]: {option[1]: value}})
+
+
+@pytest.mark.parametrize(
+    ("given_values", "expected"),
+    [
+        ({"train": {"total_steps": 2000.0}}, 2000),
+        ({"train": {"total_steps": np.int64(2000)}}, 2000),
+    ],
+)
+def test_whole_numbers_of_other_types_are_whole_numbers(given_values, expected):
+    steps = from_dict(given_values).train.total_steps
+    assert steps == expected
+    assert type(steps) is int
+
+
+def test_numbers_and_lists_become_the_declared_types():
+    config = from_dict({"actor": {"lr": 1, "hidden_sizes": [64, 32.0]}})
+    assert type(config.actor.lr) is float
+    assert config.actor.hidden_sizes == (64, 32)
+
+
+OUT_OF_RANGE = {
+    options.POSITIVE: [0, -1],
+    options.NOT_NEGATIVE: [-1],
+    options.FRACTION: [-0.001, 1.001],
+    options.SHARE: [0.0, -0.5, 1.5],
+    options.FINITE: [],
+    options.SIZES: [[0], [64, -1]],
+    options.SEED: [-1, 2**31],
+    options.FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
+    options.NOT_EMPTY: [""],
+}
+NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("option", [one for one in OPTIONS if rule_of(*one)], ids=".".join)
+def test_a_value_out_of_range_is_refused_with_the_rule(option):
+    rule = rule_of(*option)
+    # What is not in the table is a rule of `one_of`.
+    values = OUT_OF_RANGE.get(rule, ["", "Relu", "some"])
+    if kind_of(*option)[0] is float:
+        values = values + NOT_FINITE
+    for value in values:
+        with pytest.raises(ConfigError) as refused:
+            from_dict({option[0]: {option[1]: value}})
+        assert f"{flag(*option)} {rule[1]}, not" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        (("target", "tau"), 1.0),
+        (("target", "gamma"), 0.0),
+        (("target", "gamma"), 1.0),
+        (("actor", "lr"), 0.0),
+        (("explore", "mean"), -0.5),
+        (("train", "seed"), 2**31 - 1),
+        (("train", "eval_interval"), 0),
+        (("critic", "hidden_sizes"), []),
+    ],
+)
+def test_the_ends_of_a_range_belong_to_it(option, value):
+    config = from_dict({option[0]: {option[1]: value}})
+    read = getattr(getattr(config, option[0]), option[1])
+    assert read == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"trian": {}}, r"unknown group of options 'trian'; did you mean train\?"),
+        ({"xyzzy": {}}, r"unknown group of options 'xyzzy'; there are env, actor"),
+        ({"train": {"totl_steps": 1}}, r"train\.totl_steps; did you mean total_steps"),
+        ({"target": {"xyzzy": 1}}, r"target\.xyzzy; there are tau, interval, gamma"),
+        ({"train": {"lr": 1}}, r"train\.lr; there is actor\.lr and critic\.lr"),
+        ({"replay": {"tau": 1}}, r"replay\.tau; there is target\.tau"),
+        ({"actor": 3}, r"actor is a group of options: give a dictionary such as actor=\{'lr'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(values, words):
+    with pytest.raises(ConfigError, match=words):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({"replay": {"batch_size": 64, "capacity": 63}}, ["batch-size 64", "capacity 63"]),
+        (
+            {"env": {"count": 8}, "replay": {"batch_size": 4, "capacity": 15}},
+            ["capacity 15", "count 8"],
+        ),
+        (
+            {"explore": {"start_steps": 501}, "train": {"total_steps": 500}},
+            ["start-steps 501", "total-steps 500"],
+        ),
+        (
+            {"explore": {"start_steps": 0}, "train": {"learn_after": 501, "total_steps": 500}},
+            ["learn-after 501", "total-steps 500"],
+        ),
+        ({"train": {"seed": 2**31 - 2, "seeds": 3}}, ["--seed", "--seeds 3"]),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_with_both(values, flags):
+    with pytest.raises(ConfigError) as refused:
+        from_dict(values)
+    for word in flags:
+        assert word in str(refused.value)
+
+
+def test_without_updates_nothing_has_to_be_learned_before_the_end():
+    values = {"explore": {"start_steps": 0}, "replay": {"batch_size": 64}}
+    from_dict(values | {"train": {"total_steps": 10, "updates_per_step": 0}})
+    with pytest.raises(ConfigError, match="nothing would be learned"):
+        from_dict(values | {"train": {"total_steps": 10}})
+
+
+def test_the_default_number_of_steps_gives_way_to_a_number_of_episodes():
+    assert total_steps(Config()) == 100_000
+    assert total_steps(from_dict({"train": {"total_steps": 5000}})) == 5000
+    assert total_steps(from_dict({"train": {"total_episodes": 10}})) > 10**12
+    both = from_dict({"train": {"total_episodes": 10, "total_steps": 5000}})
+    assert total_steps(both) == 5000
+
+
+@pytest.mark.parametrize(
+    ("start_steps", "batch_size", "asked", "expected"),
+    [(500, 64, None, 500), (10, 64, None, 64), (500, 64, 7, 7), (500, 64, 0, 0)],
+)
+def test_learning_begins_after_the_random_steps_or_a_batch(
+    start_steps, batch_size, asked, expected
+):
+    config = from_dict(
+        {
+            "explore": {"start_steps": start_steps},
+            "replay": {"batch_size": batch_size},
+            "train": {"learn_after": asked},
+        }
+    )
+    assert learn_after(config) == expected
+
+
+def test_members_have_consecutive_seeds():
+    assert seeds(from_dict({"train": {"seed": 5, "seeds": 3}})) == (5, 6, 7)
+
+
+def test_merging_replaces_options_and_keeps_the_others():
+    base = {"actor": {"lr": 1.0, "activation": "elu"}, "train": {"seed": 3}}
+    merged = options.merge(base, {"actor": {"lr": 2.0}, "log": {"name": "x"}})
+    assert merged == {
+        "actor": {"lr": 2.0, "activation": "elu"},
+        "train": {"seed": 3},
+        "log": {"name": "x"},
+    }
+    assert base["actor"]["lr"] == 1.0
+
+
+def test_a_toml_file_is_read(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[train]\nseed = 3\n[actor]\nhidden_sizes = [8]\n", encoding="utf-8")
+    config = from_dict(options.read_toml(path))
+    assert config == from_dict({"train": {"seed": 3}, "actor": {"hidden_sizes": (8,)}})
+
+
+@pytest.mark.parametrize("content", [b"not toml", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_toml_is_named(tmp_path, content):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config.toml is not a TOML file"):
+        options.read_toml(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent.toml"):
+        options.read_toml(tmp_path / "absent.toml")
+
+
+def test_every_option_has_a_line_of_help():
+    for _, option in options.options():
+        assert 10 <= len(option.metadata["help"]) <= 100
+
+
+def test_numeric_options_are_numbers():
+    for group, option in options.options():
+        if option.metadata["kind"] == "numeric":
+            assert kind_of(group, option.name) == (float, False)
+
+
+def test_configurations_are_not_changed_but_replaced():
+    config = Config()
+    with pytest.raises(AttributeError):
+        config.train.seed = 3
+    assert replace(config, train=replace(config.train, seed=3)) != config

@@ -1,0 +1,165 @@
+"""The documentation is true: links lead somewhere, examples run, options are all there."""
+
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from qmu import cli
+from qmu import config as options
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^)\s]+)\)")
+SHELL = ("sh", "bash", "shell", "console")
+
+
+def name(page):
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page, *languages):
+    """Return (line, text) of the page's code blocks in these languages."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, match.start()) + 1, match[3])
+        for match in FENCE.finditer(text)
+        if match[2] in languages
+    ]
+
+
+def links(page):
+    """Return (text, target) of the page's links that lead to files or headings of the project."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return [(text, to) for text, to in LINK.findall(prose) if "://" not in to]
+
+
+def anchors(page):
+    """Return the names by which a page's headings can be linked."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page):
+    """Return the words of every qmu command in the page's shell blocks."""
+    found = []
+    for _, text in blocks(page, *SHELL):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words and Path(words[0]).name == "qmu":
+                found.append(words[1:])
+    return found
+
+
+def toml_files(page):
+    """Return name -> text of the TOML blocks whose first line is their file's name."""
+    texts = [text for _, text in blocks(page, "toml")]
+    return {text.split("\n", 1)[0].removeprefix("#").strip(): text for text in texts}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for text, target in links(page):
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        assert place.exists(), f"{name(page)}: [{text}]({target})"
+        assert place.is_relative_to(ROOT), f"{name(page)}: [{text}]({target}) leaves the project"
+        if anchor:
+            assert anchor in anchors(place), f"{name(page)}: [{text}]({target})"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_functions_are_where_the_links_say(page):
+    for text, target in links(page):
+        word = text.strip("`").removesuffix("()")
+        if text == word or not target.endswith(".py") or word.endswith(".py"):
+            continue
+        code = (page.parent / target).read_text(encoding="utf-8")
+        for part in word.split("."):
+            defined = re.search(rf"^ *(def|class) {part}\b|^{part}\b.* = ", code, re.MULTILINE)
+            assert defined, f"{name(page)}: {target} defines no {part}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "python")], ids=name)
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    namespace = {"__name__": "docs"}
+    for line, text in blocks(page, "python"):
+        # So that a traceback shows the page and its line.
+        exec(compile("\n" * line + text, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", [page for page in EXAMPLES if commands(page)], ids=name)
+def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for file, text in toml_files(page).items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    score = SimpleNamespace(rewards=(0.0,), mean=0.0, std=0.0, mean_length=1.0)
+    run = SimpleNamespace(info={"environment": "a world"}, evaluate=lambda *args, **kw: score)
+    trained = []
+    monkeypatch.setattr(
+        "qmu.training.run.train_config", lambda config, **kw: trained.append(config)
+    )
+    monkeypatch.setattr("qmu.training.run.open_run", lambda directory: run)
+    monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
+    for words in commands(page):
+        try:
+            code = cli.main(words)
+        except SystemExit as stop:
+            code = stop.code or 0
+        out = capsys.readouterr()
+        assert code == 0, f"{name(page)}: qmu {shlex.join(words)}: {out.err}"
+        assert not out.err, f"{name(page)}: qmu {shlex.join(words)}: {out.err}"
+    assert all(isinstance(config, options.Config) for config in trained)
+
+
+@pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "toml")], ids=name)
+def test_toml_examples_are_configurations(page):
+    for text in toml_files(page).values():
+        options.from_dict(tomllib.loads(text))
+
+
+def option_tables():
+    """Return the script that writes docs/options.md's tables, imported."""
+    path = ROOT / "docs" / "make_options.py"
+    spec = importlib.util.spec_from_file_location("make_options", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_options_is_up_to_date():
+    script = option_tables()
+    page = script.PAGE.read_text(encoding="utf-8")
+    assert page == script.with_table(page), "run .venv/bin/python docs/make_options.py"
+
+
+def test_every_option_is_in_the_table():
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    for group, option in options.options():
+        assert f"`{options.flag(group, option.name)}`" in page
+        assert option.metadata["help"].replace("|", "\\|") in page
+
+
+def test_every_logged_metric_is_explained():
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "src/qmu/training").glob("*.py")
+    )
+    written = set(re.findall(r'"((?:rollout|eval|time|health)/\w+)"', code))
+    from qmu.agent.agent import Metrics
+
+    written |= {f"train/{field}" for field in Metrics.__dataclass_fields__}
+    assert len(written) > 8
+    for metric in written:
+        assert f"`{metric}`" in page, metric

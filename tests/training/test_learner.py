@@ -1,0 +1,186 @@
+"""The compiled call: what it does to one member, to many, and that it is compiled once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qmu.agent import agent as algorithm
+from qmu.records import Rows
+from qmu.replay.stream import append, init_stream, sample
+from qmu.training.learner import BLOCK, INIT, SAMPLE, Learner
+from qmu.training.members import divide
+
+OBS, ACTION, SLOTS = 3, 2, 9
+
+
+def draw_rows(members, count=8, seed=0):
+    """Return a chunk of `count` rows for every member, without an episode's end."""
+    generator = np.random.default_rng(seed)
+    shape = (members, 1, SLOTS)
+    return Rows(
+        obs=generator.normal(size=(*shape, OBS)).astype(np.float32),
+        action=generator.uniform(-1, 1, (*shape, ACTION)).astype(np.float32),
+        reward=generator.normal(size=shape).astype(np.float32),
+        terminated=np.zeros(shape, bool),
+        last=np.zeros(shape, bool),
+        count=np.full(shape[:2], count, np.int32),
+    )
+
+
+def of_member(rows, member):
+    return Rows(*(column[member : member + 1] for column in rows))
+
+
+def make_learner(config, *seeds, devices=1):
+    return Learner(divide(seeds, jax.devices("cpu")[:devices]), OBS, ACTION, config)
+
+
+def assert_close(left, right, rtol=1e-4, atol=1e-5):
+    for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
+
+
+def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
+    config, rows, due = tiny_config(), draw_rows(1), 3
+    learner = make_learner(config, 7)
+    learner.learn(rows, due)
+
+    root = jax.random.key(7)
+    agent = algorithm.init(jax.random.fold_in(root, INIT), OBS, ACTION, config)
+    empty = init_stream(config.replay.capacity, 1, 1, OBS, ACTION)
+    stream = jax.jit(append)(empty, rows)
+    sample_key = jax.random.fold_in(jax.random.fold_in(root, SAMPLE), 0)
+    batches = jax.jit(sample, static_argnames="shape")(stream, sample_key, 0, shape=(BLOCK, 4))
+    update, numbers = jax.jit(algorithm.update), algorithm.trace_numbers(config)
+    losses = []
+    for index in range(due):
+        batch = jax.tree.map(lambda leaf, index=index: leaf[index], batches)
+        agent, metrics = update(agent, batch, jnp.int32(index + 1), numbers)
+        losses.append(float(metrics.critic_loss))
+    assert_close(learner.members[0].agents, jax.tree.map(lambda leaf: leaf[None], agent))
+    assert_close(learner.members[0].stream, stream)
+    assert learner.metrics()[0]["train/critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_member_of_a_group_learns_as_if_it_were_alone(tiny_config):
+    rows, seeds = draw_rows(3), (4, 5, 6)
+    group = make_learner(tiny_config(), *seeds)
+    assert [len(one.seeds) for one in group.groups] == [3]
+    group.learn(rows, 5)
+    group.learn(rows, 3)
+    for member, seed in enumerate(seeds):
+        alone = make_learner(tiny_config(), seed)
+        alone.learn(of_member(rows, member), 5)
+        alone.learn(of_member(rows, member), 3)
+        own = jax.tree.map(lambda leaf, member=member: leaf[member], group.members[0].agents)
+        assert_close(own, jax.tree.map(lambda leaf: leaf[0], alone.members[0].agents))
+
+
+@pytest.mark.slow
+def test_members_on_several_devices_learn_as_on_one(tiny_config):
+    devices = jax.devices("cpu")
+    if len(devices) < 2:
+        pytest.skip("this machine has one core")
+    rows = draw_rows(3)
+    one, two = (make_learner(tiny_config(), 0, 1, 2, devices=number) for number in (1, 2))
+    for learner in (one, two):
+        learner.learn(rows, 4)
+    for network, other in zip(one.actors(lag=False), two.actors(lag=False), strict=True):
+        assert_close(network.weights, other.weights)
+    assert two.members[0].stream.numbers.devices() == {devices[0]}
+    assert two.members[1].stream.numbers.devices() == {devices[1]}
+
+
+def test_members_with_different_seeds_learn_different_things(tiny_config):
+    rows = draw_rows(1)
+    learner = make_learner(tiny_config(), 0, 1)
+    learner.learn(Rows(*(np.repeat(column, 2, axis=0) for column in rows)), 2)
+    one, other = learner.actors(lag=False)
+    assert not np.array_equal(one.weights[0], other.weights[0])
+
+
+def test_a_group_is_compiled_once_whatever_is_due(tiny_config):
+    learner = make_learner(tiny_config(), 0, 1)
+    for index, due in enumerate([0, 1, 5, BLOCK + 3, 0, 2]):
+        learner.learn(draw_rows(2, count=index % SLOTS, seed=index), due)
+    assert learner.compiled._cache_size() == 1
+
+
+def test_updates_are_counted_over_chunks_and_blocks(tiny_config):
+    learner = make_learner(tiny_config(), 0)
+    for due in (0, 5, BLOCK + 3):
+        learner.learn(draw_rows(1), due)
+    assert learner.updates == BLOCK + 8
+    assert learner.members[0].agents.actor_optimizer.count.tolist() == [BLOCK + 8]
+
+
+def test_the_target_interval_counts_over_chunks(tiny_config):
+    learner = make_learner(tiny_config(target={"interval": 3}), 0)
+    moved = []
+    for _ in range(6):
+        before = np.asarray(learner.members[0].agents.target.actor.layers[0].weight)
+        learner.learn(draw_rows(1), 1)
+        after = np.asarray(learner.members[0].agents.target.actor.layers[0].weight)
+        moved.append(not np.array_equal(before, after))
+    assert moved == [False, False, True, False, False, True]
+
+
+def test_a_chunk_without_updates_stores_its_rows_only(tiny_config):
+    learner = make_learner(tiny_config(), 0)
+    before = learner.actors(lag=False)[0]
+    learner.learn(draw_rows(1, count=6), 0)
+    learner.learn(draw_rows(1, count=5), 0)
+    assert learner.members[0].stream.size.tolist() == [[11]]
+    assert_close(before.weights, learner.actors(lag=False)[0].weights, rtol=0, atol=0)
+    assert learner.metrics() == [{}]
+
+
+def test_metrics_are_means_since_the_last_call(tiny_config):
+    names = {"train/actor_loss", "train/critic_loss", "train/q_mean", "train/q_max"}
+    learners = [make_learner(tiny_config(), 0, 1) for _ in range(2)]
+    together, apart = learners
+    parts = []
+    for index, due in enumerate([2, 0, 6]):
+        rows = draw_rows(2, seed=index)
+        together.learn(rows, due)
+        apart.learn(rows, due)
+        parts.append(apart.metrics())
+    for member, means in enumerate(together.metrics()):
+        assert set(means) == names
+        first, none, second = (part[member] for part in parts)
+        assert none == {}
+        for name in names:
+            assert means[name] == pytest.approx((2 * first[name] + 6 * second[name]) / 8, rel=1e-5)
+    assert together.metrics() == [{}, {}]
+
+
+def test_the_lagging_actors_are_those_of_the_chunk_before(tiny_config):
+    learner = make_learner(tiny_config(), 0)
+    chunks = [learner.actors(lag=False)[0]]
+    for _ in range(2):
+        learner.learn(draw_rows(1), 1)
+        assert_close(learner.actors(lag=True)[0].weights, chunks[-1].weights, rtol=0, atol=0)
+        chunks.append(learner.actors(lag=False)[0])
+        assert not np.array_equal(chunks[-1].weights[0], chunks[-2].weights[0])
+
+
+def test_every_member_may_have_its_own_numbers(tiny_config):
+    learner = make_learner(tiny_config(), 0, 1)
+    learner.numbers[0] = jax.tree.map(jnp.copy, learner.numbers[0])
+    object.__setattr__(learner.numbers[0].actor, "lr", jnp.array([0.0, 1e-3]))
+    before = learner.actors(lag=False)
+    learner.learn(draw_rows(2), 1)
+    after = learner.actors(lag=False)
+    assert np.array_equal(before[0].weights[0], after[0].weights[0])
+    assert not np.array_equal(before[1].weights[0], after[1].weights[0])
+
+
+def test_loaded_agents_are_gone_on_with(tiny_config):
+    learner, other = make_learner(tiny_config(), 0), make_learner(tiny_config(), 9)
+    learner.load([members.agents for members in other.members])
+    for lag in (False, True):
+        assert_close(learner.actors(lag)[0].weights, other.actors(lag)[0].weights, rtol=0, atol=0)
+    learner.learn(draw_rows(1), 2)
+    assert learner.updates == 2

@@ -1,0 +1,117 @@
+"""The model that learns, predicts, is saved and goes on."""
+
+import gymnasium as gym
+import jax
+import numpy as np
+import pytest
+
+import qmu
+
+SMALL = {
+    "actor": {"hidden_sizes": [8]},
+    "critic": {"hidden_sizes": [8]},
+    "replay": {"capacity": 2_000, "batch_size": 16},
+    "explore": {"start_steps": 50},
+}
+
+
+@pytest.fixture
+def model():
+    made = qmu.DDPG("Pendulum-v1", seed=3, **SMALL)
+    yield made
+    made.close()
+
+
+def weights(model):
+    return jax.tree.leaves(jax.device_get(model.trainer.learner.members[0].agents))
+
+
+def test_learn_goes_on_where_it_was(model):
+    model.learn(150)
+    first = weights(model)
+    model.learn(100)
+    assert model.steps == 250
+    assert model.trainer.learner.updates == 200
+    assert any((a != b).any() for a, b in zip(first, weights(model), strict=True))
+
+
+def test_predict_is_in_the_environments_units(model):
+    one, state = model.predict(np.zeros(3))
+    many, _ = model.predict(np.zeros((5, 3)))
+    assert state is None
+    assert one.shape == (1,)
+    assert many.shape == (5, 1)
+    assert abs(one[0]) <= 2
+    np.testing.assert_allclose(many[2], one, rtol=1e-6)
+
+
+def test_predict_refuses_what_a_deterministic_policy_cannot_do(model):
+    with pytest.raises(ValueError, match="deterministic"):
+        model.predict(np.zeros(3), deterministic=False)
+
+
+def test_a_saved_model_is_the_same_model(model, tmp_path):
+    model.learn(120)
+    model.save(tmp_path / "agent")
+    loaded = qmu.DDPG.load(tmp_path / "agent")
+    for before, after in zip(weights(model), weights(loaded), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert (loaded.steps, loaded.trainer.learner.updates) == (120, 70)
+    assert loaded.predict(np.ones(3))[0] == model.predict(np.ones(3))[0]
+    loaded.close()
+
+
+def test_a_loaded_model_fills_its_stream_before_it_learns_on(model, tmp_path):
+    model.learn(120)
+    model.save(tmp_path / "agent.safetensors")
+    loaded = qmu.DDPG.load(tmp_path / "agent.safetensors")
+    loaded.learn(50)
+    assert loaded.trainer.learner.updates == 70
+    loaded.learn(10)
+    assert loaded.trainer.learner.updates == 80
+    loaded.close()
+
+
+def test_load_says_what_is_wrong_with_a_file(tmp_path):
+    with pytest.raises(qmu.ConfigError, match="there is no file"):
+        qmu.DDPG.load(tmp_path / "nothing")
+    (tmp_path / "bad.safetensors").write_bytes(b"0123456789")
+    with pytest.raises(qmu.ConfigError, match="cannot be read as a safetensors file"):
+        qmu.DDPG.load(tmp_path / "bad")
+
+
+def test_load_refuses_an_environment_that_does_not_fit(model, tmp_path):
+    model.save(tmp_path / "agent")
+    with pytest.raises(qmu.ConfigError, match="does not fit"):
+        qmu.DDPG.load(tmp_path / "agent", env="MountainCarContinuous-v0")
+
+
+def test_a_file_cannot_name_a_module_to_import(tmp_path):
+    from qmu.training import checkpoint
+
+    described = {
+        "config": {"env": {"id": "antigravity:Pendulum-v1"}},
+        "step": 0,
+        "updates": 0,
+        "episodes": [0],
+    }
+    checkpoint.save_agents(tmp_path / "evil.safetensors", [{"a": np.zeros((1, 1))}], described)
+    with pytest.raises(qmu.ConfigError, match="may not import"):
+        qmu.DDPG.load(tmp_path / "evil")
+
+
+def test_a_model_takes_an_environment_and_a_factory():
+    for source in (gym.make("Pendulum-v1"), lambda: gym.make("Pendulum-v1")):
+        model = qmu.DDPG(source, **SMALL).learn(60)
+        assert model.steps == 60
+        model.close()
+
+
+def test_several_seeds_belong_to_train():
+    with pytest.raises(qmu.ConfigError, match=r"qmu\.train"):
+        qmu.DDPG("Pendulum-v1", train={"seeds": 2})
+
+
+def test_evaluate_takes_full_episodes(model):
+    score = model.evaluate(2)
+    assert score.lengths == (200, 200)

@@ -1,0 +1,195 @@
+"""From ids, factories, environments and vector environments to worlds."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from probes import Counter
+
+from qmu.errors import ConfigError
+from qmu.world.host import VectorWorlds
+from qmu.world.make import find_maker, trainable
+
+SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+
+def episode_length(worlds):
+    """Return the steps of the first world's first episode."""
+    worlds.reset([0] * worlds.count)
+    middle = (worlds.spaces.low + worlds.spaces.high)[None] / 2
+    for step in range(1, 1000):
+        outcome = worlds.step(np.repeat(middle, worlds.count, axis=0))[0]
+        if outcome.terminated or outcome.truncated:
+            return step
+    return None
+
+
+@pytest.mark.parametrize("name", ["Pendulm-v1", "pendulum-v1", "Pendulum", "Pendulum-v77"])
+def test_an_unknown_id_names_the_nearest(name):
+    with pytest.raises(ConfigError, match=rf"no environment '{name}'.*did you mean Pendulum-v1"):
+        find_maker(name)
+
+
+def test_an_id_unlike_any_other_points_to_the_list():
+    with pytest.raises(ConfigError, match=r"no environment 'qqqqqq'; `qmu envs` lists"):
+        find_maker("qqqqqq")
+
+
+def test_an_id_that_cannot_be_made_says_why():
+    with pytest.raises(ConfigError, match=r"HalfCheetah-v2 cannot be made here \(ImportError"):
+        find_maker("HalfCheetah-v2")
+
+
+def test_an_id_with_discrete_actions_is_refused():
+    with pytest.raises(ConfigError, match=r"CartPole-v1 has Discrete\(2\) actions"):
+        find_maker("CartPole-v1")
+
+
+def test_an_id_may_name_the_module_that_registers_it():
+    maker = find_maker("gymnasium.envs.classic_control:Pendulum-v1")
+    assert maker.spaces.obs_size == 3
+
+
+def test_an_id_makes_as_many_fresh_worlds_as_asked():
+    maker = find_maker("Pendulum-v1")
+    worlds = maker.worlds(3)
+    assert (maker.name, maker.time_limited, worlds.count) == ("Pendulum-v1", True, 3)
+    assert len({id(environment) for environment in worlds.environments}) == 3
+    assert maker.evaluation_worlds(2, render=False).count == 2
+    assert episode_length(worlds) == 200
+
+
+def test_a_factory_makes_every_world():
+    made = []
+
+    def factory():
+        made.append(Counter())
+        return made[-1]
+
+    maker = find_maker(factory)
+    worlds = maker.worlds(2)
+    assert maker.name == "Counter"
+    assert worlds.environments == made[-2:]
+    assert not maker.time_limited
+
+
+def broken_factory():
+    raise OSError("no such robot")
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (broken_factory, "factory raised OSError: no such robot"),
+        (lambda: None, "factory returned NoneType, which is not a gymnasium.Env"),
+        (Counter().reset, "factory returned tuple"),
+    ],
+)
+def test_a_factory_that_makes_no_environment_is_refused(factory, words):
+    with pytest.raises(ConfigError, match=words):
+        find_maker(factory)
+
+
+@pytest.mark.parametrize("thing", [3, None, ["Pendulum-v1"]])
+def test_anything_else_is_no_environment(thing):
+    with pytest.raises(ConfigError, match=r"is no environment: give an id"):
+        find_maker(thing)
+
+
+def test_an_environment_with_a_spec_is_made_again_from_it():
+    environment = gym.make("Pendulum-v1", g=3.0, max_episode_steps=5)
+    worlds = find_maker(environment).worlds(2)
+    assert all(world is not environment for world in worlds.environments)
+    assert [world.unwrapped.g for world in worlds.environments] == [3.0, 3.0]
+    assert episode_length(worlds) == 5
+
+
+def test_an_environment_without_a_spec_is_copied():
+    environment = Counter(lengths=[4])
+    maker = find_maker(environment)
+    one, other = maker.worlds(2).environments
+    assert one is not other is not environment
+    assert one.lengths == [4]
+    assert maker.name == "Counter"
+
+
+def test_an_environment_that_cannot_be_copied_asks_for_a_factory():
+    environment = Counter()
+    environment.handle = (step for step in ())  # generators cannot be copied
+    with pytest.raises(ConfigError, match=r"Counter cannot be made again .*give a function"):
+        find_maker(environment)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Pendulum-v1",
+        lambda: gym.make("Pendulum-v1"),
+        gym.make("Pendulum-v1"),
+        lambda: Counter(lengths=[10**6]),
+        lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1, 1),
+    ],
+    ids=["id", "factory", "environment", "unlimited", "limited inside a wrapper"],
+)
+@pytest.mark.parametrize("length", [3, 300])
+def test_an_episode_length_replaces_the_time_limit(source, length):
+    maker = find_maker(source, episode_length=length)
+    assert maker.time_limited
+    assert episode_length(maker.worlds(1)) == length
+    assert episode_length(maker.evaluation_worlds(1, render=False)) == length
+
+
+def test_a_same_step_vector_environment_is_used_as_it_is():
+    vector = gym.make_vec("Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP)
+    maker = find_maker(vector)
+    worlds = maker.worlds(2)
+    assert isinstance(worlds, VectorWorlds)
+    assert (worlds.environment, worlds.count, maker.name) == (vector, 2, "Pendulum-v1")
+    assert maker.spaces.action_shape == (1,)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_a_vector_environment_in_another_mode_is_refused(mode):
+    vector = SyncVectorEnv([Counter], autoreset_mode=mode)
+    with pytest.raises(ConfigError, match=f"same-step autoreset mode, not {mode.value}: make it"):
+        find_maker(vector)
+
+
+def test_a_vector_environment_keeps_its_time_limit():
+    vector = SyncVectorEnv([Counter], **SAME_STEP)
+    with pytest.raises(ConfigError, match="episode-length cannot change a ready-made"):
+        find_maker(vector, episode_length=5)
+
+
+def test_a_vector_environment_is_evaluated_on_single_worlds_like_its_own():
+    vector = gym.make_vec(
+        "Pendulum-v1",
+        2,
+        vectorization_mode="sync",
+        vector_kwargs=SAME_STEP,
+        max_episode_steps=5,
+        g=3.0,
+    )
+    worlds = find_maker(vector).evaluation_worlds(3, render=False)
+    assert worlds.count == 3
+    assert worlds.environments[0].unwrapped.g == 3.0
+    assert episode_length(worlds) == 5
+
+
+def test_a_vector_environment_without_an_id_asks_for_a_factory():
+    maker = find_maker(SyncVectorEnv([Counter], **SAME_STEP))
+    with pytest.raises(ConfigError, match="does not say how to make a single one"):
+        maker.evaluation_worlds(1, render=False)
+
+
+def test_the_list_holds_what_can_be_trained_and_nothing_else():
+    listed = {name: family for family, name in trainable()}
+    assert listed["Pendulum-v1"] == "classic control"
+    assert listed["HalfCheetah-v5"] == "mujoco"
+    assert not {"CartPole-v1", "FrozenLake-v1", "HalfCheetah-v2", "phys2d/Pendulum-v0"} & set(
+        listed
+    )
+
+
+def test_the_list_can_be_of_one_family():
+    assert {family for family, _ in trainable("classic control")} == {"classic control"}
