@@ -193,6 +193,9 @@ class Train:
         5_000, help="steps between two evaluations; 0: only at the end", rule=NOT_NEGATIVE
     )
     eval_episodes: int = structural(10, help="episodes of one evaluation", rule=POSITIVE)
+    final_episodes: int = structural(
+        30, help="new episodes that the best policies are scored on at the end", rule=POSITIVE
+    )
     save_interval: int = structural(
         50_000,
         help="steps between two saves of the policies; 0: only at the end",
@@ -413,10 +416,12 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested dictionary `base` with the options in `changes` replaced."""
-    merged = {group: dict(values) for group, values in base.items()}
+    merged = dict(base)
     for group, values in changes.items():
-        both = isinstance(values, Mapping) and group in merged
-        merged[group] = merged[group] | dict(values) if both else values
+        before = merged.get(group, {})
+        if not isinstance(before, Mapping):
+            continue  # no group of options: `from_dict` says so
+        merged[group] = {**before, **values} if isinstance(values, Mapping) else values
     return merged
 
 

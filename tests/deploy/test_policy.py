@@ -165,3 +165,21 @@ def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, change
     path.write_text(json.dumps(description | changes), encoding="utf-8")
     with pytest.raises(ConfigError, match=rf"policy in {tmp_path}"):
         load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases"),
+    [
+        ([(3, 16), (8, 2)], [(16,), (2,)]),
+        ([(3, 16), (16, 2)], [(8,), (2,)]),
+        ([(4, 16), (16, 2)], [(16,), (2,)]),
+        ([(3, 16), (16, 3)], [(16,), (3,)]),
+        ([(3,), (3, 2)], [(3,), (2,)]),
+    ],
+    ids=["between layers", "bias", "observation", "action", "no matrix"],
+)
+def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
+    arrays = (tuple(np.ones(shape, np.float32) for shape in shapes) for shapes in (weights, biases))
+    Policy(Network(*arrays, "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
+    with pytest.raises(ConfigError, match="layers that do not fit together"):
+        load_policy(tmp_path)

@@ -116,6 +116,19 @@ def test_updates_are_counted_over_chunks_and_blocks(tiny_config):
     assert learner.members[0].agents.actor_optimizer.count.tolist() == [BLOCK + 8]
 
 
+def test_every_block_and_every_chunk_draws_new_batches(tiny_config):
+    # A network that stays as it is: the loss depends on the batches only.
+    config = tiny_config(actor={"lr": 0.0}, critic={"lr": 0.0})
+    chunks, blocks = make_learner(config, 0), make_learner(config, 0)
+    losses = []
+    for rows in (draw_rows(1), draw_rows(1, count=0)):
+        chunks.learn(rows, BLOCK)
+        losses.append(chunks.metrics()[0]["train/critic_loss"])
+    blocks.learn(draw_rows(1), 2 * BLOCK)
+    assert losses[0] != losses[1]
+    assert blocks.metrics()[0]["train/critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 def test_the_target_interval_counts_over_chunks(tiny_config):
     learner = make_learner(tiny_config(target={"interval": 3}), 0)
     moved = []

@@ -239,7 +239,7 @@ def test_weights_that_are_not_finite_end_the_run_with_a_reason(tiny_config):
 
 
 def test_a_stream_that_does_not_fit_is_refused_before_it_is_made(tiny_config):
-    with pytest.raises(ConfigError, match="GiB free: lower --replay.capacity"):
+    with pytest.raises(ConfigError, match=r"GiB free: lower --replay\.capacity"):
         make_trainer(tiny_config, replay={"capacity": 10**12})
 
 

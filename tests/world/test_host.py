@@ -19,6 +19,11 @@ def act(member, time, obs):
     return np.float32([[0.1 * member + 0.01 * time + 0.001 * world] for world in range(len(obs))])
 
 
+def stay(member, time, obs):
+    """Return the middle of the bounds, for which every reward is 2."""
+    return np.zeros((len(obs), 1), np.float32)
+
+
 def make_collector(*worlds, seeds=None, **options):
     """Return a collector of members with so many Counters each, begun with seeds 0, 10, ..."""
     members = [HostWorlds([Counter(**options) for _ in range(n)], SPACES) for n in worlds]
@@ -97,24 +102,19 @@ def test_every_member_and_world_has_its_own_rows():
 
 def test_episodes_are_reported_once_with_return_length_and_member():
     collector = make_collector(1, 1, seeds=[[0], [1]], lengths=[2, 3])
-
-    def zero(member, time, obs):
-        return np.zeros((1, 1), np.float32)
-
-    _, first = collector.collect(2, zero, slots=9)
-    _, second = collector.collect(3, zero, slots=9)
-    # Every step's reward is the middle of the bounds, 2.
+    _, first = collector.collect(2, stay, slots=9)
+    _, second = collector.collect(3, stay, slots=9)
     assert [tuple(episode) for episode in first] == [(0, 4.0, 2)]
     assert sorted(tuple(episode) for episode in second) == [(0, 6.0, 3), (1, 4.0, 2), (1, 6.0, 3)]
 
 
 def test_a_reset_forgets_the_unfinished_episodes():
     collector = make_collector(1, lengths=[3])
-    collector.collect(2, act, slots=9)
+    collector.collect(2, stay, slots=9)
     collector.reset([[5]])
-    rows, episodes = collector.collect(3, act, slots=9)
+    rows, episodes = collector.collect(3, stay, slots=9)
     assert history(rows)[0][:2] == (5, 0)
-    assert [episode.length for episode in episodes] == [3]
+    assert [tuple(episode) for episode in episodes] == [(0, 6.0, 3)]
 
 
 def test_rows_behind_those_that_count_are_padding():
@@ -248,10 +248,9 @@ class Faulty(Counter):
 def test_a_fault_is_reported_with_its_step(fault, words):
     collector = Collector([HostWorlds([Faulty(fault)], SPACES)])
     collector.reset([[0]])
-    zero = np.zeros((1, 1), np.float32)
-    collector.collect(2, lambda *_: zero, slots=9)
+    collector.collect(2, stay, slots=9)
     with pytest.raises(WorldError, match=words):
-        collector.collect(2, lambda *_: zero, slots=9)
+        collector.collect(2, stay, slots=9)
 
 
 def test_a_fault_in_reset_is_reported():

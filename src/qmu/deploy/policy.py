@@ -110,7 +110,7 @@ class Policy:
 
     def save(self, directory: str | Path) -> None:
         """Write `policy.safetensors` and `policy.json` into a directory, which is made."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ class Policy:
             "action_shape": list(self.action_shape),
             "info": self.info,
         }
-        save_file(arrays, folder / "policy.safetensors")
+        (folder / "policy.safetensors").write_bytes(save(arrays))
         text = json.dumps(description, indent=2) + "\n"
         (folder / "policy.json").write_text(text, encoding="utf-8")
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from qmu.errors import ConfigError
 
@@ -24,7 +24,7 @@ def save_agents(path: Path, groups: list[Any], described: dict[str, Any]) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     header = {"format": FORMAT, "described": json.dumps(described)}
-    save_file(named_leaves(stacked), temporary, metadata=header)
+    temporary.write_bytes(save(named_leaves(stacked), metadata=header))
     temporary.replace(path)
 
 

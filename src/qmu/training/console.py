@@ -34,12 +34,12 @@ class Console:
         self.episode_rewards: list[float | None] = [None] * len(trainer.seeds)
         self.first_step, self.first_moment = 0, time.monotonic()
         self.said_first_update = False
-        members = len(trainer.seeds)
         device = trainer.learner.groups[0].device
+        first, last = trainer.seeds[0], trainer.seeds[-1]
+        seeds = f"seed {first}" if first == last else f"seeds {first} to {last} side by side"
         self.say(
-            f"[bold]{trainer.maker.spaces.name}[/]: {members} member(s), seeds "
-            f"{trainer.seeds[0]}-{trainer.seeds[-1]}, "
-            f"{self.total_words(config)} each, on {device.platform}"
+            f"[bold]{trainer.maker.spaces.name}[/]: {seeds}, {self.total_words(config)}"
+            f"{'' if first == last else ' each'}, on {device.platform}"
         )
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
@@ -147,7 +147,7 @@ class Console:
     def summary(self, run: Run) -> None:
         """Print the scores of all members, where the run is, and what to type next."""
         info = run.info
-        episodes = run.config.train.eval_episodes
+        episodes = run.config.train.final_episodes
         table = Table("seed", "last", "best", "at step", f"best policy on {episodes} new episodes")
         for column in table.columns[1:]:
             column.justify = "right"

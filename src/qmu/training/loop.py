@@ -210,11 +210,12 @@ class Trainer:
     def evaluate(self) -> Evaluated:
         """Return every member's score, with the newest actors."""
         actors = self.learner.actors(lag=False)
-        return Evaluated(self.step, self.score(actors, SELECTION_SEEDS), actors)
+        episodes = self.config.train.eval_episodes
+        return Evaluated(self.step, self.score(actors, SELECTION_SEEDS, episodes), actors)
 
-    def score(self, actors: list[Network], first_seed: int) -> list[Score]:
+    def score(self, actors: list[Network], first_seed: int, episodes: int) -> list[Score]:
         """Return the scores of some actors on the episodes that begin with this seed."""
-        seeds = range(first_seed, first_seed + self.config.train.eval_episodes)
+        seeds = range(first_seed, first_seed + episodes)
         return [evaluate(actor, self.evaluation_worlds, seeds) for actor in actors]
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class DDPG:
                 environment, or a vector environment in same-step autoreset mode.
             seed: the seed of everything random (`train={"seed": ...}`).
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
-                when something is written or evaluated have no effect here.
+                when something is evaluated, and where and when it is saved, have no effect here.
 
         Raises:
             ConfigError: something about the request is wrong.
@@ -60,6 +60,8 @@ class DDPG:
         for event in self.trainer.run(total_steps, evaluating=False):
             if isinstance(event, Logged):
                 self.log = event.members[0]
+        if self.trainer.logged_at[0] != self.trainer.step:
+            self.log = self.trainer.log().members[0]
         return self
 
     def policy(self) -> Policy:

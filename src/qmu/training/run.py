@@ -53,6 +53,7 @@ class Record:
     started: float = field(default_factory=time.monotonic)
     best: list[Best] = field(default_factory=list)
     last: list[Score] = field(default_factory=list)
+    evaluated_at: int = 0
 
     def __post_init__(self) -> None:
         """Begin with no best policy of any member."""
@@ -63,7 +64,7 @@ class Record:
         if isinstance(event, Logged):
             self.write(event.step, event.members)
         elif isinstance(event, Evaluated):
-            self.last = event.scores
+            self.last, self.evaluated_at = event.scores, event.step
             for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
                 if score.mean > self.best[index].mean:
                     self.best[index] = Best(score.mean, event.step, actor)
@@ -137,7 +138,7 @@ class Record:
             self.save_checkpoint(trainer.step, trainer.learner.actors(lag=False))
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
-            finals = trainer.score(actors, FINAL_SEEDS)
+            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
             described["members"] = [
                 {
                     "seed": seed,
@@ -355,7 +356,7 @@ def train_with(trainer: Trainer, console: Any) -> Run:
             record.hear(event)
             if console is not None:
                 console.hear(event)
-        if not record.last or trainer.step % max(config.train.eval_interval, 1):
+        if record.evaluated_at != trainer.step:
             event = trainer.evaluate()
             record.hear(event)
             if console is not None:

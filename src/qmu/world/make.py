@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import importlib
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ FAMILIES = {
     "gymnasium.envs.box2d": "box2d",
 }
 
+# What the spec of a vector environment holds beside the arguments of a single one.
+OF_VECTORS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+
 
 class Maker(NamedTuple):
     """How to make the worlds of a run. `vector` is a ready-made vector environment, if given."""
@@ -31,7 +35,6 @@ class Maker(NamedTuple):
     spaces: Spaces
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
-    time_limited: bool
 
     def worlds(self, count: int) -> Worlds:
         """Return `count` fresh worlds, or the ready-made vector environment."""
@@ -79,11 +82,10 @@ def find_maker(source: Source, episode_length: int | None = None) -> Maker:
     name = source if isinstance(source, str) else environment_name(first)
     try:
         spaces = read_spaces(name, first.observation_space, first.action_space)
-        limited = episode_length is not None or has_time_limit(first)
     finally:
         if first is not source:
             first.close()
-    return Maker(name, spaces, make_one, None, limited)
+    return Maker(name, spaces, make_one, None)
 
 
 def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: int | None) -> Maker:
@@ -114,14 +116,23 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
                 f"{name}: this vector environment does not say how to make a single one for "
                 "evaluation; give a factory of single environments and env={'count': ...} instead"
             )
-        return make_id(source.spec.id, render_mode, None, **source.spec.kwargs)
+        for_one = {
+            name: value for name, value in source.spec.kwargs.items() if name not in OF_VECTORS
+        }
+        return make_id(source.spec.id, render_mode, None, **for_one)
 
-    return Maker(name, spaces, make_one, source, True)
+    return Maker(name, spaces, make_one, source)
 
 
 def check_id(name: str) -> None:
-    """Raise ConfigError, with the nearest ids, unless Gymnasium knows the id."""
+    """Raise ConfigError, with the nearest ids, unless Gymnasium knows the id.
+
+    Of `module:id`, the module is imported first: it may register the id.
+    """
+    module, colon, name = name.rpartition(":")
     try:
+        if colon:
+            importlib.import_module(module)
         gym.spec(name)
     except (gym.error.Error, ImportError) as error:
         missing = f" ({error})" if isinstance(error, ImportError) else ""
@@ -144,12 +155,10 @@ def make_id(
             # An old version is the user's choice.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*is out of date.*")
+            if render_mode is not None:
+                kwargs["render_mode"] = render_mode
             return gym.make(
-                name,
-                max_episode_steps=episode_length,
-                render_mode=render_mode,
-                disable_env_checker=True,
-                **kwargs,
+                name, max_episode_steps=episode_length, disable_env_checker=True, **kwargs
             )
     except Exception as error:
         raise ConfigError(
@@ -199,10 +208,13 @@ def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env
     """Return the environment with this time limit, if one is given."""
     if episode_length is None:
         return environment
-    inner = environment
-    if isinstance(inner, gym.wrappers.TimeLimit):
-        inner = inner.env
-    return gym.wrappers.TimeLimit(inner, episode_length)
+    wrapped: Any = environment
+    while isinstance(wrapped, gym.Wrapper):
+        if isinstance(wrapped, gym.wrappers.TimeLimit):
+            wrapped._max_episode_steps = episode_length
+            return environment
+        wrapped = wrapped.env
+    return gym.wrappers.TimeLimit(environment, episode_length)
 
 
 def environment_name(environment: gym.Env[Any, Any]) -> str:
@@ -210,15 +222,6 @@ def environment_name(environment: gym.Env[Any, Any]) -> str:
     if environment.spec is not None:
         return environment.spec.id
     return type(environment.unwrapped).__name__
-
-
-def has_time_limit(environment: Any) -> bool:
-    """Tell whether some wrapper ends episodes after a number of steps."""
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, gym.wrappers.TimeLimit):
-            return True
-        environment = environment.env
-    return False
 
 
 def trainable(wanted: str | None = None) -> Iterator[tuple[str, str]]:

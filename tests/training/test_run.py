@@ -1,0 +1,202 @@
+"""A run through the Python interface, and what is left when a world fails in the middle of it."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import qmu
+
+SMALL = {
+    "actor": {"hidden_sizes": [8]},
+    "critic": {"hidden_sizes": [8]},
+    "replay": {"capacity": 500, "batch_size": 8},
+    "explore": {"start_steps": 20},
+    "train": {"eval_interval": 40, "eval_episodes": 1, "final_episodes": 1, "chunk": 8},
+    "log": {"tensorboard": False, "interval": 40},
+}
+
+
+class Failing(gym.Env):
+    """Behaves until a given step, and then does something impossible, in training only."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, fail, at=100):
+        self.fail, self.at, self.steps = fail, at, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        self.time += 1
+        if self.steps == self.at:
+            obs, reward = self.fail()
+        else:
+            obs, reward = np.full(2, 0.5, np.float32), 1.0
+        return obs, reward, False, self.time == 20, {}
+
+
+def raises():
+    raise RuntimeError("the motor burned out")
+
+
+FINE = np.zeros(2, np.float32)
+FAILURES = {
+    "raises": (raises, "raised in step with action.*RuntimeError: the motor burned out"),
+    "nan observation": (lambda: (np.array([0.0, np.nan]), 1.0), "returned nan at position 1"),
+    "infinite observation": (lambda: (np.array([-np.inf, 0.0]), 1.0), "returned -inf at position"),
+    "nan reward": (lambda: (FINE, np.nan), "returned the reward nan"),
+    "infinite reward": (lambda: (FINE, np.inf), "returned the reward inf"),
+    "no reward": (lambda: (FINE, None), "returned the reward None"),
+    "wrong shape": (lambda: (np.zeros(3), 1.0), r"returned an observation of shape \(3,\).*says \(2,\)"),
+    "wrong dtype": (lambda: (np.array(["a", "b"]), 1.0), "returned an observation of dtype <U1, which is no number"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
+    fail, said = FAILURES[name]
+    # Evaluations take 60 steps at most; only the training worlds reach step 100.
+    with pytest.raises(qmu.WorldError, match=f"at step 100 of member 0: Failing {said}") as raised:
+        qmu.train(
+            lambda: Failing(fail),
+            total_steps=300,
+            **(SMALL | {"log": SMALL["log"] | {"dir": str(tmp_path)}}),
+        )
+    assert raised.value.exit_code == 1
+    (directory,) = (tmp_path / "Failing").iterdir()
+    assert str(directory) in "".join(raised.value.__notes__)
+    info = json.loads((directory / "run.json").read_text())
+    assert info["status"] == "failed"
+    assert "Failing" in info["error"]
+    assert info["steps"] == 96
+    saved = directory / "checkpoints" / "000000096" / "seed-0"
+    assert abs(qmu.load_policy(saved)(FINE)[0]) <= 1
+    assert qmu.open_run(directory).policy().info["step"] == 40
+
+
+def run_small(tmp_path, source="Pendulum-v1", **changes):
+    from qmu.config import merge
+
+    groups = merge(merge(SMALL, {"log": {"dir": str(tmp_path)}}), changes)
+    return qmu.train(source, total_steps=120, **groups)
+
+
+def test_a_run_can_be_read_again(tmp_path):
+    run = run_small(tmp_path, train={"seed": 7, "seeds": 2})
+    again = qmu.open_run(run.directory)
+    assert again.info["environment"] == "Pendulum-v1"
+    assert again.info["best_seed"] in (7, 8)
+    best = again.policy()
+    assert best.info["seed"] == again.info["best_seed"]
+    assert abs(best([1, 0, 0])[0]) <= 2
+    assert again.policy(seed=8).info["seed"] == 8
+    with pytest.raises(qmu.ConfigError, match="no member with seed 9; there is 7, 8"):
+        again.policy(seed=9)
+    steps = {line["step"] for line in again.metrics()}
+    assert steps == {40, 80, 120}
+
+
+def test_the_best_policy_is_the_one_with_the_best_evaluation(tmp_path):
+    run = run_small(tmp_path)
+    means = {
+        line["step"]: line["eval/mean_reward"]
+        for line in run.metrics()
+        if "eval/mean_reward" in line
+    }
+    member = run.info["members"][0]
+    assert member["best_mean_reward"] == max(means.values())
+    assert means[member["best_step"]] == max(means.values())
+
+
+def test_a_world_without_an_id_is_evaluated_when_it_is_given(tmp_path):
+    def make():
+        return gym.wrappers.TimeLimit(Failing(lambda: (FINE, 0.0), at=10**9), 10)
+
+    run = run_small(tmp_path, make)
+    with pytest.raises(qmu.ConfigError, match="has no id to make it again"):
+        run.evaluate(2)
+    assert run.evaluate(2, env=make).lengths == (10, 10)
+    with pytest.raises(qmu.ConfigError, match="the policy maps observations"):
+        run.evaluate(2, env="Pendulum-v1")
+
+
+def test_a_ready_made_vector_environment_is_one_member(tmp_path):
+    def make():
+        return gym.make_vec(
+            "Pendulum-v1",
+            num_envs=2,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP},
+        )
+
+    run = run_small(tmp_path, make())
+    assert run.config.env.count == 2
+    with pytest.raises(qmu.ConfigError, match="serves one member"):
+        run_small(tmp_path, make(), train={"seeds": 2})
+
+
+def test_nothing_is_written_for_a_wrong_request(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        {"actor": {"learning_rate": 1}},
+        {"actor": 3},
+        {"brain": {}},
+        {"train": 5},
+        {"train": {"seeds": "many"}},
+    ):
+        with pytest.raises(qmu.ConfigError):
+            qmu.train("Pendulum-v1", total_steps=5_000, **arguments)
+    assert list(Path().iterdir()) == []
+
+
+def test_the_shortcuts_are_options_of_train(tmp_path):
+    groups = SMALL | {"log": SMALL["log"] | {"dir": str(tmp_path)}}
+    run = qmu.train("Pendulum-v1", seed=3, seeds=2, total_steps=50, **groups)
+    train = run.config.train
+    assert (train.seed, train.seeds, train.total_steps) == (3, 2, 50)
+
+
+class Probe(gym.Env):
+    """One dimension, one step: the reward is highest for the action 0.4 times the observation."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Box(-3, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.obs = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return self.obs, {}
+
+    def step(self, action):
+        reward = -float((action[0] - 0.4 * self.obs[0]) ** 2)
+        return self.obs, reward, True, False, {}
+
+
+@pytest.mark.slow
+def test_a_probe_world_with_a_known_best_action_is_solved(tmp_path):
+    run = run_probe(tmp_path, Probe)
+    obs = np.linspace(-0.9, 0.9, 7)[:, None]
+    np.testing.assert_allclose(run.policy()(obs), 0.4 * obs, atol=0.1)
+
+
+def run_probe(tmp_path, source, **groups):
+    network = {"hidden_sizes": [32, 32]}
+    return qmu.train(
+        source,
+        total_steps=6_000,
+        actor=network,
+        critic=network,
+        explore={"start_steps": 1_000, "std": 0.5},
+        replay={"capacity": 20_000, "batch_size": 64},
+        train={"eval_interval": 0, "eval_episodes": 5},
+        log={"dir": str(tmp_path), "tensorboard": False},
+        **groups,
+    )
