@@ -159,6 +159,9 @@ class Replay:
         rule=POSITIVE,
     )
     batch_size: int = structural(256, help="transitions per update", rule=POSITIVE)
+    n_step: int = structural(
+        1, help="steps of reward before the target bootstraps; 1: a transition", rule=POSITIVE
+    )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
     obs: Any  # [..., batch, obs]
     action: Any  # [..., batch, action], in [-1, 1]
-    reward: Any  # [..., batch]
-    discount: Any  # [..., batch]: 0.0 after a termination, else 1.0
+    reward: Any  # [..., batch]: discounted sum over the steps of the window
+    discount: Any  # [..., batch]: γ^m after m steps, 0.0 after a termination
     next_obs: Any  # [..., batch, obs]
     weight: Any  # [..., batch]

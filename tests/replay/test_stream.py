@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from qmu.records import Rows
-from qmu.replay.stream import append, init_stream, sample, startable, stream_bytes, transitions
+from qmu.replay.stream import append, init_stream, sample, startable, stream_bytes, windows
 
 OBS, ACTION, SLOTS = 2, 1, 9
 JUNK = -999.0
 APPEND = jax.jit(append)
-SAMPLE = jax.jit(sample, static_argnames="shape")
+SAMPLE = jax.jit(sample, static_argnames=("shape", "steps"))
+# Halves and quarters are exact in float32.
+GAMMA = 0.5
 
 
 class Row(NamedTuple):
@@ -60,21 +62,30 @@ class World:
         self.rows += rows
         return rows
 
-    def transitions(self, capacity):
-        """Return (obs, action, reward, discount, next obs) of the transitions still kept."""
+    def windows(self, capacity, steps):
+        """Return (obs, action, return, discount, final obs) of the windows still kept."""
         kept = [*self.rows[-capacity:], Row(self.newest, terminated=False, last=True)]
-        return [
-            (*row.obs, *row.action, row.reward, 0.0 if row.terminated else 1.0, *after.obs)
-            for row, after in itertools.pairwise(kept)
-            if not row.last
-        ]
+        return [self.window(kept[start:], steps) for start, row in enumerate(kept) if not row.last]
+
+    def window(self, rows, steps):
+        """Return the window that starts at the first of these rows."""
+        total, discount, taken = 0.0, 1.0, 0
+        while taken < steps and not rows[taken].last:
+            row = rows[taken]
+            total += discount * row.reward
+            discount *= GAMMA
+            taken += 1
+            if row.terminated:
+                discount = 0.0
+                break
+        return (*rows[0].obs, *rows[0].action, total, discount, *rows[taken].obs)
 
 
 class Members:
     """A stream of some members' worlds beside their histories."""
 
-    def __init__(self, members, worlds, capacity):
-        self.capacity = capacity
+    def __init__(self, members, worlds, capacity, steps=1):
+        self.capacity, self.steps = capacity, steps
         self.stream = init_stream(capacity, members, worlds, OBS, ACTION)
         self.histories = [
             [World(1000 * (member * worlds + world)) for world in range(worlds)]
@@ -106,12 +117,13 @@ class Members:
         self.stream = APPEND(self.stream, rows)
 
     def expected(self, member):
-        """Return the transitions that each world of a member should have, oldest first."""
+        """Return the windows that each world of a member should have, oldest first."""
         histories = self.histories[member]
-        return [history.transitions(-(-self.capacity // len(histories))) for history in histories]
+        share = -(-self.capacity // len(histories))
+        return [history.windows(share, self.steps) for history in histories]
 
     def stored(self, member):
-        """Return the transitions that each world of a member has, oldest first."""
+        """Return the windows that each world of a member has, oldest first."""
         stream = jax.tree.map(np.asarray, self.stream)
         found = []
         for world, (head, size) in enumerate(
@@ -120,12 +132,20 @@ class Members:
             slot = (head - size + np.arange(size)) % stream.rows_per_world
             slot = slot[startable(stream.flags[member, world, slot])]
             worlds = np.full_like(slot, world)
-            found.append(as_tuples(transitions(stream, member, worlds, slot, slot >= 0)))
+            valid = np.ones(slot.shape, bool)
+            found.append(
+                as_tuples(windows(self.stream, member, worlds, slot, valid, self.steps, GAMMA))
+            )
         return found
 
+    def sample(self, member, shape, seed=0):
+        """Return a batch of windows of a member."""
+        key, steps = jax.random.key(seed), self.steps
+        return SAMPLE(self.stream, key, jnp.int32(member), shape=shape, steps=steps, gamma=GAMMA)
+
     def drawn(self, member, count=256, seed=0):
-        """Return sampled transitions of a member, without the slots of weight 0."""
-        batch = SAMPLE(self.stream, jax.random.key(seed), jnp.int32(member), shape=(count,))
+        """Return sampled windows of a member, without the slots of weight 0."""
+        batch = self.sample(member, (count,), seed)
         return list(itertools.compress(as_tuples(batch), np.asarray(batch.weight) == 1))
 
 
@@ -140,10 +160,10 @@ EVENTS = st.lists(st.sampled_from(["go on", "go on", "terminate", "truncate"]), 
 
 
 @pytest.mark.parametrize(
-    ("members", "worlds", "capacity"),
-    [(1, 1, 5), (1, 1, 40), (1, 3, 8), (2, 2, 10), (3, 1, 3)],
+    ("members", "worlds", "capacity", "steps"),
+    [(1, 1, 5, 1), (1, 1, 40, 3), (1, 3, 8, 1), (2, 2, 10, 2), (3, 1, 3, 4)],
 )
-def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity):
+def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity, steps):
     """Rings wrap, worlds have different paces, chunks bring more rows than a ring holds."""
     chunk = st.lists(
         st.lists(EVENTS, min_size=worlds, max_size=worlds), min_size=members, max_size=members
@@ -151,7 +171,7 @@ def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity):
 
     @given(st.lists(chunk, min_size=1, max_size=8))
     def check(chunks):
-        group = Members(members, worlds, capacity)
+        group = Members(members, worlds, capacity, steps)
         for events in chunks:
             group.play(events)
             for member in range(members):
@@ -160,15 +180,17 @@ def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity):
     check()
 
 
-@pytest.mark.parametrize(("members", "worlds", "capacity"), [(1, 1, 4), (1, 3, 8), (2, 2, 10)])
-def test_samples_are_transitions_of_that_member(members, worlds, capacity):
+@pytest.mark.parametrize(
+    ("members", "worlds", "capacity", "steps"), [(1, 1, 4, 1), (1, 3, 8, 3), (2, 2, 10, 1)]
+)
+def test_samples_are_windows_of_that_member(members, worlds, capacity, steps):
     chunk = st.lists(
         st.lists(EVENTS, min_size=worlds, max_size=worlds), min_size=members, max_size=members
     )
 
     @given(st.lists(chunk, min_size=1, max_size=4))
     def check(chunks):
-        group = Members(members, worlds, capacity)
+        group = Members(members, worlds, capacity, steps)
         for events in chunks:
             group.play(events)
         for member in range(members):
@@ -192,7 +214,20 @@ def test_a_termination_has_discount_0_and_a_truncation_has_not():
     group = Members(1, 1, 50)
     group.play([[["go on", "truncate", "terminate", "go on"]]])
     discounts = {int(row[0]): row[4] for row in group.drawn(0)}
-    assert discounts == {0: 1.0, 1: 1.0, 3: 0.0, 5: 1.0}
+    assert discounts == {0: GAMMA, 1: GAMMA, 3: 0.0, 5: GAMMA}
+
+
+def test_a_window_of_three_steps_by_hand():
+    group = Members(1, 1, 50, steps=3)
+    group.play([[["go on", "go on", "go on", "truncate"]]])
+    # Rewards are 0 2 4 6; 4 is the final observation, 5 the newest.
+    returns = {int(row[0]): (row[3], row[4], int(row[5])) for row in group.drawn(0)}
+    assert returns == {
+        0: (0 + 2 / 2 + 4 / 4, 1 / 8, 3),
+        1: (2 + 4 / 2 + 6 / 4, 1 / 8, 4),
+        2: (4 + 6 / 2, 1 / 4, 4),
+        3: (6, 1 / 2, 4),
+    }
 
 
 def test_the_newest_transition_can_be_sampled_at_once():
@@ -247,7 +282,7 @@ def test_few_slots_stay_empty_where_every_second_row_is_a_final_observation():
 def test_a_batch_has_the_shape_that_was_asked_for():
     group = Members(1, 1, 8)
     group.play([[["go on"] * 4]])
-    batch = SAMPLE(group.stream, jax.random.key(0), jnp.int32(0), shape=(3, 5))
+    batch = group.sample(0, (3, 5))
     assert batch.obs.shape == batch.next_obs.shape == (3, 5, OBS)
     assert batch.action.shape == (3, 5, ACTION)
     assert batch.reward.shape == batch.discount.shape == batch.weight.shape == (3, 5)

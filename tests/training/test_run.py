@@ -55,8 +55,14 @@ FAILURES = {
     "nan reward": (lambda: (FINE, np.nan), "returned the reward nan"),
     "infinite reward": (lambda: (FINE, np.inf), "returned the reward inf"),
     "no reward": (lambda: (FINE, None), "returned the reward None"),
-    "wrong shape": (lambda: (np.zeros(3), 1.0), r"returned an observation of shape \(3,\).*says \(2,\)"),
-    "wrong dtype": (lambda: (np.array(["a", "b"]), 1.0), "returned an observation of dtype <U1, which is no number"),
+    "wrong shape": (
+        lambda: (np.zeros(3), 1.0),
+        r"returned an observation of shape \(3,\).*says \(2,\)",
+    ),
+    "wrong dtype": (
+        lambda: (np.array(["a", "b"]), 1.0),
+        "returned an observation of dtype <U1, which is no number",
+    ),
 }
 
 

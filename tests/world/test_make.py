@@ -53,7 +53,7 @@ def test_an_id_may_name_the_module_that_registers_it():
 def test_an_id_makes_as_many_fresh_worlds_as_asked():
     maker = find_maker("Pendulum-v1")
     worlds = maker.worlds(3)
-    assert (maker.name, maker.time_limited, worlds.count) == ("Pendulum-v1", True, 3)
+    assert (maker.name, worlds.count) == ("Pendulum-v1", 3)
     assert len({id(environment) for environment in worlds.environments}) == 3
     assert maker.evaluation_worlds(2, render=False).count == 2
     assert episode_length(worlds) == 200
@@ -70,7 +70,6 @@ def test_a_factory_makes_every_world():
     worlds = maker.worlds(2)
     assert maker.name == "Counter"
     assert worlds.environments == made[-2:]
-    assert not maker.time_limited
 
 
 def broken_factory():
@@ -134,7 +133,6 @@ def test_an_environment_that_cannot_be_copied_asks_for_a_factory():
 @pytest.mark.parametrize("length", [3, 300])
 def test_an_episode_length_replaces_the_time_limit(source, length):
     maker = find_maker(source, episode_length=length)
-    assert maker.time_limited
     assert episode_length(maker.worlds(1)) == length
     assert episode_length(maker.evaluation_worlds(1, render=False)) == length
 

@@ -95,7 +95,7 @@ def update(
     agent: Agent, batch: Batch, number: Int[Array, ""], config: Config
 ) -> tuple[Agent, Metrics]:
     """Return the agent after its update number `number` (the first is 1), and its metrics."""
-    target = bootstrap(agent.target, batch, config)
+    target = bootstrap(agent.target, batch)
     critics, critics_optimizer, critic_metrics = improve_critics(agent, batch, target, config)
     actor, actor_optimizer, loss = improve_actor(agent, critics, batch, config)
     followed = follow(agent.target, Target(actor, critics), number, config)
@@ -103,14 +103,13 @@ def update(
     return agent, Metrics(actor_loss=loss, **critic_metrics)
 
 
-def bootstrap(target: Target, batch: Batch, config: Config) -> Float[Array, " batch"]:
+def bootstrap(target: Target, batch: Batch) -> Float[Array, " batch"]:
     """Return the TD targets of the batch, from the smallest of the target critics' values.
 
     Fujimoto et al. 2018, eq. 10; with a single critic it is the target of Lillicrap et al. 2015.
     """
     next_value = target.critics(batch.next_obs, target.actor(batch.next_obs))
-    discount = config.target.gamma * batch.discount
-    return td_target(batch.reward, discount, jnp.min(next_value, axis=0))
+    return td_target(batch.reward, batch.discount, jnp.min(next_value, axis=0))
 
 
 def improve_critics(

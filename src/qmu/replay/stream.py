@@ -82,11 +82,16 @@ def append(stream: Stream, rows: Rows) -> Stream:
 
 
 def sample(
-    stream: Stream, key: PRNGKeyArray, member: int | Int[Array, ""], shape: tuple[int, ...]
+    stream: Stream,
+    key: PRNGKeyArray,
+    member: int | Int[Array, ""],
+    shape: tuple[int, ...],
+    steps: int,
+    gamma: float | Float[Array, ""],
 ) -> Batch:
-    """Draw `shape` transitions of a member, uniformly and with replacement.
+    """Draw `shape` windows of up to `steps` steps of a member, uniformly and with replacement.
 
-    Every transition in the member's rings is equally likely, whatever its world. A few candidate
+    Every row from which a transition starts is equally likely, whatever its world. A few candidate
     rows are drawn for each slot of the batch and the first one from which a transition starts is
     taken; a slot without one gets weight 0.
     """
@@ -98,7 +103,7 @@ def sample(
     first = jnp.argmax(valid, axis=0)[None]
     world = jnp.take_along_axis(world, first, axis=0)[0]
     slot = jnp.take_along_axis(slot, first, axis=0)[0]
-    return transitions(stream, member, world, slot, jnp.any(valid, axis=0))
+    return windows(stream, member, world, slot, jnp.any(valid, axis=0), steps, gamma)
 
 
 def draw_rows(
@@ -121,23 +126,39 @@ def startable(flags: UInt8[Array, "..."]) -> Bool[Array, "..."]:
     return (flags & LAST) == 0
 
 
-def transitions(
+def windows(
     stream: Stream,
     member: int | Int[Array, ""],
     world: Int[Array, "..."],
     slot: Int[Array, "..."],
     valid: Bool[Array, "..."],
+    steps: int,
+    gamma: float | Float[Array, ""],
 ) -> Batch:
-    """Return the transitions that start at these slots; invalid ones with weight 0."""
-    obs_size = stream.obs_size
+    """Return the windows of up to `steps` steps that start at these slots; invalid ones weigh 0.
+
+    A window ends after `steps` steps, at a termination, at a final observation or at the newest
+    one; but for the termination, it bootstraps there. Its reward is Σ γ^i r_i, its discount γ^m
+    after m steps, 0 after a termination (Sutton and Barto 2018, eq. 7.1). With one step it is a
+    transition.
+    """
+    obs_size, ring = stream.obs_size, stream.rows_per_world
     row = stream.numbers[member, world, slot]
-    next_slot = (slot + 1) % stream.rows_per_world
-    terminated = (stream.flags[member, world, slot] & TERMINATED) != 0
+    goes_on = valid
+    reward, discount = jnp.zeros(slot.shape), jnp.ones(slot.shape)
+    end = slot
+    for step in range(steps):
+        step_reward = row[..., -1] if step == 0 else stream.numbers[member, world, end, -1]
+        terminated = (stream.flags[member, world, end] & TERMINATED) != 0
+        reward += jnp.where(goes_on, discount * step_reward, 0.0)
+        discount *= jnp.where(goes_on, jnp.where(terminated, 0.0, gamma), 1.0)
+        end = jnp.where(goes_on, (end + 1) % ring, end)
+        goes_on &= ~terminated & startable(stream.flags[member, world, end])
     return Batch(
         obs=row[..., :obs_size],
         action=row[..., obs_size:-1],
-        reward=row[..., -1],
-        discount=1.0 - terminated.astype(jnp.float32),
-        next_obs=stream.numbers[member, world, next_slot, :obs_size],
+        reward=reward,
+        discount=discount,
+        next_obs=stream.numbers[member, world, end, :obs_size],
         weight=valid.astype(jnp.float32),
     )

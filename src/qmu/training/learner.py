@@ -82,7 +82,14 @@ def learn(
         def one_block(number: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
             start = done + number * BLOCK
             batch_key = jax.random.fold_in(key, start)
-            batches = sample(stream, batch_key, position, (BLOCK, config.replay.batch_size))
+            batches = sample(
+                stream,
+                batch_key,
+                position,
+                (BLOCK, config.replay.batch_size),
+                config.replay.n_step,
+                numbers.target.gamma,
+            )
 
             def one_update(index: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
                 agent, totals = carry
