@@ -23,7 +23,7 @@ def make_batch(seed=0, **columns):
         "obs": generator.normal(size=(BATCH, OBS)),
         "action": generator.uniform(-1, 1, (BATCH, ACTION)),
         "reward": generator.normal(size=BATCH),
-        "discount": np.array([1.0, 0.0, 1.0, 1.0]),
+        "discount": np.array([0.9, 0.0, 0.9, 0.81]),
         "next_obs": generator.normal(size=(BATCH, OBS)),
         "weight": np.ones(BATCH),
     }
@@ -67,13 +67,13 @@ class ByHand:
         self.targets = dict(self.values)
         self.moments = dict.fromkeys(self.values, (0.0, 0.0))
 
-    def update(self, batch, number, *, gamma, tau, actor_lr, critic_lr):
+    def update(self, batch, number, *, tau, actor_lr, critic_lr):
         batch = Batch(*(np.float64(column) for column in batch))
         one = np.ones((BATCH, 1))
         next_seen = np.hstack([batch.next_obs, one])
         next_action = np.tanh(next_seen @ self.targets["actor"])
         next_value = np.column_stack([batch.next_obs, next_action, one]) @ self.targets["critic"]
-        target = batch.reward + gamma * batch.discount * next_value
+        target = batch.reward + batch.discount * next_value
 
         inputs = np.hstack([batch.obs, batch.action, one])
         value = inputs @ self.values["critic"]
@@ -118,14 +118,14 @@ def test_three_updates_of_linear_networks_are_those_done_by_hand(tiny_config):
     config = tiny_config(
         actor={"hidden_sizes": [], "lr": 0.05},
         critic={"hidden_sizes": [], "lr": 0.1},
-        target={"tau": 0.3, "gamma": 0.9},
+        target={"tau": 0.3},
     )
     agent = make_agent(config)
     hand = ByHand(agent)
     for number in (1, 2, 3):
         batch = make_batch(number)
         agent, metrics = UPDATE(agent, batch, jnp.int32(number), trace_numbers(config))
-        expected = hand.update(batch, number, gamma=0.9, tau=0.3, actor_lr=0.05, critic_lr=0.1)
+        expected = hand.update(batch, number, tau=0.3, actor_lr=0.05, critic_lr=0.1)
         for name, value in expected.items():
             np.testing.assert_allclose(getattr(metrics, name), value, rtol=1e-4, err_msg=name)
         np.testing.assert_allclose(flat(agent.critics.each[0]), hand.values["critic"], rtol=1e-4)
@@ -174,15 +174,14 @@ def test_the_actor_climbs_the_first_of_several_critics(tiny_config):
         assert np.sign(after.actor.layers[0].bias[0]) == direction
 
 
-def test_targets_come_from_the_smallest_of_several_critics(tiny_config):
+def test_targets_come_from_the_smallest_of_several_critics():
     agent = make_linear_agent(1.0, -2.0)
     target_actor = Actor((Linear(jnp.array([[1.0], [0.0]]), jnp.zeros(1)),), "relu")
     next_obs = jnp.array([[0.5, 0.0], [-0.5, 0.0]])
     batch = Batch(
         *(column[:2] for column in make_batch(reward=jnp.array([1.0, 1.0, 0.0, 0.0])))
-    )._replace(next_obs=next_obs, discount=jnp.ones(2))
-    numbers = trace_numbers(tiny_config(target={"gamma": 0.5}))
-    target = bootstrap(Target(target_actor, agent.critics), batch, numbers)
+    )._replace(next_obs=next_obs, discount=jnp.full(2, 0.5))
+    target = bootstrap(Target(target_actor, agent.critics), batch)
     # a' = ±tanh(0.5) = ±0.4621: min(a', -2 a') = -0.9242 and -0.4621; y = 1 + 0.5 · min
     np.testing.assert_allclose(target, [0.5379, 0.7689], rtol=1e-3)
 
@@ -219,11 +218,13 @@ def test_tau_is_the_share_of_the_way_that_the_targets_go(tiny_config):
     assert_same(gone, jax.tree.map(lambda step: 0.25 * step, whole), atol=1e-7)
 
 
-def test_gamma_0_learns_rewards_only(tiny_config):
-    far = make_batch(1, next_obs=jnp.full((BATCH, OBS), 9.0))
-    for gamma, same in [(0.0, True), (0.9, False)]:
-        config = tiny_config(target={"gamma": gamma})
-        near_agent, _ = run(make_agent(config), config, batch=make_batch(1))
+def test_a_discount_of_0_learns_rewards_only(tiny_config):
+    config = tiny_config()
+    for discount, same in [(0.0, True), (0.9, False)]:
+        discounts = jnp.full(BATCH, discount)
+        near = make_batch(1, discount=discounts)
+        far = make_batch(1, discount=discounts, next_obs=jnp.full((BATCH, OBS), 9.0))
+        near_agent, _ = run(make_agent(config), config, batch=near)
         far_agent, _ = run(make_agent(config), config, batch=far)
         moments = near_agent.critics_optimizer.mu, far_agent.critics_optimizer.mu
         assert np.array_equal(*(moment.each[0].layers[-1].weight for moment in moments)) is same
@@ -301,6 +302,6 @@ def test_numeric_options_are_traced_and_structural_ones_are_not():
 def test_changing_a_numeric_option_does_not_compile_again(tiny_config):
     compiled = jax.jit(partial(update))
     agent = make_agent(tiny_config())
-    for changes in [{}, {"target": {"tau": 0.5, "gamma": 0.1}}, {"actor": {"lr": 0.0}}]:
+    for changes in [{}, {"target": {"tau": 0.5}}, {"actor": {"lr": 0.0}}]:
         compiled(agent, make_batch(), jnp.int32(1), trace_numbers(tiny_config(**changes)))
     assert compiled._cache_size() == 1

@@ -34,7 +34,7 @@ def draw_batch(generator):
         obs=obs,
         action=generator.uniform(-1, 1, (BATCH, ACTION)),
         reward=obs[:, 0] - next_obs[:, 1] ** 2,
-        discount=1.0 * (generator.random(BATCH) > 0.2),
+        discount=0.99 * (generator.random(BATCH) > 0.2),
         next_obs=next_obs,
         weight=1.0 * (generator.random(BATCH) > 0.1),
     )

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
-from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target
+from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target, weighted_mean
 from qmu.agent.networks import Actor, Critic, Critics, init_layers, init_norms
 from qmu.config import Config
 from qmu.records import Batch
@@ -128,8 +128,8 @@ def improve_critics(
     )
     metrics = {
         "critic_loss": total / len(values),
-        "q_mean": jnp.mean(values),
-        "q_max": jnp.max(values),
+        "q_mean": weighted_mean(jnp.mean(values, axis=0), batch.weight),
+        "q_max": jnp.max(jnp.where(batch.weight[None] > 0, values, -jnp.inf)),
     }
     return critics, optimizer, metrics
 
