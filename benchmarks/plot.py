@@ -1,6 +1,6 @@
 """Draw the learning curves of benchmarks/results/learning-*.json into docs/learning.png.
 
-    python benchmarks/plot.py
+python benchmarks/plot.py
 """
 
 import json

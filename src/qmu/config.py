@@ -325,7 +325,13 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
 
 def is_number(value: Any) -> bool:
     """Tell whether the value is a number (NumPy's included), and not a truth value."""
-    return hasattr(value, "__float__") and not isinstance(value, bool)
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def nearest(word: str, known: Any) -> str:

@@ -18,6 +18,7 @@ OBS, ACTION, SLOTS = 2, 1, 9
 JUNK = -999.0
 APPEND = jax.jit(append)
 SAMPLE = jax.jit(sample, static_argnames=("shape", "steps"))
+WINDOWS = jax.jit(windows, static_argnames="steps")
 # Halves and quarters are exact in float32.
 GAMMA = 0.5
 
@@ -125,17 +126,17 @@ class Members:
     def stored(self, member):
         """Return the windows that each world of a member has, oldest first."""
         stream = jax.tree.map(np.asarray, self.stream)
+        ring = stream.rows_per_world
+        age = np.arange(ring - 1)[::-1]
         found = []
         for world, (head, size) in enumerate(
             zip(stream.head[member], stream.size[member], strict=True)
         ):
-            slot = (head - size + np.arange(size)) % stream.rows_per_world
-            slot = slot[startable(stream.flags[member, world, slot])]
-            worlds = np.full_like(slot, world)
-            valid = np.ones(slot.shape, bool)
-            found.append(
-                as_tuples(windows(self.stream, member, worlds, slot, valid, self.steps, GAMMA))
-            )
+            slot = (head - 1 - age) % ring
+            valid = (age < size) & startable(stream.flags[member, world, slot])
+            place = np.full_like(slot, member), np.full_like(slot, world)
+            batch = WINDOWS(self.stream, *place, slot, valid, steps=self.steps, gamma=GAMMA)
+            found.append(list(itertools.compress(as_tuples(batch), valid)))
         return found
 
     def sample(self, member, shape, seed=0):

@@ -51,7 +51,9 @@ def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
     empty = init_stream(config.replay.capacity, 1, 1, OBS, ACTION)
     stream = jax.jit(append)(empty, rows)
     sample_key = jax.random.fold_in(jax.random.fold_in(root, SAMPLE), 0)
-    batches = jax.jit(sample, static_argnames="shape")(stream, sample_key, 0, shape=(BLOCK, 4))
+    batches = jax.jit(sample, static_argnums=(3, 4))(
+        stream, sample_key, 0, (BLOCK, 4), config.replay.n_step, config.target.gamma
+    )
     update, numbers = jax.jit(algorithm.update), algorithm.trace_numbers(config)
     losses = []
     for index in range(due):

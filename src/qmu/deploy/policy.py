@@ -103,9 +103,9 @@ class Policy:
                 f"an observation of shape {obs.shape}; this policy takes {self.obs_shape}, "
                 "or a batch of them along one leading axis"
             )
-        action = self.network(obs.reshape(*batch, -1))
-        middle, half = 0.5 * self.low + 0.5 * self.high, 0.5 * self.high - 0.5 * self.low
-        scaled = np.minimum(np.maximum(middle + action * half, self.low), self.high)
+        action = self.network(obs.reshape(*batch, self.network.weights[0].shape[0]))
+        scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
+        scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape(*batch, *self.action_shape)
 
     def save(self, directory: str | Path) -> None:
@@ -143,8 +143,13 @@ def load_policy(directory: str | Path) -> Policy:
     from safetensors.numpy import load_file
 
     folder = Path(directory)
+    for name in ("policy.json", "policy.safetensors"):
+        if not (folder / name).exists():
+            raise ConfigError(f"{folder} holds no policy: {name} is not there")
     try:
         description = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"format {description['format']}, this version of qmu reads {FORMAT}")
         arrays = load_file(folder / "policy.safetensors")
         layers = range(description["layers"])
         policy = Policy(
@@ -159,14 +164,13 @@ def load_policy(directory: str | Path) -> Policy:
             high=arrays["high"],
             info=description["info"],
         )
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder} holds no policy: {error.filename} is not there") from None
+        fitting = fits(policy)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"the policy in {folder} cannot be read ({type(error).__name__}: {error}); "
             "save it again"
         ) from None
-    if not fits(policy):
+    if not fitting:
         raise ConfigError(f"the policy in {folder} has layers that do not fit together")
     return policy
 

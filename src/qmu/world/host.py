@@ -165,7 +165,12 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
     Raises:
         WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
     """
-    array = np.asarray(obs)
+    try:
+        array = np.asarray(obs)
+    except ValueError as error:
+        raise WorldError(
+            f"{spaces.name} returned an observation that is no array: {error}"
+        ) from None
     if array.shape != spaces.obs_shape:
         raise WorldError(
             f"{spaces.name} returned an observation of shape {array.shape}; "
@@ -176,9 +181,11 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
             f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
             f"{obs!r}"
         )
-    flat = array.astype(np.float32).reshape(-1)
-    # One product finds almost every row to be finite; only the others are searched.
-    if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+    with np.errstate(over="ignore"):
+        flat = array.astype(np.float32).reshape(-1)
+        # One product finds almost every row to be finite; only the others are searched.
+        square = flat.dot(flat)
+    if not math.isfinite(square) and not np.isfinite(flat).all():
         position = int(np.flatnonzero(~np.isfinite(flat))[0])
         raise WorldError(
             f"{spaces.name} returned {array.reshape(-1)[position]} at position {position} of an "

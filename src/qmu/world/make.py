@@ -119,7 +119,9 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
         for_one = {
             name: value for name, value in source.spec.kwargs.items() if name not in OF_VECTORS
         }
-        return make_id(source.spec.id, render_mode, None, **for_one)
+        return make_id(
+            source.spec.id, render_mode, for_one.pop("max_episode_steps", None), **for_one
+        )
 
     return Maker(name, spaces, make_one, source)
 

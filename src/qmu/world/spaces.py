@@ -46,8 +46,8 @@ def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) 
         name=name,
         obs_shape=observation.shape,
         action_shape=action.shape,
-        low=action.low.reshape(-1).astype(np.float32),
-        high=action.high.reshape(-1).astype(np.float32),
+        low=-round_down(-action.low.reshape(-1)),
+        high=round_down(action.high.reshape(-1)),
         action_dtype=action.dtype,
     )
 
@@ -89,7 +89,7 @@ def check_action(name: str, space: gym.Space[Any]) -> None:
         raise ConfigError(
             f"{name} has actions of dtype {space.dtype}. {ACCEPTED}, of a float dtype"
         )
-    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+    if not (np.abs([space.low, space.high]) <= np.finfo(np.float32).max).all():
         raise ConfigError(
             f"{name} has actions without finite bounds (low {space.low}, high {space.high}). "
             f"{ACCEPTED}; wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction "
@@ -100,6 +100,12 @@ def check_action(name: str, space: gym.Space[Any]) -> None:
             f"{name} has a lower action bound above the upper one (low {space.low}, "
             f"high {space.high}): exchange them in the environment"
         )
+
+
+def round_down(bound: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the largest float32 numbers that are not above these."""
+    rounded = bound.astype(np.float32)
+    return np.where(rounded > bound, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def describe(space: gym.Space[Any]) -> str:
@@ -117,5 +123,5 @@ def to_environment(
     Halves are added rather than the range taken, which could overflow; rounding never leads
     beyond a bound.
     """
-    scaled = (0.5 * low + 0.5 * high) + action * (0.5 * high - 0.5 * low)
+    scaled = 0.5 * (1 - action) * low + 0.5 * (1 + action) * high
     return np.minimum(np.maximum(scaled, low), high)
