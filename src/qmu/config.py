@@ -72,6 +72,11 @@ class Actor:
     activation: str = structural(
         "relu", help="relu, leaky_relu, elu, silu or tanh", rule=ACTIVATION
     )
+    norm: str = structural(
+        "none",
+        help="normalization of the hidden layers: none, or layer",
+        rule=one_of("none", "layer"),
+    )
     weights_init: str = structural(
         "uniform",
         help="xavier, or uniform: ±1/sqrt(fan-in)",

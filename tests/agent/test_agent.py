@@ -152,7 +152,7 @@ def linear(*weights):
 
 def make_linear_agent(*slopes):
     """Return an agent that does nothing; each critic's value is its slope times the action."""
-    actor = Actor(linear(0.0, 0.0), "relu")
+    actor = Actor(linear(0.0, 0.0), None, "relu")
     critics = Critics(tuple(Critic(linear(0.0, 0.0, slope), None, "relu") for slope in slopes))
     return Agent(actor, critics, Target(actor, critics), adam_init(actor), adam_init(critics))
 
@@ -176,7 +176,7 @@ def test_the_actor_climbs_the_first_of_several_critics(tiny_config):
 
 def test_targets_come_from_the_smallest_of_several_critics():
     agent = make_linear_agent(1.0, -2.0)
-    target_actor = Actor((Linear(jnp.array([[1.0], [0.0]]), jnp.zeros(1)),), "relu")
+    target_actor = Actor((Linear(jnp.array([[1.0], [0.0]]), jnp.zeros(1)),), None, "relu")
     next_obs = jnp.array([[0.5, 0.0], [-0.5, 0.0]])
     batch = Batch(
         *(column[:2] for column in make_batch(reward=jnp.array([1.0, 1.0, 0.0, 0.0])))

@@ -12,8 +12,9 @@ from qmu.deploy.policy import ACTIVATIONS as DEPLOYED
 KEY = jax.random.key(0)
 
 
-def make_actor(sizes, **options):
-    return Actor(init_layers(KEY, sizes, config.Actor(**options)), "relu")
+def make_actor(sizes, norm="none", **options):
+    layers = init_layers(KEY, sizes, config.Actor(**options))
+    return Actor(layers, init_norms(sizes[1:-1], norm), "relu")
 
 
 def make_critic(obs_size, action_size, hidden_sizes, norm="none"):
@@ -22,9 +23,10 @@ def make_critic(obs_size, action_size, hidden_sizes, norm="none"):
     return Critic(layers, init_norms(hidden_sizes, norm), "relu")
 
 
+@pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5, 4)])
-def test_an_actor_returns_an_action_per_observation(hidden_sizes):
-    actor = make_actor((3, *hidden_sizes, 2))
+def test_an_actor_returns_an_action_per_observation(hidden_sizes, norm):
+    actor = make_actor((3, *hidden_sizes, 2), norm)
     assert actor(jnp.ones((6, 3))).shape == (6, 2)
     assert len(actor.layers) == len(hidden_sizes) + 1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qmu import config
-from qmu.agent.networks import ACTIVATIONS, Actor, init_layers
+from qmu.agent.networks import ACTIVATIONS, Actor, LayerNorm, init_layers, init_norms
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError
 
@@ -16,15 +16,24 @@ LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
 
 
-def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8)):
+def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8), norm="none"):
     sizes = (obs_size, *hidden_sizes, 2)
-    return Actor(init_layers(jax.random.key(0), sizes, config.Actor()), activation)
+    layers = init_layers(jax.random.key(0), sizes, config.Actor())
+    norms = init_norms(hidden_sizes, norm)
+    if norms is not None:  # as training leaves them: neither 1 nor 0
+        norms = tuple(
+            LayerNorm(jnp.linspace(0.5, 2, len(one.scale)), jnp.linspace(-1, 1, len(one.scale)))
+            for one in norms
+        )
+    return Actor(layers, norms, activation)
 
 
 def make_network(actor):
     return Network(
         tuple(np.asarray(layer.weight) for layer in actor.layers),
         tuple(np.asarray(layer.bias) for layer in actor.layers),
+        tuple(np.asarray(norm.scale) for norm in actor.norms or ()),
+        tuple(np.asarray(norm.offset) for norm in actor.norms or ()),
         actor.activation,
     )
 
@@ -40,8 +49,9 @@ def draw_obs(*shape):
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes):
-    actor = make_actor(activation=activation, hidden_sizes=hidden_sizes)
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes, norm):
+    actor = make_actor(activation=activation, hidden_sizes=hidden_sizes, norm=norm)
     obs = 3 * draw_obs(50, 3)
     action = make_network(actor)(obs)
     np.testing.assert_allclose(action, actor(jnp.asarray(obs)), rtol=1e-4, atol=1e-6)
@@ -180,6 +190,6 @@ def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, change
 )
 def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
     arrays = (tuple(np.ones(shape, np.float32) for shape in shapes) for shapes in (weights, biases))
-    Policy(Network(*arrays, "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
+    Policy(Network(*arrays, (), (), "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
     with pytest.raises(ConfigError, match="layers that do not fit together"):
         load_policy(tmp_path)

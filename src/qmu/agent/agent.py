@@ -71,7 +71,11 @@ def init(key: PRNGKeyArray, obs_size: int, action_size: int, config: Config) -> 
     actor_key, critic_key = jax.random.split(key)
     actor_sizes = (obs_size, *config.actor.hidden_sizes, action_size)
     critic_sizes = (obs_size + action_size, *config.critic.hidden_sizes, 1)
-    actor = Actor(init_layers(actor_key, actor_sizes, config.actor), config.actor.activation)
+    actor = Actor(
+        init_layers(actor_key, actor_sizes, config.actor),
+        init_norms(config.actor.hidden_sizes, config.actor.norm),
+        config.actor.activation,
+    )
     critics = Critics(
         tuple(
             Critic(

@@ -49,14 +49,18 @@ class LayerNorm(eqx.Module):
 
 
 class Actor(eqx.Module):
-    """μ(s): observations to actions in [-1, 1], by a final tanh."""
+    """μ(s): observations to actions in [-1, 1], by a final tanh.
+
+    With `norms`, every hidden layer is normalized before its activation.
+    """
 
     layers: tuple[Linear, ...]
+    norms: tuple[LayerNorm, ...] | None
     activation: str = eqx.field(static=True)
 
     def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
         """Return the actions for a batch of observations."""
-        return jnp.tanh(feed_forward(self.layers, None, self.activation, obs))
+        return jnp.tanh(feed_forward(self.layers, self.norms, self.activation, obs))
 
 
 class Critic(eqx.Module):

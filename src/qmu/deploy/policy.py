@@ -42,6 +42,13 @@ def silu(x: Floats) -> Floats:
     return half * (ONE + np.tanh(half))
 
 
+def layer_norm(x: Floats, scale: Floats, offset: Floats) -> Floats:
+    """Return each sample's units with mean 0 and variance 1, scaled and shifted."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + np.float32(1e-5)) * scale + offset
+
+
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "relu": relu,
     "leaky_relu": leaky_relu,
@@ -53,18 +60,27 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class Network:
-    """An actor's layers: weights [inputs, outputs] and biases [outputs]."""
+    """An actor's layers: weights [inputs, outputs] and biases [outputs].
+
+    `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
+    empty without one.
+    """
 
     weights: tuple[Floats, ...]
     biases: tuple[Floats, ...]
+    scales: tuple[Floats, ...]
+    offsets: tuple[Floats, ...]
     activation: str
 
     def __call__(self, obs: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
         activate = ACTIVATIONS[self.activation]
         hidden = obs
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = activate(hidden @ weight + bias)
+        for depth in range(len(self.weights) - 1):
+            hidden = hidden @ self.weights[depth] + self.biases[depth]
+            if self.scales:
+                hidden = layer_norm(hidden, self.scales[depth], self.offsets[depth])
+            hidden = activate(hidden)
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
 
 
@@ -120,10 +136,16 @@ class Policy:
         ):
             arrays[f"actor.{index}.weight"] = np.ascontiguousarray(weight)
             arrays[f"actor.{index}.bias"] = np.ascontiguousarray(bias)
+        for index, (scale, offset) in enumerate(
+            zip(self.network.scales, self.network.offsets, strict=True)
+        ):
+            arrays[f"actor.{index}.scale"] = np.ascontiguousarray(scale)
+            arrays[f"actor.{index}.offset"] = np.ascontiguousarray(offset)
         description = {
             "format": FORMAT,
             "activation": self.network.activation,
             "layers": len(self.network.weights),
+            "norms": len(self.network.scales),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "info": self.info,
@@ -151,11 +173,13 @@ def load_policy(directory: str | Path) -> Policy:
         if description["format"] != FORMAT:
             raise ValueError(f"format {description['format']}, this version of qmu reads {FORMAT}")
         arrays = load_file(folder / "policy.safetensors")
-        layers = range(description["layers"])
+        layers, norms = range(description["layers"]), range(description["norms"])
         policy = Policy(
             network=Network(
                 tuple(arrays[f"actor.{index}.weight"] for index in layers),
                 tuple(arrays[f"actor.{index}.bias"] for index in layers),
+                tuple(arrays[f"actor.{index}.scale"] for index in norms),
+                tuple(arrays[f"actor.{index}.offset"] for index in norms),
                 description["activation"],
             ),
             obs_shape=tuple(description["observation_shape"]),
@@ -188,6 +212,13 @@ def fits(policy: Policy) -> bool:
         and all(
             bias.shape == (weight.shape[1],)
             for weight, bias in zip(policy.network.weights, policy.network.biases, strict=True)
+        )
+        and len(policy.network.scales) in (0, len(sizes) - 1)
+        and all(
+            scale.shape == offset.shape == weight.shape[1:]
+            for scale, offset, weight in zip(
+                policy.network.scales, policy.network.offsets, policy.network.weights, strict=False
+            )
         )
         and policy.low.shape == policy.high.shape == (ends[1],)
     )

@@ -200,6 +200,8 @@ def to_networks(actors: Actor) -> list[Network]:
         Network(
             weights=tuple(layer.weight[member] for layer in host.layers),
             biases=tuple(layer.bias[member] for layer in host.layers),
+            scales=tuple(norm.scale[member] for norm in host.norms or ()),
+            offsets=tuple(norm.offset[member] for norm in host.norms or ()),
             activation=host.activation,
         )
         for member in range(len(host.layers[0].bias))
