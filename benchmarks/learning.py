@@ -32,20 +32,21 @@ LAST = 10
 
 
 class Case(NamedTuple):
-    """A world, its budget, and what has to be reached, by every seed or by their mean."""
+    """A world, its budget, and the bound that every seed or their mean has to reach in a figure."""
 
     world: str
     steps: int
     bound: float
     every_seed: bool
+    figure: str
     episodes: int
 
 
 CASES = [
-    Case("Pendulum-v1", 10_000, -200, True, 10),
-    Case("InvertedPendulum-v5", 30_000, 990, True, 5),
-    Case("HalfCheetah-v5", 100_000, 4_500, False, 3),
-    Case("Hopper-v5", 100_000, 1_000, False, 10),
+    Case("Pendulum-v1", 10_000, -200, True, "best_policy_100_episodes", 10),
+    Case("InvertedPendulum-v5", 30_000, 990, True, "last_ten", 5),
+    Case("HalfCheetah-v5", 100_000, 4_500, False, "last_ten", 3),
+    Case("Hopper-v5", 100_000, 1_000, False, "last_ten", 10),
 ]
 
 
@@ -120,13 +121,11 @@ def report(case: Case, measured: dict[str, Any]) -> list[str]:
         f"  mean {mean:.0f}{interval(results)}, median {statistics.median(results):.0f}, "
         f"worst {min(results):.0f}, seeds below {case.bound:g}: {failed}",
     ]
-    if case.every_seed:
-        worst = min(measured["best_policy_100_episodes"])
-        reached = worst >= case.bound
-        lines.append(f"  every seed's policy must reach {case.bound:g}: worst {worst:.0f}")
-    else:
-        reached = mean >= case.bound
-        lines.append(f"  the mean must reach {case.bound:g}")
+    judged = measured[case.figure]
+    value = min(judged) if case.every_seed else statistics.mean(judged)
+    reached = value >= case.bound
+    whose = "every seed" if case.every_seed else "the mean"
+    lines.append(f"  {whose} must reach {case.bound:g} ({case.figure}): {value:.0f}")
     lines.append("  reached" if reached else "  MISSED")
     name = case.world.partition("-")[0]
     return lines + [f"  published: {row}" for row in published(name)]

@@ -110,7 +110,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "qmu.training.run.train_config", lambda config, **kw: trained.append(config)
     )
-    monkeypatch.setattr("qmu.training.run.open_run", lambda directory: run)
+    monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
     for words in commands(page):
         try:

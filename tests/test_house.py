@@ -128,9 +128,13 @@ def test_losses_see_arrays_and_no_configuration():
 def group_names(tree):
     """Return name -> groups that it may stand for: aliases and annotated parameters.
 
-    `settings = self.config.explore` makes `settings` an alias, `options: config.Actor` too.
+    `settings = self.config.explore` makes `settings` an alias, `options: config.Actor` too, and
+    a class that several groups inherit from stands for all of them.
     """
-    records = {record.__name__: group for group, record in options.GROUPS.items()}
+    records = {}
+    for group, record in options.GROUPS.items():
+        for inherited in record.__mro__:
+            records.setdefault(inherited.__name__, set()).add(group)
     aliases = {group: {group} for group in options.GROUPS}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
@@ -141,7 +145,7 @@ def group_names(tree):
             for part in ast.walk(node.annotation):
                 named = getattr(part, "attr", getattr(part, "id", None))
                 if named in records:
-                    aliases.setdefault(node.arg, set()).add(records[named])
+                    aliases.setdefault(node.arg, set()).update(records[named])
     return aliases
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qmu.errors import QmuError as QmuError
     from qmu.errors import WorldError as WorldError
     from qmu.training.model import DDPG as DDPG
-    from qmu.training.run import Run as Run
-    from qmu.training.run import open_run as open_run
+    from qmu.training.results import Run as Run
+    from qmu.training.results import open_run as open_run
     from qmu.training.run import train as train
 
 __version__ = metadata.version("qmu")
@@ -29,10 +29,10 @@ _HOMES = {
     "DivergedError": "qmu.errors",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
-    "Run": "qmu.training.run",
+    "Run": "qmu.training.results",
     "WorldError": "qmu.errors",
     "load_policy": "qmu.deploy.policy",
-    "open_run": "qmu.training.run",
+    "open_run": "qmu.training.results",
     "train": "qmu.training.run",
 }
 

@@ -120,7 +120,7 @@ def evaluate(words: list[str]) -> None:
 
     form = tyro.cli(Form, prog="qmu eval", args=words)
     from qmu.training.console import score_lines
-    from qmu.training.run import open_run
+    from qmu.training.results import open_run
 
     run = open_run(form.run)
     score = run.evaluate(form.episodes, seed=form.seed, render=form.render)

@@ -62,8 +62,8 @@ class Env:
 
 
 @dataclass(frozen=True)
-class Actor:
-    """The policy network μ and its optimizer."""
+class Network:
+    """What actor and critics have in common."""
 
     lr: float = numeric(1e-3, help="learning rate of Adam, per update", rule=NOT_NEGATIVE)
     hidden_sizes: tuple[int, ...] = structural(
@@ -93,36 +93,16 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Critic:
+class Actor(Network):
+    """The policy network μ and its optimizer."""
+
+
+@dataclass(frozen=True)
+class Critic(Network):
     """The value networks Q and their optimizer."""
 
     count: int = structural(
         1, help="critics; the smallest of their values is bootstrapped from", rule=POSITIVE
-    )
-    lr: float = numeric(1e-3, help="learning rate of Adam, per update", rule=NOT_NEGATIVE)
-    hidden_sizes: tuple[int, ...] = structural(
-        (256, 256), help="units of each hidden layer", rule=SIZES
-    )
-    activation: str = structural(
-        "relu", help="relu, leaky_relu, elu, silu or tanh", rule=ACTIVATION
-    )
-    norm: str = structural(
-        "none",
-        help="normalization of the hidden layers: none, or layer",
-        rule=one_of("none", "layer"),
-    )
-    weights_init: str = structural(
-        "uniform",
-        help="xavier, or uniform: ±1/sqrt(fan-in)",
-        rule=one_of("xavier", "uniform"),
-    )
-    bias_init: str = structural(
-        "uniform", help="zeros, or uniform: ±1/sqrt(fan-in)", rule=one_of("zeros", "uniform")
-    )
-    final_range: float | None = structural(
-        None,
-        help="final layer drawn from ± this (paper: 3e-3); none: like the other layers",
-        rule=POSITIVE,
     )
 
 

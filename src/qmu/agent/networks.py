@@ -136,7 +136,7 @@ BIAS_INITS = {"zeros": zeros, "uniform": fan_in}
 
 
 def init_layers(
-    key: PRNGKeyArray, sizes: Sequence[int], options: config.Actor | config.Critic
+    key: PRNGKeyArray, sizes: Sequence[int], options: config.Network
 ) -> tuple[Linear, ...]:
     """Return the layers from sizes[0] inputs to sizes[-1] outputs.
 

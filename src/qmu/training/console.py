@@ -13,7 +13,8 @@ from rich.table import Table
 from qmu import config as options
 from qmu.training.loop import Evaluated, Event, Logged, Trainer
 from qmu.training.loop import Progress as Advanced
-from qmu.training.run import Record, Run
+from qmu.training.record import Record
+from qmu.training.results import Run
 
 # More members than this are summed up in one line.
 MOST_ROWS = 16

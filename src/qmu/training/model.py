@@ -13,7 +13,8 @@ from qmu.errors import ConfigError
 from qmu.training import checkpoint
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
-from qmu.training.run import evaluate_policy, prepare
+from qmu.training.results import evaluate_policy
+from qmu.training.run import prepare
 from qmu.world.make import Source
 
 

@@ -1,0 +1,134 @@
+"""A run's directory, read: its policies, its metrics, its scores."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmu import config as options
+from qmu.config import Config
+from qmu.deploy.policy import Policy, load_policy
+from qmu.errors import ConfigError
+from qmu.training.evaluate import Score, evaluate
+from qmu.training.record import CONFIG_FILE, RUN_FILE
+from qmu.world.make import Source, find_maker
+
+# Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
+# that its final score was measured on.
+EVAL_SEEDS = 3_000_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory, read."""
+
+    directory: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What `run.json` says: versions, status, steps, each member's scores."""
+        described: dict[str, Any] = json.loads(
+            (self.directory / RUN_FILE).read_text(encoding="utf-8")
+        )
+        return described
+
+    @property
+    def config(self) -> Config:
+        """The run's complete configuration."""
+        return options.from_dict(options.read_toml(self.directory / CONFIG_FILE))
+
+    def policy(self, seed: int | None = None) -> Policy:
+        """Return the best policy of the member with this seed; without one, the best of all.
+
+        Raises:
+            ConfigError: there is no such policy.
+        """
+        best = self.directory / "best"
+        if seed is None:
+            return load_policy(best)
+        if not (best / f"seed-{seed}").is_dir():
+            there = ", ".join(sorted(path.name[5:] for path in best.glob("seed-*")))
+            raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
+        return load_policy(best / f"seed-{seed}")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
+        lines = (self.directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def evaluate(
+        self,
+        episodes: int = 20,
+        *,
+        env: Source | None = None,
+        seed: int | None = None,
+        first_episode_seed: int = EVAL_SEEDS,
+        render: bool = False,
+    ) -> Score:
+        """Return the score of the best policy (or that of one seed) on new episodes.
+
+        Raises:
+            ConfigError: no such policy, or the environment is needed and not given, or does not
+                fit the policy.
+            WorldError: the environment raised or returned something impossible.
+        """
+        policy = self.policy(seed)
+        return evaluate_policy(
+            policy,
+            self.config.env.id if env is None else env,
+            episodes,
+            self.config.env.episode_length,
+            first_episode_seed,
+            render,
+        )
+
+
+def evaluate_policy(
+    policy: Policy,
+    source: Source | None,
+    episodes: int,
+    episode_length: int | None,
+    first_episode_seed: int = EVAL_SEEDS,
+    render: bool = False,
+) -> Score:
+    """Return a policy's score on `episodes` episodes of an environment."""
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be greater than 0, not {episodes}")
+    if source is None:
+        raise ConfigError(
+            f"this run was trained on {policy.info.get('environment')}, which has no id to make "
+            "it again: give the environment (in Python: run.evaluate(env=...))"
+        )
+    maker = find_maker(source, episode_length)
+    spaces = maker.spaces
+    if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
+        raise ConfigError(
+            f"the policy maps observations {policy.obs_shape} to actions {policy.action_shape}; "
+            f"{spaces.name} has observations {spaces.obs_shape} and actions {spaces.action_shape}"
+        )
+    side_by_side = 1 if render else min(episodes, 20)
+    worlds = maker.evaluation_worlds(side_by_side, render)
+    try:
+        seeds = range(first_episode_seed, first_episode_seed + episodes)
+        return evaluate(policy.network, worlds, seeds)
+    finally:
+        worlds.close()
+
+
+def open_run(directory: str | Path) -> Run:
+    """Return the run in a directory.
+
+    Raises:
+        ConfigError: it is not a run's directory.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise ConfigError(
+            f"{path} is no directory; give a run's, such as runs/Pendulum-v1/ddpg-..."
+        )
+    missing = [name for name in (RUN_FILE, CONFIG_FILE) if not (path / name).is_file()]
+    if missing:
+        inside = sorted(found.parent for found in path.glob(f"*/{RUN_FILE}"))
+        hint = f"; there is one in {inside[-1]}" if inside else ""
+        raise ConfigError(f"{path} is not a run's directory: it has no {missing[0]}{hint}")
+    return Run(path)
