@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import psutil
 
@@ -23,7 +24,7 @@ from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, evaluate
 from qmu.training.learner import Learner
 from qmu.training.members import divide
-from qmu.world.host import Collector, Episode
+from qmu.world.host import Act, Collector, Episode
 from qmu.world.make import Maker
 
 # What a member's host-side random numbers are for.
@@ -163,7 +164,7 @@ class Trainer:
                     "huge rewards or observations in the environment"
                 )
 
-    def behaviour(self, networks: list[Network], steps: int):  # type: ignore[no-untyped-def]
+    def behaviour(self, networks: list[Network], steps: int) -> Act:
         """Return how to act during a chunk: at random in the beginning, then with noise."""
         settings = self.config.explore
         worlds = self.config.env.count
@@ -237,7 +238,7 @@ def crossed(before: int, after: int, interval: int) -> bool:
     return interval > 0 and after // interval > before // interval
 
 
-def check_memory(config: Config, maker: Maker, device) -> None:  # type: ignore[no-untyped-def]
+def check_memory(config: Config, maker: Maker, device: jax.Device) -> None:
     """Raise ConfigError if the streams of all members need more memory than there is."""
     spaces, members = maker.spaces, config.train.seeds
     asked = stream_bytes(
