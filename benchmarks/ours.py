@@ -33,7 +33,7 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "critic": network | {"count": 1, "norm": "none"},
         "target": {"tau": 0.005, "gamma": 0.99},
         "explore": {"std": 0.1, "start_steps": RANDOM_STEPS},
-        "replay": {"batch_size": arguments.batch, "capacity": 1_000_000},
+        "replay": {"batch_size": arguments.batch, "capacity": 1_000_000, "n_step": 1},
         "train": {
             "updates_per_step": 1,
             "learn_after": RANDOM_STEPS,

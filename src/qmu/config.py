@@ -36,6 +36,8 @@ def one_of(*names: str) -> Rule:
     return (lambda value: value in names, f"must be one of {', '.join(names)}")
 
 
+NORM = one_of("none", "layer")
+NORM_HELP = "normalization of the hidden layers: none, or layer"
 ACTIVATION = one_of("relu", "leaky_relu", "elu", "silu", "tanh")
 
 
@@ -72,11 +74,7 @@ class Network:
     activation: str = structural(
         "relu", help="relu, leaky_relu, elu, silu or tanh", rule=ACTIVATION
     )
-    norm: str = structural(
-        "none",
-        help="normalization of the hidden layers: none, or layer",
-        rule=one_of("none", "layer"),
-    )
+    norm: str = structural("none", help=NORM_HELP, rule=NORM)
     weights_init: str = structural(
         "uniform",
         help="xavier, or uniform: ±1/sqrt(fan-in)",
@@ -101,6 +99,7 @@ class Actor(Network):
 class Critic(Network):
     """The value networks Q and their optimizer."""
 
+    norm: str = structural("layer", help=NORM_HELP, rule=NORM)
     count: int = structural(
         1, help="critics; the smallest of their values is bootstrapped from", rule=POSITIVE
     )
@@ -128,7 +127,7 @@ class Explore:
         0.0, help="mean of the normal action noise, in half action ranges", rule=FINITE
     )
     std: float = numeric(
-        0.1,
+        0.2,
         help="standard deviation of the normal action noise, in half action ranges",
         rule=NOT_NEGATIVE,
     )
@@ -145,7 +144,7 @@ class Replay:
     )
     batch_size: int = structural(256, help="transitions per update", rule=POSITIVE)
     n_step: int = structural(
-        1, help="steps of reward before the target bootstraps; 1: a transition", rule=POSITIVE
+        3, help="steps of reward before the target bootstraps; 1: a transition", rule=POSITIVE
     )
 
 
