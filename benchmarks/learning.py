@@ -76,9 +76,8 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
         if isinstance(event, Evaluated):
             curve.append([score.mean for score in event.scores])
             for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
-                best[index] = max(
-                    best[index], (score.mean, event.step, actor), key=lambda entry: entry[0]
-                )
+                if score.mean >= best[index][0]:
+                    best[index] = (score.mean, event.step, actor)
             if len(curve) % 10 == 0:
                 row = " ".join(f"{value:.0f}" for value in curve[-1])
                 print(f"  {event.step:7}  {time.monotonic() - started:5.0f} s  {row}", flush=True)

@@ -85,7 +85,7 @@ def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
     assert info["steps"] == 96
     saved = directory / "checkpoints" / "000000096" / "seed-0"
     assert abs(qmu.load_policy(saved)(FINE)[0]) <= 1
-    assert qmu.open_run(directory).policy().info["step"] == 40
+    assert qmu.open_run(directory).policy().info["step"] == 80
 
 
 def run_small(tmp_path, source="Pendulum-v1", **changes):

@@ -61,7 +61,8 @@ class Record:
         elif isinstance(event, Evaluated):
             self.last, self.evaluated_at = event.scores, event.step
             for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
-                if score.mean > self.best[index].mean:
+                # Of equals the latest: where a world has a highest score, it has held out longest.
+                if score.mean >= self.best[index].mean:
                     self.best[index] = Best(score.mean, event.step, actor)
                     self.save_best(index)
             self.write(
