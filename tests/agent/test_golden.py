@@ -22,7 +22,7 @@ RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
 CONFIG = options.from_dict(
     {
         "actor": {"hidden_sizes": [16, 16], "activation": "tanh"},
-        "critic": {"hidden_sizes": [16, 16], "activation": "tanh"},
+        "critic": {"hidden_sizes": [16, 16], "activation": "tanh", "norm": "none"},
         "target": {"tau": 0.05, "interval": 2},
     }
 )
