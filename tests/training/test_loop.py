@@ -233,7 +233,9 @@ class Diverging(gym.Env):
 
 
 def test_weights_that_are_not_finite_end_the_run_with_a_reason(tiny_config):
-    trainer = make_trainer(tiny_config, source=Diverging, actor={"lr": 1e30}, critic={"lr": 1e30})
+    trainer = make_trainer(
+        tiny_config, source=Diverging, actor={"lr": 1e30}, critic={"lr": 1e30, "norm": "none"}
+    )
     with pytest.raises(DivergedError, match=r"seed 0 diverged.*Lower --actor\.lr"):
         run(trainer, 2_000, evaluating=False)
 
