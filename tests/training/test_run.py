@@ -199,7 +199,8 @@ def run_probe(tmp_path, source, **groups):
         source,
         total_steps=6_000,
         actor=network,
-        critic=network,
+        # A plain critic: layer normalization of two inputs bends the parabola it has to learn.
+        critic=network | {"norm": "none"},
         explore={"start_steps": 1_000, "std": 0.5},
         replay={"capacity": 20_000, "batch_size": 64},
         train={"eval_interval": 0, "eval_episodes": 5},
