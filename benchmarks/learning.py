@@ -55,6 +55,7 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
     from qmu import config as options
     from qmu.training.evaluate import evaluate
     from qmu.training.loop import FINAL_SEEDS, Evaluated, Trainer
+    from qmu.training.record import Best
     from qmu.world.make import find_maker
 
     given = {
@@ -70,21 +71,19 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
     config = options.from_dict(options.merge(given, changes))
     trainer = Trainer(config, find_maker(case.world))
     curve: list[list[float]] = []
-    best: list[tuple[float, int, Any]] = [(-np.inf, 0, None)] * seeds
+    bests = [Best()] * seeds
     started = time.monotonic()
     for event in trainer.run(case.steps):
         if isinstance(event, Evaluated):
             curve.append([score.mean for score in event.scores])
-            for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
-                if score.mean >= best[index][0]:
-                    best[index] = (score.mean, event.step, actor)
+            bests = [best.or_better(event, index) for index, best in enumerate(bests)]
             if len(curve) % 10 == 0:
                 row = " ".join(f"{value:.0f}" for value in curve[-1])
                 print(f"  {event.step:7}  {time.monotonic() - started:5.0f} s  {row}", flush=True)
     seconds = time.monotonic() - started
     finals = [
-        evaluate(actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
-        for _, _, actor in best
+        evaluate(best.actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
+        for best in bests
     ]
     newest = [
         evaluate(actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
@@ -98,7 +97,7 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
         "last_ten": np.mean(curve[-LAST:], axis=0).round(2).tolist(),
         "best_policy_100_episodes": [round(score.mean, 2) for score in finals],
         "last_policy_100_episodes": [round(score.mean, 2) for score in newest],
-        "best_at_step": [step for _, step, _ in best],
+        "best_at_step": [best.step for best in bests],
         "curve": np.round(curve, 2).tolist(),
         "seconds": round(seconds, 1),
         "config": options.to_dict(config),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import WorldError
-from qmu.world.host import HostWorlds
+from qmu.world.host import HostWorlds, quiet_overflow
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
@@ -38,6 +38,7 @@ class Score(NamedTuple):
         return float(np.mean(self.lengths))
 
 
+@quiet_overflow
 def evaluate(actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int]) -> Score:
     """Return the score of one episode per seed.
 

@@ -143,11 +143,9 @@ class Trainer:
         train = self.config.train
         networks = self.learner.actors(lag=train.overlap)
         self.check_finite(networks)
-        # Huge weights overflow before they are no finite numbers: `check_finite` will say so.
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows, episodes = self.collector.collect(
-                steps, self.behaviour(networks, steps), slots=2 * train.chunk + 1
-            )
+        rows, episodes = self.collector.collect(
+            steps, self.behaviour(networks, steps), slots=2 * train.chunk + 1
+        )
         self.step += steps * self.config.env.count
         for episode in episodes:
             self.finished[episode.member].append(episode)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
@@ -29,13 +29,20 @@ RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 
 
-@dataclass
-class Best:
+class Best(NamedTuple):
     """A member's best policy so far, by the mean of an evaluation."""
 
     mean: float = -math.inf
     step: int = 0
     actor: Network | None = None
+
+    def or_better(self, event: Evaluated, index: int) -> "Best":
+        """Return what is best after an evaluation of member `index`: this one, or the new one.
+
+        Of equals it is the latest: where a world has a highest score, it has held out longest.
+        """
+        mean = event.scores[index].mean
+        return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self
 
 
 @dataclass
@@ -60,10 +67,9 @@ class Record:
             self.write(event.step, event.members)
         elif isinstance(event, Evaluated):
             self.last, self.evaluated_at = event.scores, event.step
-            for index, (score, actor) in enumerate(zip(event.scores, event.actors, strict=True)):
-                # Of equals the latest: where a world has a highest score, it has held out longest.
-                if score.mean >= self.best[index].mean:
-                    self.best[index] = Best(score.mean, event.step, actor)
+            for index, best in enumerate(self.best):
+                self.best[index] = best.or_better(event, index)
+                if self.best[index] is not best:
                     self.save_best(index)
             self.write(
                 event.step,

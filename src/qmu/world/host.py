@@ -17,6 +17,9 @@ from qmu.records import Rows
 from qmu.world.spaces import Spaces, to_environment
 
 Floats = NDArray[np.float32]
+# Numbers beyond float32, and those of weights about to diverge, overflow on their way to the checks
+# that name them: whoever steps worlds does so under this, without NumPy's own warning.
+quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 Act = Callable[[int, int, Floats], Floats]
 
 
@@ -181,10 +184,9 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
             f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
             f"{obs!r}"
         )
-    with np.errstate(over="ignore"):
-        flat = array.astype(np.float32).reshape(-1)
-        # One product finds almost every row to be finite; only the others are searched.
-        square = flat.dot(flat)
+    flat = array.astype(np.float32).reshape(-1)
+    # One product finds almost every row to be finite; only the others are searched.
+    square = flat.dot(flat)
     if not math.isfinite(square) and not np.isfinite(flat).all():
         position = int(np.flatnonzero(~np.isfinite(flat))[0])
         raise WorldError(
@@ -233,12 +235,14 @@ class Collector:
         self.rewards = np.zeros((len(self.members), self.worlds))
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
+    @quiet_overflow
     def reset(self, seeds: Sequence[Sequence[int]]) -> None:
         """Start an episode in every world, each with its seed."""
         self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
         self.rewards[:] = 0
         self.lengths[:] = 0
 
+    @quiet_overflow
     def collect(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
         """Execute `steps` actions of every world; return their rows and the finished episodes.
 
