@@ -26,10 +26,10 @@ RANDOM_STEPS = 1000
 
 def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The options that the rivals run with too: plain DDPG."""
-    network = {"lr": 1e-3, "hidden_sizes": arguments.hidden}
+    network = {"lr": 1e-3, "lr_end": 1, "hidden_sizes": arguments.hidden}
     return {
         "env": {"id": arguments.env},
-        "actor": network,
+        "actor": network | {"preactivation_penalty": 0},
         "critic": network | {"count": 1, "norm": "none"},
         "target": {"tau": 0.005, "gamma": 0.99},
         "explore": {"std": 0.1, "start_steps": RANDOM_STEPS},

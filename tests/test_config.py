@@ -1,5 +1,6 @@
 """Options: round trips, and what is said about a wrong one."""
 
+import math
 import tomllib
 from dataclasses import replace
 from typing import get_args, get_type_hints
@@ -11,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmu import config as options
-from qmu.config import Config, flag, from_dict, learn_after, seeds, to_dict, total_steps
+from qmu.config import (
+    Config,
+    flag,
+    from_dict,
+    learn_after,
+    planned_updates,
+    seeds,
+    to_dict,
+    total_steps,
+)
 from qmu.errors import ConfigError
 
 OPTIONS = [(group, option.name) for group, option in options.options()]
@@ -280,6 +290,13 @@ def test_the_default_number_of_steps_gives_way_to_a_number_of_episodes():
     assert total_steps(from_dict({"train": {"total_episodes": 10}})) > 10**12
     both = from_dict({"train": {"total_episodes": 10, "total_steps": 5000}})
     assert total_steps(both) == 5000
+
+
+def test_updates_are_planned_for_the_steps_after_the_first_ones():
+    values = {"explore": {"start_steps": 1000}, "train": {"updates_per_step": 0.5}}
+    assert planned_updates(from_dict(values)) == math.inf
+    train = {"total_steps": 5000, "updates_per_step": 0.5}
+    assert planned_updates(from_dict(values | {"train": train})) == 2000
 
 
 @pytest.mark.parametrize(

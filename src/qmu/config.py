@@ -67,7 +67,12 @@ class Env:
 class Network:
     """What actor and critics have in common."""
 
-    lr: float = numeric(1e-3, help="learning rate of Adam, per update", rule=NOT_NEGATIVE)
+    lr: float = numeric(1e-3, help="learning rate of Adam, at the first update", rule=NOT_NEGATIVE)
+    lr_end: float = numeric(
+        0.0,
+        help="share of lr that is left at train.total_steps, reached linearly; 1: lr is constant",
+        rule=FRACTION,
+    )
     hidden_sizes: tuple[int, ...] = structural(
         (256, 256), help="units of each hidden layer", rule=SIZES
     )
@@ -94,6 +99,12 @@ class Network:
 class Actor(Network):
     """The policy network μ and its optimizer."""
 
+    preactivation_penalty: float = numeric(
+        0.01,
+        help="weight, in the actor's loss, of the squared input of its final tanh",
+        rule=NOT_NEGATIVE,
+    )
+
 
 @dataclass(frozen=True)
 class Critic(Network):
@@ -110,7 +121,7 @@ class Target:
     """The target networks: what they follow and how fast, and what is discounted."""
 
     tau: float = numeric(
-        0.005, help="share of the online weights taken over per soft update", rule=SHARE
+        0.02, help="share of the online weights taken over per soft update", rule=SHARE
     )
     interval: int = structural(1, help="updates between two soft updates", rule=POSITIVE)
     gamma: float = numeric(0.99, help="discount per step", rule=FRACTION)
@@ -374,6 +385,13 @@ def total_steps(config: Config) -> int:
     if config.train.total_steps is not None:
         return config.train.total_steps
     return 100_000 if config.train.total_episodes is None else UNLIMITED_STEPS
+
+
+def planned_updates(config: Config) -> float:
+    """Return the number of a member's updates in `train.total_steps`; infinite without that."""
+    if config.train.total_steps is None:
+        return math.inf
+    return config.train.updates_per_step * (config.train.total_steps - learn_after(config))
 
 
 def learn_after(config: Config) -> int:

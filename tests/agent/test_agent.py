@@ -67,7 +67,7 @@ class ByHand:
         self.targets = dict(self.values)
         self.moments = dict.fromkeys(self.values, (0.0, 0.0))
 
-    def update(self, batch, number, *, tau, actor_lr, critic_lr):
+    def update(self, batch, number, *, tau, actor_lr, critic_lr, penalty):
         batch = Batch(*(np.float64(column) for column in batch))
         one = np.ones((BATCH, 1))
         next_seen = np.hstack([batch.next_obs, one])
@@ -83,12 +83,13 @@ class ByHand:
         )
 
         seen = np.hstack([batch.obs, one])
-        action = np.tanh(seen @ self.values["actor"])
+        preactivation = seen @ self.values["actor"]
+        action = np.tanh(preactivation)
         slope = self.values["critic"][OBS]
-        # -mean Q(s, μ(s)); dQ/da is the new critic's weight of the action, da/dz = 1 - a².
-        self.adam(
-            "actor", np.mean(-slope * (1 - action**2)[:, None] * seen, axis=0), number, actor_lr
-        )
+        # -mean Q(s, μ(s)) + penalty · mean z²; dQ/da is the new critic's weight of the action,
+        # da/dz = 1 - a², and the derivative of z² is 2 z.
+        into_z = -slope * (1 - action**2) + penalty * 2 * preactivation
+        self.adam("actor", np.mean(into_z[:, None] * seen, axis=0), number, actor_lr)
         new_value = np.column_stack([batch.obs, action, one]) @ self.values["critic"]
         for name, slow in self.targets.items():
             self.targets[name] = (1 - tau) * slow + tau * self.values[name]
@@ -116,7 +117,7 @@ def flat(network):
 
 def test_three_updates_of_linear_networks_are_those_done_by_hand(tiny_config):
     config = tiny_config(
-        actor={"hidden_sizes": [], "lr": 0.05},
+        actor={"hidden_sizes": [], "lr": 0.05, "preactivation_penalty": 0.2},
         critic={"hidden_sizes": [], "lr": 0.1},
         target={"tau": 0.3},
     )
@@ -125,7 +126,7 @@ def test_three_updates_of_linear_networks_are_those_done_by_hand(tiny_config):
     for number in (1, 2, 3):
         batch = make_batch(number)
         agent, metrics = UPDATE(agent, batch, jnp.int32(number), trace_numbers(config))
-        expected = hand.update(batch, number, tau=0.3, actor_lr=0.05, critic_lr=0.1)
+        expected = hand.update(batch, number, tau=0.3, actor_lr=0.05, critic_lr=0.1, penalty=0.2)
         for name, value in expected.items():
             np.testing.assert_allclose(getattr(metrics, name), value, rtol=1e-4, err_msg=name)
         np.testing.assert_allclose(flat(agent.critics.each[0]), hand.values["critic"], rtol=1e-4)
@@ -165,6 +166,15 @@ def test_the_actor_climbs_the_critic_that_has_just_been_improved(tiny_config):
     after, _ = run(make_linear_agent(-0.001), tiny_config(critic={"lr": 0.1}), batch=batch)
     assert after.critics.each[0].layers[0].weight[OBS, 0] > 0
     assert after.actor.layers[0].bias[0] > 0
+
+
+def test_the_penalty_keeps_preactivations_small(tiny_config):
+    batch, sizes = make_batch(), []
+    for penalty in (0.0, 1.0):
+        config = tiny_config(actor={"preactivation_penalty": penalty, "lr": 0.01})
+        agent, _ = run(make_agent(config), config, updates=200, batch=batch)
+        sizes.append(np.abs(agent.actor.preactivation(batch.obs)).mean())
+    assert sizes[1] < 0.2 * sizes[0]
 
 
 def test_the_actor_climbs_the_first_of_several_critics(tiny_config):

@@ -21,7 +21,7 @@ RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
 # tanh is smooth: a kink would make a rounding error of one machine a different gradient.
 CONFIG = options.from_dict(
     {
-        "actor": {"hidden_sizes": [16, 16], "activation": "tanh"},
+        "actor": {"hidden_sizes": [16, 16], "activation": "tanh", "preactivation_penalty": 0},
         "critic": {"hidden_sizes": [16, 16], "activation": "tanh", "norm": "none"},
         "target": {"tau": 0.05, "interval": 2},
     }

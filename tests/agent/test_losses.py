@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target, weighted_mean
+from qmu.agent.losses import (
+    actor_loss,
+    critic_loss,
+    preactivation_penalty,
+    soft_update,
+    td_target,
+    weighted_mean,
+)
 
 
 def array(*numbers):
@@ -88,3 +95,10 @@ def test_soft_update_takes_over_a_share_of_every_leaf(tau, expected):
     followed = soft_update(target, online, jnp.float32(tau))
     np.testing.assert_allclose(followed["weight"], expected, rtol=1e-6)
     np.testing.assert_allclose(followed["bias"][0], [4.0], rtol=1e-6)
+
+
+def test_the_preactivation_penalty_is_the_mean_square():
+    preactivation = jnp.array([[1.0, 3.0], [2.0, 0.0], [100.0, 100.0]])
+    penalty = preactivation_penalty(preactivation, array(1.0, 1.0, 0.0))
+    # ((1² + 3²) / 2 + (2² + 0²) / 2) / 2 = (5 + 2) / 2 = 3.5
+    np.testing.assert_allclose(penalty, 3.5, rtol=1e-6)

@@ -65,6 +65,25 @@ def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
     assert learner.metrics()[0]["train/critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+def test_learning_rates_fall_until_all_planned_updates_are_done(tiny_config):
+    falling = tiny_config(actor={"lr_end": 0.0}, critic={"lr_end": 0.0})
+    constant = tiny_config(actor={"lr_end": 1.0}, critic={"lr_end": 1.0})
+    rows, moved = draw_rows(1), {}
+    for name, config in (("falling", falling), ("constant", constant)):
+        learner = make_learner(config, 7)
+        learner.planned = 8
+        moved[name] = []
+        for due in (1, 7, 4):
+            before = learner.actors(lag=False)[0].weights[0]
+            learner.learn(rows, due)
+            after = learner.actors(lag=False)[0].weights[0]
+            moved[name].append(float(np.abs(after - before).max()))
+    # The first update has the full rate. When all have been done, the rate is 0.
+    assert moved["falling"][0] == moved["constant"][0]
+    assert 0 < moved["falling"][1] < moved["constant"][1]
+    assert moved["falling"][2] == 0 < moved["constant"][2]
+
+
 @pytest.mark.slow
 def test_a_member_of_a_group_learns_as_if_it_were_alone(tiny_config):
     rows, seeds = draw_rows(3), (4, 5, 6)

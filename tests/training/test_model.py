@@ -35,6 +35,16 @@ def test_learn_goes_on_where_it_was(model):
     assert any((a != b).any() for a, b in zip(first, weights(model), strict=True))
 
 
+def test_a_model_made_for_a_number_of_steps_refuses_more():
+    made = qmu.DDPG("Pendulum-v1", train={"total_steps": 120}, **SMALL)
+    made.learn(100)
+    with pytest.raises(qmu.ConfigError, match=r"100 steps and 30 more are beyond .* 120"):
+        made.learn(30)
+    made.learn(20)
+    assert made.steps == 120
+    made.close()
+
+
 def test_predict_is_in_the_environments_units(model):
     one, state = model.predict(np.zeros(3))
     many, _ = model.predict(np.zeros((5, 3)))

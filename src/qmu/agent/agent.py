@@ -14,7 +14,14 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
-from qmu.agent.losses import actor_loss, critic_loss, soft_update, td_target, weighted_mean
+from qmu.agent.losses import (
+    actor_loss,
+    critic_loss,
+    preactivation_penalty,
+    soft_update,
+    td_target,
+    weighted_mean,
+)
 from qmu.agent.networks import Actor, Critic, Critics, init_layers, init_norms
 from qmu.config import Config
 from qmu.records import Batch
@@ -145,12 +152,15 @@ def improve_actor(
     # Only the first critic is climbed, as in Fujimoto et al. 2018, Algorithm 1.
     critic = critics.each[0]
 
-    def loss(actor: Actor) -> Array:
-        return actor_loss(critic(batch.obs, actor(batch.obs)), batch.weight)
+    def loss(actor: Actor) -> tuple[Array, Array]:
+        preactivation = actor.preactivation(batch.obs)
+        climbed = actor_loss(critic(batch.obs, jnp.tanh(preactivation)), batch.weight)
+        penalty = preactivation_penalty(preactivation, batch.weight)
+        return climbed + config.actor.preactivation_penalty * penalty, climbed
 
-    loss_value, gradient = jax.value_and_grad(loss)(agent.actor)
+    (_, climbed), gradient = jax.value_and_grad(loss, has_aux=True)(agent.actor)
     actor, optimizer = adam_step(agent.actor, gradient, agent.actor_optimizer, config.actor.lr)
-    return actor, optimizer, loss_value
+    return actor, optimizer, climbed
 
 
 def follow(target: Target, online: Target, number: Int[Array, ""], config: Config) -> Target:

@@ -45,6 +45,17 @@ def actor_loss(value: Float[Array, " batch"], weight: Float[Array, " batch"]) ->
     return -weighted_mean(value, weight)
 
 
+def preactivation_penalty(
+    preactivation: Float[Array, "batch action"], weight: Float[Array, " batch"]
+) -> Float[Array, ""]:
+    """Return the mean square of the inputs of the actor's final tanh.
+
+    Beyond about ±2 the tanh is flat, and the policy gradient cannot bring an action back from
+    there. Andrychowicz et al. 2017, appendix A.
+    """
+    return weighted_mean(jnp.mean(jnp.square(preactivation), axis=-1), weight)
+
+
 def weighted_mean(
     value: Float[Array, " batch"], weight: Float[Array, " batch"]
 ) -> Float[Array, ""]:

@@ -60,7 +60,11 @@ class Actor(eqx.Module):
 
     def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
         """Return the actions for a batch of observations."""
-        return jnp.tanh(feed_forward(self.layers, self.norms, self.activation, obs))
+        return jnp.tanh(self.preactivation(obs))
+
+    def preactivation(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
+        """Return the input of the final tanh for a batch of observations."""
+        return feed_forward(self.layers, self.norms, self.activation, obs)
 
 
 class Critic(eqx.Module):

@@ -8,11 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
+from qmu import config as options
 from qmu.agent import agent as algorithm
 from qmu.agent.agent import Agent, Metrics
 from qmu.agent.networks import Actor
+from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.records import Rows
@@ -65,10 +67,11 @@ def learn(
     rows: Rows,
     done: Int[Array, ""],
     due: Int[Array, ""],
+    planned: Float[Array, ""],
     config: Config,
     platform: str,
 ) -> tuple[Members, Metrics, Actor]:
-    """Append the rows, then do `due` updates of each member, `done` having been done before.
+    """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
     Returns the members, the sums of the metrics over the updates, and the actors to act with.
     """
@@ -94,7 +97,9 @@ def learn(
             def one_update(index: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
                 agent, totals = carry
                 batch = jax.tree.map(lambda leaf: leaf[index], batches)
-                agent, metrics = algorithm.update(agent, batch, start + index + 1, numbers)
+                share = jnp.minimum((start + index).astype(jnp.float32) / planned, 1.0)
+                now = scheduled(numbers, share)
+                agent, metrics = algorithm.update(agent, batch, start + index + 1, now)
                 return agent, jax.tree.map(jnp.add, totals, metrics)
 
             return jax.lax.fori_loop(0, jnp.minimum(due - number * BLOCK, BLOCK), one_update, carry)
@@ -120,6 +125,7 @@ class Learner:
         """Make the members, and allocate their streams."""
         self.groups = groups
         self.updates = 0
+        self.planned = options.planned_updates(config)
         self.members = [init_members(group, obs_size, action_size, config) for group in groups]
         self.numbers = [
             jax.device_put(stack_numbers(config, len(group.seeds)), group.device)
@@ -136,15 +142,13 @@ class Learner:
     def learn(self, rows: Rows, due: int) -> None:
         """Hand over a chunk's rows, and the number of updates that it pays for."""
         self.previous = self.newest
-        done, updates = np.int32(self.updates), np.int32(due)
+        counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         start = 0
         for index, group in enumerate(self.groups):
             end = start + len(group.seeds)
             own = jax.tree.map(lambda leaf, start=start, end=end: leaf[start:end], rows)
-            results.append(
-                self.compiled(self.members[index], own, done, updates, self.numbers[index])
-            )
+            results.append(self.compiled(self.members[index], own, *counts, self.numbers[index]))
             start = end
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
@@ -167,6 +171,10 @@ class Learner:
             for actors in (self.previous if lag else self.newest)
             for network in to_networks(actors)
         ]
+
+    def share(self) -> float:
+        """Return the part of all planned updates that has been done, from 0 to 1."""
+        return min(self.updates / self.planned, 1.0) if self.updates else 0.0
 
     def metrics(self) -> list[dict[str, float]]:
         """Return each member's mean metrics since the last call; empty before any update."""

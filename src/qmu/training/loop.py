@@ -16,6 +16,7 @@ import psutil
 
 from qmu import config as options
 from qmu.agent.exploration import Floats, explore, normal_noise, uniform_actions
+from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError
@@ -199,7 +200,11 @@ class Trainer:
         now = time.monotonic()
         self.logged_at = (self.step, now)
         metrics = self.learner.metrics()
+        current = scheduled(self.config, self.learner.share())
         for member, values in enumerate(metrics):
+            if values:
+                values["train/actor_lr"] = float(current.actor.lr)
+                values["train/critic_lr"] = float(current.critic.lr)
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
             values["rollout/episodes"] = float(self.episodes[member])
             if self.finished[member]:

@@ -36,6 +36,7 @@ class DDPG:
             seed: the seed of everything random (`train={"seed": ...}`).
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
                 when something is evaluated, and where and when it is saved, have no effect here.
+                Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
 
         Raises:
             ConfigError: something about the request is wrong.
@@ -55,9 +56,19 @@ class DDPG:
 
         Returns:
             The model itself. `log` holds the newest metrics.
+
+        Raises:
+            ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`.
         """
         if total_steps < 1:
             raise ConfigError(f"total_steps must be greater than 0, not {total_steps}")
+        planned = self.trainer.config.train.total_steps
+        if planned is not None and self.steps + total_steps > planned:
+            raise ConfigError(
+                f"{self.steps} steps and {total_steps} more are beyond this model's total_steps, "
+                f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
+                "make the model without train={'total_steps': ...}, and it learns on and on"
+            )
         for event in self.trainer.run(total_steps, evaluating=False):
             if isinstance(event, Logged):
                 self.log = event.members[0]

@@ -58,6 +58,8 @@ def train_config(config: Config, source: Source | None = None, console: Any = No
         )
     if isinstance(source, str):
         config = options.replace(config, "env", id=source)
+    if config.train.total_episodes is None:
+        config = options.replace(config, "train", total_steps=options.total_steps(config))
     trainer = Trainer(*prepare(config, source))
     try:
         return train_with(trainer, console)
