@@ -53,7 +53,6 @@ CASES = [
 def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Train a case and return what every seed reached."""
     from qmu import config as options
-    from qmu.training.evaluate import evaluate
     from qmu.training.loop import FINAL_SEEDS, Evaluated, Trainer
     from qmu.training.record import Best
     from qmu.world.make import find_maker
@@ -81,14 +80,8 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
                 row = " ".join(f"{value:.0f}" for value in curve[-1])
                 print(f"  {event.step:7}  {time.monotonic() - started:5.0f} s  {row}", flush=True)
     seconds = time.monotonic() - started
-    finals = [
-        evaluate(best.actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
-        for best in bests
-    ]
-    newest = [
-        evaluate(actor, trainer.evaluation_worlds, range(FINAL_SEEDS, FINAL_SEEDS + 100))
-        for actor in trainer.learner.actors(lag=False)
-    ]
+    finals = trainer.score([best.actor for best in bests], FINAL_SEEDS, 100)
+    newest = trainer.score(trainer.learner.actors(lag=False), FINAL_SEEDS, 100)
     trainer.close()
     return {
         "world": case.world,
