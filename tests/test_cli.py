@@ -99,8 +99,8 @@ def test_the_number_of_episodes_ends_a_run(capsys):
             "--replay.batch-size 200 is larger than --replay.capacity 100",
         ),
         (
-            ["train", "Pendulum-v1", "--train.total-steps", "500"],
-            "lies beyond --train.total-steps 500",
+            ["train", "Pendulum-v1", "--train.total-steps", "200"],
+            "--train.learn-after 256 lies beyond --train.total-steps 200",
         ),
         (
             ["train", "Pendulum-v1", "--replay.capacity", "1000000000000"],

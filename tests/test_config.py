@@ -19,6 +19,7 @@ from qmu.config import (
     learn_after,
     planned_updates,
     seeds,
+    start_steps,
     to_dict,
     total_steps,
 )
@@ -300,15 +301,33 @@ def test_updates_are_planned_for_the_steps_after_the_first_ones():
 
 
 @pytest.mark.parametrize(
-    ("start_steps", "batch_size", "asked", "expected"),
+    ("asked", "total", "expected"),
+    [
+        (None, 10_000, 500),
+        (None, 100_000, 5_000),
+        (None, 1_000_000, 10_000),
+        (None, None, 1_000),
+        (0, 100_000, 0),
+        (7, None, 7),
+    ],
+)
+def test_the_random_steps_are_a_share_of_all_steps_unless_their_number_is_given(
+    asked, total, expected
+):
+    values = {"explore": {"start_steps": asked}, "train": {"total_steps": total}}
+    assert start_steps(from_dict(values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("random_steps", "batch_size", "asked", "expected"),
     [(500, 64, None, 500), (10, 64, None, 64), (500, 64, 7, 7), (500, 64, 0, 0)],
 )
 def test_learning_begins_after_the_random_steps_or_a_batch(
-    start_steps, batch_size, asked, expected
+    random_steps, batch_size, asked, expected
 ):
     config = from_dict(
         {
-            "explore": {"start_steps": start_steps},
+            "explore": {"start_steps": random_steps},
             "replay": {"batch_size": batch_size},
             "train": {"learn_after": asked},
         }

@@ -121,7 +121,7 @@ class Target:
     """The target networks: what they follow and how fast, and what is discounted."""
 
     tau: float = numeric(
-        0.02, help="share of the online weights taken over per soft update", rule=SHARE
+        0.005, help="share of the online weights taken over per soft update", rule=SHARE
     )
     interval: int = structural(1, help="updates between two soft updates", rule=POSITIVE)
     gamma: float = numeric(0.99, help="discount per step", rule=FRACTION)
@@ -131,8 +131,10 @@ class Target:
 class Explore:
     """What is done to actions while rows are collected."""
 
-    start_steps: int = structural(
-        1_000, help="first steps of each member with uniformly random actions", rule=NOT_NEGATIVE
+    start_steps: int | None = structural(
+        None,
+        help="first steps with uniformly random actions; none: 5% of total-steps, at most 10000",
+        rule=NOT_NEGATIVE,
     )
     mean: float = numeric(
         0.0, help="mean of the normal action noise, in half action ranges", rule=FINITE
@@ -352,7 +354,7 @@ def check(config: Config) -> None:
 
 def check_together(config: Config) -> None:
     """Raise ConfigError where two options contradict each other."""
-    replay, train, explore = config.replay, config.train, config.explore
+    replay, train = config.replay, config.train
     if replay.batch_size > replay.capacity:
         raise ConfigError(
             f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
@@ -364,9 +366,9 @@ def check_together(config: Config) -> None:
             f"{config.env.count}: every world needs at least 2 rows"
         )
     steps = total_steps(config)
-    if explore.start_steps > steps:
+    if start_steps(config) > steps:
         raise ConfigError(
-            f"--explore.start-steps {explore.start_steps} lies beyond --train.total-steps "
+            f"--explore.start-steps {start_steps(config)} lies beyond --train.total-steps "
             f"{steps}: the policy would never act; lower the one or raise the other"
         )
     if train.updates_per_step > 0 and learn_after(config) > steps:
@@ -394,11 +396,23 @@ def planned_updates(config: Config) -> float:
     return config.train.updates_per_step * (config.train.total_steps - learn_after(config))
 
 
+def start_steps(config: Config) -> int:
+    """Return the number of a member's first steps whose actions are random.
+
+    Without a planned end, as in a `qmu.DDPG` or with a number of episodes, they are 1,000.
+    """
+    if config.explore.start_steps is not None:
+        return config.explore.start_steps
+    if config.train.total_steps is None:
+        return 1_000
+    return min(config.train.total_steps // 20, 10_000)
+
+
 def learn_after(config: Config) -> int:
     """Return the number of steps of a member before its first update."""
     if config.train.learn_after is not None:
         return config.train.learn_after
-    return max(config.explore.start_steps, config.replay.batch_size)
+    return max(start_steps(config), config.replay.batch_size)
 
 
 def seeds(config: Config) -> tuple[int, ...]:

@@ -170,7 +170,7 @@ class Trainer:
         settings = self.config.explore
         worlds = self.config.env.count
         shape = (steps, worlds, self.maker.spaces.action_size)
-        first, start = self.step, settings.start_steps
+        first, start = self.step, options.start_steps(self.config)
         if first < start:
             random = [uniform_actions(generator, shape) for generator in self.generators]
         noise = [
