@@ -1,6 +1,7 @@
 """Behaviour through the public command: what works, and every kind of bad input."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -100,12 +101,13 @@ def test_the_number_of_episodes_ends_a_run(capsys):
         ),
         (
             ["train", "Pendulum-v1", "--train.total-steps", "200"],
-            "--train.learn-after 256 lies beyond --train.total-steps 200",
+            "learning begins after step 256",
         ),
         (
             ["train", "Pendulum-v1", "--replay.capacity", "1000000000000"],
             "GiB free: lower --replay.capacity",
         ),
+        (["train", "Pendulum-v1", "--actor.hidden-sizes"], "give the units of each hidden layer"),
         (["train", "Pendulum-v1", "--train.device", "gpu"], "JAX finds no such device"),
         (["train", "Pendulum-v1", "--train.device", "abacus"], "must be one of auto, cpu"),
         (["train", "Pendulum-v1", "--log.name", "a/b"], "folder's name"),
@@ -154,6 +156,35 @@ def test_envs_lists_families(capsys):
     assert capsys.readouterr().out.split() == [
         *("classic", "control:", "MountainCarContinuous-v0", "Pendulum-v1")
     ]
+
+
+def test_a_directory_is_printed_as_it_is_named(capsys):
+    assert main(["train", "Pendulum-v1", *TINY, "--log.dir", "[red] :boom: [/red]"]) == 0
+    printed = capsys.readouterr().out
+    (run,) = Path("[red] :boom: [/red]/Pendulum-v1").iterdir()
+    assert f"writing to {run}" in printed
+    assert f"qmu eval '{run}' --episodes 20" in printed
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_run_outlives_the_reader_of_its_output_and_a_poor_terminal(encoding, tmp_path):
+    command = [sys.executable, "-m", "qmu", "train", "Pendulum-v1", *TINY]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        process.stdout.readline()
+        if encoding == "utf-8":
+            process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    (run,) = tmp_path.glob("runs/*/*")
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_configuration_file_cannot_name_a_module_to_import(capsys):
+    Path("its.toml").write_text('env.id = "antigravity:Pendulum-v1"')
+    assert main(["train", "--config", "its.toml"]) == 2
+    assert "its.toml names the environment antigravity:" in capsys.readouterr().err
 
 
 def test_the_page_of_commands_needs_no_numerical_library():

@@ -265,8 +265,12 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
             ["start-steps 501", "total-steps 500"],
         ),
         (
+            {"explore": {"start_steps": 500}, "train": {"total_steps": 500}},
+            ["learn-after", "start-steps", "after step 500", "total-steps is 500"],
+        ),
+        (
             {"explore": {"start_steps": 0}, "train": {"learn_after": 501, "total_steps": 500}},
-            ["learn-after 501", "total-steps 500"],
+            ["learn-after", "after step 501", "total-steps is 500"],
         ),
         ({"train": {"seed": 2**31 - 2, "seeds": 3}}, ["--seed", "--seeds 3"]),
     ],

@@ -120,7 +120,9 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
         out = capsys.readouterr()
         assert code == 0, f"{name(page)}: qmu {shlex.join(words)}: {out.err}"
         assert not out.err, f"{name(page)}: qmu {shlex.join(words)}: {out.err}"
-    assert all(isinstance(config, options.Config) for config in trained)
+    assert len(trained) == sum(
+        words[0] == "train" and "--help" not in words for words in commands(page)
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "toml")], ids=name)
@@ -144,19 +146,12 @@ def test_the_table_of_options_is_up_to_date():
     assert page == script.with_table(page), "run .venv/bin/python docs/make_options.py"
 
 
-def test_every_option_is_in_the_table():
-    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
-    for group, option in options.options():
-        assert f"`{options.flag(group, option.name)}`" in page
-        assert option.metadata["help"].replace("|", "\\|") in page
-
-
 def test_every_logged_metric_is_explained():
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     code = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "src/qmu/training").glob("*.py")
     )
-    written = set(re.findall(r'"((?:rollout|eval|time|health)/\w+)"', code))
+    written = set(re.findall(r'"((?:rollout|eval|time|train|health)/\w+)"', code))
     from qmu.agent.agent import Metrics
 
     written |= {f"train/{field}" for field in Metrics.__dataclass_fields__}

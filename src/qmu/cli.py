@@ -4,6 +4,8 @@ The numerical libraries are imported inside the commands: `qmu --help` must not 
 """
 
 import dataclasses
+import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +41,10 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 for a failure, 2 for a wrong request."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no ± gets a question mark, not the end of the run.
+            stream.reconfigure(errors="replace")
     if not words or words[0] in ("--help", "-h", "help"):
         print(USAGE, end="")
         return 0 if words else 2
@@ -57,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QmuError as error:
         print("\n".join([f"qmu: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("qmu: interrupted; what was learned until then is saved", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["qmu: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has gone, as `head` does; nothing is left to say.
@@ -88,6 +94,7 @@ def train(words: list[str]) -> None:
     whole = dataclasses.make_dataclass("Form", forms, bases=(Form,), kw_only=True)
     whole.__doc__ = Form.__doc__
     written = [expand(word) for word in words]
+    check_sizes(written)
     base = config_from_file(written)
     given = {group: make(**vars(getattr(base, group))) for group, make, _ in forms}
     arguments = tyro.cli(whole, prog="qmu train", args=written, default=whole(**given))
@@ -97,7 +104,10 @@ def train(words: list[str]) -> None:
     config = options.from_dict(values)
     from qmu.training.console import Console
     from qmu.training.run import train_config
+    from qmu.world.make import check_id_in_file
 
+    if arguments.environment is None and "--env.id" not in written:
+        check_id_in_file(config.env.id, arguments.config, "give it on the command line")
     train_config(config, console=Console())
 
 
@@ -116,6 +126,9 @@ def evaluate(words: list[str]) -> None:
         seed: Annotated[
             int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
         ] = None
+        env: Annotated[
+            str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
+        ] = None
         render: Annotated[bool, tyro.conf.arg(help="show the episodes in a window")] = False
 
     form = tyro.cli(Form, prog="qmu eval", args=words)
@@ -123,8 +136,9 @@ def evaluate(words: list[str]) -> None:
     from qmu.training.results import open_run
 
     run = open_run(form.run)
-    score = run.evaluate(form.episodes, seed=form.seed, render=form.render)
-    print("\n".join(score_lines(run.info["environment"], score)))
+    name = form.env or run.info["environment"]
+    score = run.evaluate(form.episodes, env=form.env, seed=form.seed, render=form.render)
+    print("\n".join(score_lines(name, score)))
 
 
 def envs(words: list[str]) -> None:
@@ -156,6 +170,16 @@ def expand(word: str) -> str:
     """Return a word of the command line with a short spelling written out."""
     name, equals, value = word.partition("=")
     return SHORTCUTS.get(name, name) + equals + value
+
+
+def check_sizes(words: list[str]) -> None:
+    """Raise ConfigError for hidden sizes without a number, which would mean a linear network."""
+    for word, value in itertools.pairwise([*words, "--"]):
+        if word.replace("_", "-").endswith(".hidden-sizes") and value.startswith("--"):
+            raise ConfigError(
+                f"{word}: give the units of each hidden layer, such as {word} 256 256 (a linear "
+                "network is hidden_sizes = [] in a file for --config)"
+            )
 
 
 def config_from_file(words: list[str]) -> options.Config:

@@ -371,9 +371,10 @@ def check_together(config: Config) -> None:
             f"--explore.start-steps {start_steps(config)} lies beyond --train.total-steps "
             f"{steps}: the policy would never act; lower the one or raise the other"
         )
-    if train.updates_per_step > 0 and learn_after(config) > steps:
+    if train.updates_per_step > 0 and learn_after(config) >= steps:
         raise ConfigError(
-            f"--train.learn-after {learn_after(config)} lies beyond --train.total-steps "
+            f"learning begins after step {learn_after(config)} (--train.learn-after, or the larger "
+            f"of --explore.start-steps and --replay.batch-size), and --train.total-steps is "
             f"{steps}: nothing would be learned; lower the one or raise the other"
         )
     if train.seed + train.seeds > 2**31:

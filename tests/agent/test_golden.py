@@ -10,22 +10,25 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from qmu import config as options
 from qmu.agent.agent import init, trace_numbers, update
 from qmu.records import Batch
 
-FILE = Path(__file__).with_name("golden_ddpg.json")
 OBS, ACTION, BATCH = 4, 2, 32
 RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
 # tanh is smooth: a kink would make a rounding error of one machine a different gradient.
-CONFIG = options.from_dict(
-    {
-        "actor": {"hidden_sizes": [16, 16], "activation": "tanh", "preactivation_penalty": 0},
-        "critic": {"hidden_sizes": [16, 16], "activation": "tanh", "norm": "none"},
+SMOOTH = {name: {"hidden_sizes": [16, 16], "activation": "tanh"} for name in ("actor", "critic")}
+RECIPES = {
+    "ddpg": {
+        "actor": {"preactivation_penalty": 0},
+        "critic": {"norm": "none"},
         "target": {"tau": 0.05, "interval": 2},
-    }
-)
+    },
+    "default": {},
+    "two_critics": {"critic": {"count": 2}, "actor": {"norm": "layer"}},
+}
 
 
 def draw_batch(generator):
@@ -41,12 +44,17 @@ def draw_batch(generator):
     return Batch(*(jnp.asarray(column, jnp.float32) for column in batch))
 
 
-def trace():
+def file_of(recipe):
+    return Path(__file__).with_name(f"golden_{recipe}.json")
+
+
+def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
+    config = options.from_dict(options.merge(SMOOTH, RECIPES[recipe]))
     generator = np.random.default_rng(0)
-    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, CONFIG)
+    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, config)
     probe = jnp.asarray(generator.normal(size=(1, OBS)), jnp.float32)
-    step, numbers = jax.jit(update), trace_numbers(CONFIG)
+    step, numbers = jax.jit(update), trace_numbers(config)
     lines = {}
     for number in range(1, RECORDED[-1] + 1):
         agent, metrics = step(agent, draw_batch(generator), jnp.int32(number), numbers)
@@ -63,13 +71,16 @@ def trace():
     return lines
 
 
-def test_fifty_updates_lead_to_the_stored_numbers():
-    golden = json.loads(FILE.read_text(encoding="utf-8"))
-    traced = trace()
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_fifty_updates_lead_to_the_stored_numbers(recipe):
+    golden = json.loads(file_of(recipe).read_text(encoding="utf-8"))
+    traced = trace(recipe)
     assert set(traced) == set(golden)
     for name, numbers in golden.items():
         np.testing.assert_allclose(traced[name], numbers, rtol=1e-4, atol=2e-5, err_msg=name)
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(trace(), indent=1) + "\n", encoding="utf-8")
+    for recipe in RECIPES:
+        text = json.dumps(trace(recipe), indent=1) + "\n"
+        file_of(recipe).write_text(text, encoding="utf-8")

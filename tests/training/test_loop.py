@@ -8,8 +8,10 @@ import gymnasium as gym
 import jax
 import numpy as np
 import pytest
+from probes import Counter
 
 from qmu.errors import ConfigError, DivergedError
+from qmu.replay.stream import LAST
 from qmu.training.loop import Evaluated, Logged, Trainer
 from qmu.world.make import find_maker
 
@@ -213,7 +215,7 @@ def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
     )
     waiting.start()
     networks = trainer.learner.actors(lag=True)
-    trainer.collector.collect(32, trainer.behaviour(networks, 32), slots=65)
+    trainer.collector.collect(32, trainer.behaviour(networks, 32), slots=66)
     assert not worked.is_set(), "the 640 updates ended before 32 steps were taken beside them"
     waiting.join()
 
@@ -238,6 +240,44 @@ def test_weights_that_are_not_finite_end_the_run_with_a_reason(tiny_config):
     )
     with pytest.raises(DivergedError, match=r"seed 0 diverged.*Lower --actor\.lr"):
         run(trainer, 2_000, evaluating=False)
+
+
+def test_an_evaluation_does_not_take_place_with_weights_that_are_not_finite(tiny_config):
+    trainer = make_trainer(
+        tiny_config, source=Diverging, actor={"lr": 1e30}, critic={"lr": 1e30, "norm": "none"}
+    )
+    trainer.collector.reset([[0]])
+    while all(np.isfinite(net.weights[0]).all() for net in trainer.learner.actors(lag=False)):
+        trainer.advance(32)
+    with pytest.raises(DivergedError):
+        trainer.evaluate()
+
+
+def test_an_interrupted_trainer_goes_on_with_true_transitions(tiny_config):
+    trainer = make_trainer(
+        tiny_config,
+        source=lambda: Counter(lengths=[10**6]),
+        replay={"capacity": 1_000},
+        train={"chunk": 32},
+    )
+    run(trainer, 64, evaluating=False)
+    collector, executed = trainer.collector, Counter.step
+
+    def stop(world, action):
+        if world.time == 80:
+            raise KeyboardInterrupt
+        return executed(world, action)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counter, "step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(trainer, 64, evaluating=False)
+    assert collector.current == []
+    run(trainer, 64, evaluating=False)
+    rows, flags = stored(trainer)
+    assert np.flatnonzero(flags & LAST).tolist() == [64]
+    # The interrupted episode ends with what it had come to, and the next one begins.
+    assert rows[:, 1].tolist() == [*range(65), *range(64)]
 
 
 def test_a_stream_that_does_not_fit_is_refused_before_it_is_made(tiny_config):

@@ -1,5 +1,6 @@
 """A run through the Python interface, and what is left when a world fails in the middle of it."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -70,7 +71,9 @@ FAILURES = {
 def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
     fail, said = FAILURES[name]
     # Evaluations take 60 steps at most; only the training worlds reach step 100.
-    with pytest.raises(qmu.WorldError, match=f"at step 100 of member 0: Failing {said}") as raised:
+    with pytest.raises(
+        qmu.WorldError, match=f"at step 100 of the member with seed 0: Failing {said}"
+    ) as raised:
         qmu.train(
             lambda: Failing(fail),
             total_steps=300,
@@ -86,6 +89,58 @@ def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
     saved = directory / "checkpoints" / "000000096" / "seed-0"
     assert abs(qmu.load_policy(saved)(FINE)[0]) <= 1
     assert qmu.open_run(directory).policy().info["step"] == 80
+
+
+def test_what_nobody_expected_is_saved_too(tmp_path):
+    class Leaving(Failing):
+        def step(self, action):
+            if self.steps == 100:
+                raise SystemExit(3)
+            return super().step(action)
+
+    with pytest.raises(SystemExit):
+        run_small(tmp_path, lambda: Leaving(raises, at=10**9))
+    (directory,) = (tmp_path / "Leaving").iterdir()
+    info = json.loads((directory / "run.json").read_text())
+    assert (info["status"], info["error"]) == ("failed", "SystemExit: 3")
+    assert (directory / "checkpoints" / "000000096" / "seed-0").is_dir()
+
+
+def test_a_run_that_failed_before_its_first_evaluation_points_to_what_it_saved(tmp_path):
+    with pytest.raises(qmu.WorldError):
+        run_small(tmp_path, lambda: Failing(raises, at=30))
+    (directory,) = (tmp_path / "Failing").iterdir()
+    with pytest.raises(qmu.ConfigError, match=r"before its first evaluation; .*000000024.*seed-0"):
+        qmu.open_run(directory).policy()
+
+
+def test_a_failing_evaluation_names_the_seed_and_the_step(tmp_path):
+    made = itertools.count()
+
+    def make():  # one to look at, one to train in, one to evaluate in
+        return Failing(raises, at=15 if next(made) == 2 else 10**9)
+
+    with pytest.raises(
+        qmu.WorldError, match="in the evaluation of the member with seed 5 at step 40: Failing "
+    ):
+        run_small(tmp_path, make, train={"seed": 5})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"environment": 3}'])
+def test_a_damaged_description_is_named(tmp_path, text):
+    run = run_small(tmp_path)
+    (run.directory / "run.json").write_text(text)
+    with pytest.raises(qmu.ConfigError, match=r"run\.json is damaged"):
+        _ = run.info
+
+
+def test_a_runs_files_cannot_name_a_module_to_import(tmp_path):
+    run = run_small(tmp_path)
+    file = run.directory / "config.toml"
+    file.write_text(file.read_text().replace('"Pendulum-v1"', '"antigravity:Pendulum-v1"'))
+    with pytest.raises(qmu.ConfigError, match="whose module a file may not import"):
+        qmu.open_run(run.directory).evaluate(1)
+    assert len(qmu.open_run(run.directory).evaluate(1, env="Pendulum-v1").rewards) == 1
 
 
 def run_small(tmp_path, source="Pendulum-v1", **changes):
@@ -126,7 +181,9 @@ def test_a_world_without_an_id_is_evaluated_when_it_is_given(tmp_path):
     def make():
         return gym.wrappers.TimeLimit(Failing(lambda: (FINE, 0.0), at=10**9), 10)
 
-    run = run_small(tmp_path, make)
+    finished = run_small(tmp_path, make)
+    assert finished.evaluate(2).lengths == (10, 10)
+    run = qmu.open_run(finished.directory)
     with pytest.raises(qmu.ConfigError, match="has no id to make it again"):
         run.evaluate(2)
     assert run.evaluate(2, env=make).lengths == (10, 10)

@@ -12,6 +12,7 @@ from qmu.world.host import (
     HostWorlds,
     VectorWorlds,
     quiet_overflow,
+    read_flag,
     read_obs,
     read_reward,
 )
@@ -34,7 +35,7 @@ def stay(member, time, obs):
 def make_collector(*worlds, seeds=None, **options):
     """Return a collector of members with so many Counters each, begun with seeds 0, 10, ..."""
     members = [HostWorlds([Counter(**options) for _ in range(n)], SPACES) for n in worlds]
-    collector = Collector(members)
+    collector = Collector(members, range(len(members)))
     collector.reset(seeds or [[10 * world for world in range(n)] for n in worlds])
     return collector
 
@@ -155,7 +156,7 @@ def test_a_vector_environment_gives_the_same_rows_as_single_ones(make_one):
         HostWorlds([make_one() for _ in range(3)], spaces),
         VectorWorlds(vector, spaces),
     ):
-        collector = Collector([worlds])
+        collector = Collector([worlds], [0])
         collector.reset([[3, 4, 6]])
         outputs.append([collector.collect(10, act, slots=21) for _ in range(2)])
         collector.close()
@@ -208,6 +209,7 @@ def test_a_large_observation_is_finite_enough():
         (np.nan, "nan, which must be finite"),
         (-np.inf, "-inf, which must be finite"),
         (1e39, "must be finite"),
+        (10**400, "which is not one number"),
     ],
 )
 def test_an_impossible_reward_is_described(reward, words):
@@ -218,6 +220,18 @@ def test_an_impossible_reward_is_described(reward, words):
 @pytest.mark.parametrize("reward", [2, 2.0, np.float32(2), np.array(2.0), np.int64(2)])
 def test_a_reward_is_read_as_a_number(reward):
     assert read_reward(SPACES, reward) == 2.0
+
+
+@pytest.mark.parametrize("flag", [None, np.array([True, False]), np.array([True]), "yes", 0.5])
+def test_an_impossible_flag_is_described(flag):
+    with pytest.raises(WorldError, match=r"Counter returned terminated=.*, which is not true or"):
+        read_flag(SPACES, "terminated", flag)
+
+
+@pytest.mark.parametrize("flag", [True, np.True_, 1, np.array(True), np.uint8(1)])
+def test_a_flag_is_read_as_true_or_false(flag):
+    assert read_flag(SPACES, "terminated", flag) is True
+    assert read_flag(SPACES, "terminated", np.logical_not(flag)) is False
 
 
 class Faulty(Counter):
@@ -245,18 +259,41 @@ class Faulty(Counter):
     [
         (
             "step",
-            r"at step 3 of member 0: Counter raised in step with action \[2\.\]: "
+            r"at step 3 of the member with seed 42: Counter raised in step with action \[2\.\]: "
             "RuntimeError: the motor is hot",
         ),
-        ("reward", "at step 3 of member 0: Counter returned the reward nan"),
+        ("reward", "at step 3 of the member with seed 42: Counter returned the reward nan"),
     ],
 )
 def test_a_fault_is_reported_with_its_step(fault, words):
-    collector = Collector([HostWorlds([Faulty(fault)], SPACES)])
+    collector = Collector([HostWorlds([Faulty(fault)], SPACES)], [42])
     collector.reset([[0]])
     collector.collect(2, stay, slots=9)
     with pytest.raises(WorldError, match=words):
         collector.collect(2, stay, slots=9)
+
+
+def test_a_collection_that_is_broken_off_cuts_the_episodes_where_the_rows_end():
+    collector = make_collector(1, lengths=[100])
+    before, _ = collector.collect(2, act, slots=9)
+
+    def stop(member, time, obs):
+        if time == 2:
+            raise KeyboardInterrupt
+        return act(member, time, obs)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            collector.collect(3, stop, slots=9)
+        assert collector.current == []
+        collector.reset([None])
+    after, _ = collector.collect(2, act, slots=9)
+    assert history(before)[-1] == (0, 2, "last")
+    # The first row takes the place of the newest observation above, and is final.
+    assert history(after) == [(0, 2, "last"), (2, 0, "step"), (2, 1, "step"), (2, 2, "last")]
+    assert after.count.tolist() == [[3]]
+    more, _ = collector.collect(1, act, slots=9)
+    assert history(more) == [(2, 2, "step"), (2, 3, "last")]
 
 
 def test_a_fault_in_reset_is_reported():

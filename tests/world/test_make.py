@@ -174,10 +174,38 @@ def test_a_vector_environment_is_evaluated_on_single_worlds_like_its_own():
     assert episode_length(worlds) == 5
 
 
-def test_a_vector_environment_without_an_id_asks_for_a_factory():
-    maker = find_maker(SyncVectorEnv([Counter], **SAME_STEP))
-    with pytest.raises(ConfigError, match="does not say how to make a single one"):
-        maker.evaluation_worlds(1, render=False)
+def test_a_vector_environments_wrappers_are_around_the_evaluation_worlds_too():
+    wrappers = [gym.wrappers.TimeAwareObservation]
+    made = gym.make_vec(
+        "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP, wrappers=wrappers
+    )
+    (world,) = find_maker(made).evaluation_worlds(1, render=False).environments
+    assert world.observation_space == made.single_observation_space
+    by_hand = SyncVectorEnv([lambda: gym.wrappers.RescaleAction(Counter(), -3, 3)], **SAME_STEP)
+    (world,) = find_maker(by_hand).evaluation_worlds(1, render=False).environments
+    assert world.action_space == by_hand.single_action_space
+
+
+def test_a_vector_environment_wrapped_as_a_whole_asks_for_a_factory():
+    vector = gym.make_vec("Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP)
+    wrapped = gym.wrappers.vector.RescaleAction(vector, -1, 1)
+    with pytest.raises(ConfigError, match="RescaleAction does not say how they are made"):
+        find_maker(wrapped)
+
+
+def test_a_factory_that_returns_the_same_environment_is_refused():
+    environment = Counter()
+    maker = find_maker(lambda: environment)
+    with pytest.raises(ConfigError, match="returned the same environment twice"):
+        maker.worlds(1)
+
+
+def test_a_window_needs_a_display(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    maker = find_maker("Pendulum-v1")
+    with pytest.raises(ConfigError, match="there is no display"):
+        maker.evaluation_worlds(1, render=True)
 
 
 def test_the_list_holds_what_can_be_trained_and_nothing_else():

@@ -18,14 +18,20 @@ def save_agents(path: Path, groups: list[Any], described: dict[str, Any]) -> Non
     """Write the agents of all groups, stacked along the member axis, and a description.
 
     The file is written beside its place and then renamed.
+
+    Raises:
+        ConfigError: it cannot be written.
     """
     host = [jax.device_get(group) for group in groups]
     stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     header = {"format": FORMAT, "described": json.dumps(described)}
-    temporary.write_bytes(save(named_leaves(stacked), metadata=header))
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(named_leaves(stacked), metadata=header))
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load_description(path: Path) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """What a person sees while a run goes on: a live display, or plain lines where there is none."""
 
+import os
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,22 @@ from qmu.training.results import Run
 MOST_ROWS = 16
 
 
+class Stubborn(Terminal):
+    """A terminal whose reader may leave, as `head` does: the run goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more, into nothing."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console:
     """Shows a run's events."""
 
     def __init__(self, terminal: Terminal | None = None) -> None:
         """Write to this terminal; by default to standard output."""
-        self.terminal = terminal or Terminal(highlight=False)
+        # Paths and names are shown as they are: no markup, no emoji, no colours by guessing.
+        self.terminal = terminal or Stubborn(highlight=False, markup=False, emoji=False)
         self.live: Live | None = None
 
     def start(self, trainer: Trainer, record: Record) -> None:
@@ -39,12 +52,12 @@ class Console:
         first, last = trainer.seeds[0], trainer.seeds[-1]
         seeds = f"seed {first}" if first == last else f"seeds {first} to {last} side by side"
         self.say(
-            f"[bold]{trainer.maker.spaces.name}[/]: {seeds}, {self.total_words(config)}"
+            f"{trainer.maker.spaces.name}: {seeds}, {self.total_words(config)}"
             f"{'' if first == last else ' each'}, on {device.platform}"
         )
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
-            self.say(f"[yellow]note:[/] {trainer.note}")
+            self.say(f"note: {trainer.note}")
         if not self.terminal.is_terminal:
             return
         total = options.total_steps(config)
@@ -171,7 +184,10 @@ class Console:
             )
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
         self.say(f"run     {run.directory}")
-        self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
+        if run.config.env.id is not None:
+            self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
+        else:
+            self.say(f"score   qmu.open_run({str(run.directory)!r}).evaluate(env=...)")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
         self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
@@ -179,8 +195,6 @@ class Console:
 
 def quoted(path: Path) -> str:
     """Return a path as a shell reads it."""
-    import shlex
-
     return shlex.quote(str(path))
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.errors import WorldError
 from qmu.world.host import HostWorlds, quiet_overflow
 from qmu.world.spaces import to_environment
 
@@ -52,10 +51,7 @@ def evaluate(actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Seque
     rewards: list[float] = []
     lengths: list[int] = []
     for start in range(0, len(seeds), worlds.count):
-        try:
-            score = evaluate_side_by_side(actor, worlds, seeds[start : start + worlds.count])
-        except WorldError as error:
-            raise WorldError(f"during evaluation: {error}") from error
+        score = evaluate_side_by_side(actor, worlds, seeds[start : start + worlds.count])
         rewards += score.rewards
         lengths += score.lengths
     return Score(tuple(rewards), tuple(lengths))

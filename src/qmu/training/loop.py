@@ -19,7 +19,7 @@ from qmu.agent.exploration import Floats, explore, normal_noise, uniform_actions
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
-from qmu.errors import ConfigError, DivergedError
+from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.replay.stream import stream_bytes
 from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, evaluate
@@ -86,7 +86,7 @@ class Trainer:
         check_memory(config, maker, devices[0])
         spaces = maker.spaces
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
-        self.collector = Collector([maker.worlds(config.env.count) for _ in self.seeds])
+        self.collector = Collector([maker.worlds(config.env.count) for _ in self.seeds], self.seeds)
         self.evaluation_worlds = maker.evaluation_worlds(
             config.train.eval_episodes, config.env.render
         )
@@ -118,7 +118,8 @@ class Trainer:
         intervals = (log.interval, train.eval_interval, train.save_interval)
         log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
         if not self.collector.current:
-            self.collector.reset(world_seeds(self.seeds, self.config.env.count))
+            fresh = world_seeds(self.seeds, self.config.env.count)
+            self.collector.reset([None for _ in fresh] if self.collector.cut else fresh)
         self.logged_at = (self.step, time.monotonic())
         while self.step < end and not self.enough(episodes):
             before = self.step
@@ -129,7 +130,7 @@ class Trainer:
             if crossed(before, self.step, evaluate_every):
                 yield self.evaluate()
             if crossed(before, self.step, save_every):
-                yield Due(self.step, self.learner.actors(lag=False))
+                yield Due(self.step, self.actors(lag=False))
 
     def restore(self, step: int, updates: int, episodes: list[int]) -> None:
         """Take over another trainer's counters. The stream is empty: it fills before learning."""
@@ -142,10 +143,9 @@ class Trainer:
     def advance(self, steps: int) -> None:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
         train = self.config.train
-        networks = self.learner.actors(lag=train.overlap)
-        self.check_finite(networks)
+        networks = self.actors(lag=train.overlap)
         rows, episodes = self.collector.collect(
-            steps, self.behaviour(networks, steps), slots=2 * train.chunk + 1
+            steps, self.behaviour(networks, steps), slots=2 * train.chunk + 2
         )
         self.step += steps * self.config.env.count
         for episode in episodes:
@@ -155,8 +155,13 @@ class Trainer:
         due = int(train.updates_per_step * learning_steps) + self.updates_before
         self.learner.learn(rows, due - self.learner.updates)
 
-    def check_finite(self, networks: list[Network]) -> None:
-        """Raise DivergedError if a member's actor has weights that are not finite."""
+    def actors(self, lag: bool) -> list[Network]:
+        """Return each member's actor, of the newest chunk or the one before; waits for it.
+
+        Raises:
+            DivergedError: an actor has weights that are not finite.
+        """
+        networks = self.learner.actors(lag)
         for seed, network in zip(self.seeds, networks, strict=True):
             if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
                 raise DivergedError(
@@ -164,6 +169,7 @@ class Trainer:
                     "weights are no finite numbers. Lower --actor.lr and --critic.lr, or look for "
                     "huge rewards or observations in the environment"
                 )
+        return networks
 
     def behaviour(self, networks: list[Network], steps: int) -> Act:
         """Return how to act during a chunk: at random in the beginning, then with noise."""
@@ -215,14 +221,27 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Return every member's score, with the newest actors."""
-        actors = self.learner.actors(lag=False)
+        actors = self.actors(lag=False)
         episodes = self.config.train.eval_episodes
         return Evaluated(self.step, self.score(actors, SELECTION_SEEDS, episodes), actors)
 
     def score(self, actors: list[Network], first_seed: int, episodes: int) -> list[Score]:
-        """Return the scores of some actors on the episodes that begin with this seed."""
+        """Return the score of each member's actor on the episodes that begin with this seed.
+
+        Raises:
+            WorldError: a world raised, or returned something impossible.
+        """
         seeds = range(first_seed, first_seed + episodes)
-        return [evaluate(actor, self.evaluation_worlds, seeds) for actor in actors]
+        scores = []
+        for member, actor in zip(self.seeds, actors, strict=True):
+            try:
+                scores.append(evaluate(actor, self.evaluation_worlds, seeds))
+            except WorldError as error:
+                raise WorldError(
+                    f"in the evaluation of the member with seed {member} at step {self.step}: "
+                    f"{error}"
+                ) from error
+        return scores
 
     def close(self) -> None:
         """Close all worlds."""

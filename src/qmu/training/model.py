@@ -15,7 +15,7 @@ from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
 from qmu.training.results import evaluate_policy
 from qmu.training.run import prepare
-from qmu.world.make import Source
+from qmu.world.make import Source, check_id_in_file
 
 
 class DDPG:
@@ -59,9 +59,11 @@ class DDPG:
 
         Raises:
             ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`.
+            WorldError: an environment failed. The model is as it was until then.
+            DivergedError: its weights are no longer finite.
         """
-        if total_steps < 1:
-            raise ConfigError(f"total_steps must be greater than 0, not {total_steps}")
+        if total_steps < 1 or int(total_steps) != total_steps:
+            raise ConfigError(f"total_steps must be a whole number above 0, not {total_steps}")
         planned = self.trainer.config.train.total_steps
         if planned is not None and self.steps + total_steps > planned:
             raise ConfigError(
@@ -69,11 +71,12 @@ class DDPG:
                 f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
-        for event in self.trainer.run(total_steps, evaluating=False):
+        for event in self.trainer.run(int(total_steps), evaluating=False):
             if isinstance(event, Logged):
                 self.log = event.members[0]
         if self.trainer.logged_at[0] != self.trainer.step:
             self.log = self.trainer.log().members[0]
+        self.trainer.actors(lag=False)  # raises if they are not finite
         return self
 
     def policy(self) -> Policy:
@@ -107,6 +110,9 @@ class DDPG:
 
         The replayed rows are not in it: after `load`, learning goes on when as many new steps have
         been taken as a fresh run takes before its first update.
+
+        Raises:
+            ConfigError: the file cannot be written.
         """
         trainer = self.trainer
         described = {
@@ -143,11 +149,8 @@ class DDPG:
             raise ConfigError(
                 f"{file} was saved from an environment without an id: give it as env=..."
             )
-        if env is None and ":" in str(source):
-            raise ConfigError(
-                f"{file} names the environment {source}, whose module a file may not import: "
-                "give it as env=..."
-            )
+        if env is None:
+            check_id_in_file(config.env.id, file, "give it as env=...")
         groups: dict[str, Any] = options.to_dict(config)
         model = cls(source, **groups)
         model.trainer.restore(step, updates, episodes)

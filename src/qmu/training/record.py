@@ -1,5 +1,6 @@
 """What a run leaves behind while it goes on: its directory, best policies, metrics."""
 
+import contextlib
 import datetime
 import json
 import math
@@ -20,7 +21,7 @@ import tomli_w
 from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.policy import Network, Policy
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, DivergedError
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Trainer
 from qmu.training.sinks import JsonLines, Sink, TensorBoard, spread
@@ -136,8 +137,9 @@ class Record:
         described = json.loads((self.directory / RUN_FILE).read_text(encoding="utf-8"))
         described |= {"status": status, "error": error, "steps": trainer.step}
         described["seconds"] = round(time.monotonic() - self.started, 3)
-        if status != "diverged":
-            self.save_checkpoint(trainer.step, trainer.learner.actors(lag=False))
+        # Weights that are not finite are of no use to anybody.
+        with contextlib.suppress(DivergedError):
+            self.save_checkpoint(trainer.step, trainer.actors(lag=False))
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)

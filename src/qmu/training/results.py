@@ -1,7 +1,7 @@
 """A run's directory, read: its policies, its metrics, its scores."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
 from qmu.training.evaluate import Score, evaluate
 from qmu.training.record import CONFIG_FILE, RUN_FILE
-from qmu.world.make import Source, find_maker
+from qmu.world.make import Source, check_id_in_file, find_maker
 
 # Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
 # that its final score was measured on.
@@ -20,16 +20,25 @@ EVAL_SEEDS = 3_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, read."""
+    """A run's directory, read. `source` is what made its worlds, if that is at hand."""
 
     directory: Path
+    source: Source | None = field(default=None, repr=False, compare=False)
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `run.json` says: versions, status, steps, each member's scores."""
-        described: dict[str, Any] = json.loads(
-            (self.directory / RUN_FILE).read_text(encoding="utf-8")
-        )
+        """What `run.json` says: versions, status, steps, each member's scores.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        path = self.directory / RUN_FILE
+        try:
+            described = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is damaged: {error}") from None
+        if not isinstance(described, dict) or not isinstance(described.get("environment"), str):
+            raise ConfigError(f"{path} is damaged: it does not describe a run")
         return described
 
     @property
@@ -44,6 +53,10 @@ class Run:
             ConfigError: there is no such policy.
         """
         best = self.directory / "best"
+        if not best.is_dir():
+            saved = sorted((self.directory / "checkpoints").glob("*/seed-*"))
+            hint = f"; the newest policy is qmu.load_policy({str(saved[-1])!r})" if saved else ""
+            raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
         if seed is None:
             return load_policy(best)
         if not (best / f"seed-{seed}").is_dir():
@@ -72,12 +85,17 @@ class Run:
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        policy = self.policy(seed)
+        policy, settings = self.policy(seed), self.config.env
+        source = self.source if env is None else env
+        if source is None:
+            way_out = "give it yourself, with --env or run.evaluate(env=...)"
+            check_id_in_file(settings.id, self.directory / CONFIG_FILE, way_out)
+            source = settings.id
         return evaluate_policy(
             policy,
-            self.config.env.id if env is None else env,
+            source,
             episodes,
-            self.config.env.episode_length,
+            settings.episode_length,
             first_episode_seed,
             render,
         )

@@ -62,7 +62,7 @@ def train_config(config: Config, source: Source | None = None, console: Any = No
         config = options.replace(config, "train", total_steps=options.total_steps(config))
     trainer = Trainer(*prepare(config, source))
     try:
-        return train_with(trainer, console)
+        return train_with(trainer, source, console)
     finally:
         trainer.close()
 
@@ -81,8 +81,8 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     return config, maker
 
 
-def train_with(trainer: Trainer, console: Any) -> Run:
-    """Run a trainer to its end, in a new directory."""
+def train_with(trainer: Trainer, source: Source, console: Any) -> Run:
+    """Run a trainer to its end, in a new directory; `source` is what made its worlds."""
     config = trainer.config
     record = open_record(trainer)
     if console is not None:
@@ -99,17 +99,19 @@ def train_with(trainer: Trainer, console: Any) -> Run:
             if console is not None:
                 console.hear(event)
         record.finish("finished")
-    except KeyboardInterrupt:
-        record.finish("interrupted")
-        raise
-    except QmuError as error:
-        record.finish(error.status, str(error))
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            record.finish("interrupted")
+        elif isinstance(error, QmuError):
+            record.finish(error.status, str(error))
+        else:
+            record.finish("failed", f"{type(error).__name__}: {error}")
         error.add_note(f"what was learned until then is saved in {record.directory}")
         raise
     finally:
         if console is not None:
             console.stop()
-    run = Run(record.directory)
+    run = Run(record.directory, source)
     if console is not None:
         console.summary(run)
     return run

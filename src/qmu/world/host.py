@@ -100,8 +100,12 @@ class HostWorlds:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
-        final = read_obs(spaces, obs)
-        return Result(final, read_reward(spaces, reward), bool(terminated), bool(truncated))
+        return Result(
+            read_obs(spaces, obs),
+            read_reward(spaces, reward),
+            read_flag(spaces, "terminated", terminated),
+            read_flag(spaces, "truncated", truncated),
+        )
 
     def close(self) -> None:
         """Close all environments."""
@@ -139,17 +143,12 @@ class VectorWorlds:
         outcomes = []
         for index in range(self.count):
             current = read_obs(spaces, obs[index])
-            ended = bool(terminated[index]) or bool(truncated[index])
+            is_terminated = read_flag(spaces, "terminated", terminated[index])
+            is_truncated = read_flag(spaces, "truncated", truncated[index])
+            ended = is_terminated or is_truncated
             final = read_obs(spaces, info["final_obs"][index]) if ended else current
-            outcomes.append(
-                Outcome(
-                    final,
-                    read_reward(spaces, rewards[index]),
-                    bool(terminated[index]),
-                    bool(truncated[index]),
-                    current,
-                )
-            )
+            reward = read_reward(spaces, rewards[index])
+            outcomes.append(Outcome(final, reward, is_terminated, is_truncated, current))
         return outcomes
 
     def close(self) -> None:
@@ -204,7 +203,7 @@ def read_reward(spaces: Spaces, reward: Any) -> float:
     """
     try:
         value = float(reward)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise WorldError(
             f"{spaces.name} returned the reward {reward!r}, which is not one number"
         ) from None
@@ -212,6 +211,20 @@ def read_reward(spaces: Spaces, reward: Any) -> float:
     if not abs(value) <= 3.4e38:
         raise WorldError(f"{spaces.name} returned the reward {value}, which must be finite")
     return value
+
+
+def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
+    """Return whether an episode is terminated or truncated, after checking it.
+
+    Raises:
+        WorldError: not one truth value.
+    """
+    if isinstance(flag, bool | np.bool_):
+        return bool(flag)
+    array = np.asarray(flag)
+    if array.shape != () or array.dtype.kind not in "biu":
+        raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
+    return bool(array)
 
 
 class Episode(NamedTuple):
@@ -225,9 +238,12 @@ class Episode(NamedTuple):
 class Collector:
     """Steps every member's worlds and writes down what happened, as rows."""
 
-    def __init__(self, members: Sequence[Worlds]) -> None:
-        """Take one `Worlds` per member, all alike."""
+    def __init__(self, members: Sequence[Worlds], seeds: Sequence[int]) -> None:
+        """Take one `Worlds` per member, all alike, and the members' seeds, which name them."""
         self.members = list(members)
+        self.seeds = list(seeds)
+        # Where the rows of a collection that was broken off would have begun.
+        self.cut: list[list[Floats]] = []
         self.spaces = members[0].spaces
         self.worlds = members[0].count
         self.steps = 0
@@ -236,8 +252,8 @@ class Collector:
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
     @quiet_overflow
-    def reset(self, seeds: Sequence[Sequence[int]]) -> None:
-        """Start an episode in every world, each with its seed."""
+    def reset(self, seeds: Sequence[Sequence[int] | None]) -> None:
+        """Start an episode in every world, each with its seed if a member's are given."""
         self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
         self.rewards[:] = 0
         self.lengths[:] = 0
@@ -247,11 +263,25 @@ class Collector:
         """Execute `steps` actions of every world; return their rows and the finished episodes.
 
         `act(member, time, obs [worlds, obs])` returns actions [worlds, action] in [-1, 1].
-        `slots` is the length of the rows' arrays: more than twice the steps.
+        `slots` is the length of the rows' arrays: more than twice the steps, and one.
+
+        Broken off in the middle, by a world or by Ctrl-C, it leaves no `current`: the worlds have
+        to be reset. The next rows then begin with a `last` one, which cuts the episodes off where
+        the rows handed over before have ended.
 
         Raises:
             WorldError: a world raised, or returned something impossible; says at which step.
         """
+        began = [list(obs) for obs in self.current]
+        try:
+            return self.collect_rows(steps, act, slots)
+        except BaseException:
+            self.cut = self.cut or began
+            self.current = []
+            raise
+
+    def collect_rows(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
+        """Return the rows and finished episodes of `steps` actions of every world."""
         spaces, worlds = self.spaces, self.worlds
         shape = (len(self.members), worlds, slots)
         rows = Rows(
@@ -262,6 +292,10 @@ class Collector:
             last=np.zeros(shape, bool),
             count=np.zeros(shape[:2], np.int32),
         )
+        if self.cut:
+            rows.obs[:, :, 0] = np.stack([np.stack(obs) for obs in self.cut])
+            rows.last[:, :, 0] = True
+            rows.count[:] = 1
         episodes: list[Episode] = []
         for time in range(steps):
             for member, member_worlds in enumerate(self.members):
@@ -271,10 +305,13 @@ class Collector:
                     outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
                 except WorldError as error:
                     step = self.steps + (time + 1) * worlds
-                    raise WorldError(f"at step {step} of member {member}: {error}") from error
+                    raise WorldError(
+                        f"at step {step} of the member with seed {self.seeds[member]}: {error}"
+                    ) from error
                 for world, outcome in enumerate(outcomes):
                     self.write(rows, member, world, obs[world], action[world], outcome, episodes)
         self.steps += steps * worlds
+        self.cut = []
         for member in range(shape[0]):
             for world in range(worlds):
                 head = rows.count[member, world]

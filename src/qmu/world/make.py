@@ -3,8 +3,11 @@
 import copy
 import difflib
 import importlib
+import os
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -24,9 +27,6 @@ FAMILIES = {
     "gymnasium.envs.box2d": "box2d",
 }
 
-# What the spec of a vector environment holds beside the arguments of a single one.
-OF_VECTORS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
-
 
 class Maker(NamedTuple):
     """How to make the worlds of a run. `vector` is a ready-made vector environment, if given."""
@@ -44,6 +44,8 @@ class Maker(NamedTuple):
 
     def evaluation_worlds(self, count: int, render: bool) -> HostWorlds:
         """Return fresh worlds for evaluation; the first one in a window if asked."""
+        if render:
+            check_display()
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
         return HostWorlds([self.make_one(mode) for mode in modes], self.spaces)
 
@@ -69,9 +71,10 @@ def find_maker(source: Source, episode_length: int | None = None) -> Maker:
             return limit(copy_environment(source, render_mode), episode_length)
 
     elif callable(source):
+        call = fresh(source)
 
         def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-            return limit(call_factory(source), episode_length)
+            return limit(call(), episode_length)
 
     else:
         raise ConfigError(
@@ -92,7 +95,8 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
     """Return how to use a ready-made vector environment; evaluation makes single ones.
 
     Raises:
-        ConfigError: it is not in same-step autoreset mode, or its time limit is to be changed.
+        ConfigError: it is not in same-step autoreset mode, its time limit is to be changed, or
+            it does not say how a single environment is made (one wrapped as a whole does not).
     """
     name = source.spec.id if source.spec is not None else type(source.unwrapped).__name__
     mode = source.metadata.get("autoreset_mode")
@@ -108,22 +112,34 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
             f"{name}: --env.episode-length cannot change a ready-made vector environment; "
             "set max_episode_steps where you make it"
         )
+    functions = getattr(source, "env_fns", None)
+    if not isinstance(functions, Sequence) or not functions:
+        raise ConfigError(
+            f"{name}: evaluation needs single environments like those in this vector environment, "
+            f"and {type(source).__name__} does not say how they are made; give a function that "
+            "returns a single environment, its wrappers included, and env={'count': ...} instead"
+        )
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
+    call = fresh(functions[0])
+    return Maker(name, spaces, lambda render_mode: call(), source)
 
-    def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-        if source.spec is None:
-            raise ConfigError(
-                f"{name}: this vector environment does not say how to make a single one for "
-                "evaluation; give a factory of single environments and env={'count': ...} instead"
-            )
-        for_one = {
-            name: value for name, value in source.spec.kwargs.items() if name not in OF_VECTORS
-        }
-        return make_id(
-            source.spec.id, render_mode, for_one.pop("max_episode_steps", None), **for_one
+
+def check_display() -> None:
+    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+        raise ConfigError(
+            "--render: there is no display to open a window on (DISPLAY is not set); leave it out, "
+            "or start the command under a virtual one, such as xvfb-run"
         )
 
-    return Maker(name, spaces, make_one, source)
+
+def check_id_in_file(name: str | None, file: Any, way_out: str) -> None:
+    """Raise ConfigError for an id `module:name` that a file names: files import nothing."""
+    if name is not None and ":" in name:
+        raise ConfigError(
+            f"{file} names the environment {name}, whose module a file may not import: {way_out}"
+        )
 
 
 def check_id(name: str) -> None:
@@ -169,20 +185,32 @@ def make_id(
         ) from error
 
 
-def call_factory(factory: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
-    """Return what the user's factory makes, after checking that it is an environment."""
-    try:
-        environment = factory()
-    except Exception as error:
-        raise ConfigError(
-            f"the environment factory raised {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(environment, gym.Env):
-        raise ConfigError(
-            f"the environment factory returned {type(environment).__name__}, which is not a "
-            "gymnasium.Env"
-        )
-    return environment
+def fresh(factory: Callable[[], gym.Env[Any, Any]]) -> Callable[[], gym.Env[Any, Any]]:
+    """Return the user's factory, with checks that it makes environments, and new ones."""
+    made: list[weakref.ref[gym.Env[Any, Any]]] = []
+
+    def call() -> gym.Env[Any, Any]:
+        try:
+            environment = factory()
+        except Exception as error:
+            raise ConfigError(
+                f"the environment factory raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(environment, gym.Env):
+            raise ConfigError(
+                f"the environment factory returned {type(environment).__name__}, which is not a "
+                "gymnasium.Env"
+            )
+        if any(earlier() is environment.unwrapped for earlier in made):
+            raise ConfigError(
+                "the environment factory returned the same environment twice, and training, "
+                "evaluation and members need worlds of their own: let it make a new one whenever "
+                "it is called"
+            )
+        made.append(weakref.ref(environment.unwrapped))
+        return environment
+
+    return call
 
 
 def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
