@@ -118,7 +118,7 @@ def flat(network):
 def test_three_updates_of_linear_networks_are_those_done_by_hand(tiny_config):
     config = tiny_config(
         actor={"hidden_sizes": [], "lr": 0.05, "preactivation_penalty": 0.2},
-        critic={"hidden_sizes": [], "lr": 0.1},
+        critic={"hidden_sizes": [], "lr": 0.1, "count": 1},
         target={"tau": 0.3},
     )
     agent = make_agent(config)

@@ -126,6 +126,16 @@ def test_a_failing_evaluation_names_the_seed_and_the_step(tmp_path):
         run_small(tmp_path, make, train={"seed": 5})
 
 
+def test_a_window_needs_a_display(tmp_path, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(qmu.ConfigError, match="there is no display"):
+        run_small(tmp_path, env={"render": True})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(qmu.ConfigError, match="there is no display"):
+        run_small(tmp_path).evaluate(1, render=True)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"environment": 3}'])
 def test_a_damaged_description_is_named(tmp_path, text):
     run = run_small(tmp_path)

@@ -200,14 +200,6 @@ def test_a_factory_that_returns_the_same_environment_is_refused():
         maker.worlds(1)
 
 
-def test_a_window_needs_a_display(monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
-        monkeypatch.delenv(name, raising=False)
-    maker = find_maker("Pendulum-v1")
-    with pytest.raises(ConfigError, match="there is no display"):
-        maker.evaluation_worlds(1, render=True)
-
-
 def test_the_list_holds_what_can_be_trained_and_nothing_else():
     listed = {name: family for family, name in trainable()}
     assert listed["Pendulum-v1"] == "classic control"

@@ -1,11 +1,14 @@
 """Deterministic evaluation: full episodes with fixed seeds, in parallel, on worlds of their own."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.errors import ConfigError
 from qmu.world.host import HostWorlds, quiet_overflow
 from qmu.world.spaces import to_environment
 
@@ -79,3 +82,13 @@ def evaluate_side_by_side(
                 still.append(index)
         running = still
     return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths))
+
+
+def check_display() -> None:
+    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+        raise ConfigError(
+            "--render: there is no display to open a window on (DISPLAY is not set); leave it out, "
+            "or start the command under a virtual one, such as xvfb-run"
+        )

@@ -22,7 +22,7 @@ from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.replay.stream import stream_bytes
 from qmu.training.devices import find_devices, share_note
-from qmu.training.evaluate import Score, evaluate
+from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.learner import Learner
 from qmu.training.members import divide
 from qmu.world.host import Act, Collector, Episode
@@ -75,7 +75,8 @@ class Trainer:
         """Allocate everything that the run will need.
 
         Raises:
-            ConfigError: the device is not there, or the stream does not fit in memory.
+            ConfigError: the device is not there, the stream does not fit in memory, or there is no
+                display to render on.
         """
         self.config = config
         self.maker = maker
@@ -84,6 +85,8 @@ class Trainer:
         self.note = share_note(self.seeds, devices)
         groups = divide(self.seeds, devices)
         check_memory(config, maker, devices[0])
+        if config.env.render:
+            check_display()
         spaces = maker.spaces
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
         self.collector = Collector([maker.worlds(config.env.count) for _ in self.seeds], self.seeds)

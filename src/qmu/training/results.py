@@ -9,7 +9,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
-from qmu.training.evaluate import Score, evaluate
+from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.record import CONFIG_FILE, RUN_FILE
 from qmu.world.make import Source, check_id_in_file, find_maker
 
@@ -117,6 +117,8 @@ def evaluate_policy(
             f"this run was trained on {policy.info.get('environment')}, which has no id to make "
             "it again: give the environment (in Python: run.evaluate(env=...))"
         )
+    if render:
+        check_display()
     maker = find_maker(source, episode_length)
     spaces = maker.spaces
     if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):

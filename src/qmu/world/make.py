@@ -3,8 +3,6 @@
 import copy
 import difflib
 import importlib
-import os
-import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +42,6 @@ class Maker(NamedTuple):
 
     def evaluation_worlds(self, count: int, render: bool) -> HostWorlds:
         """Return fresh worlds for evaluation; the first one in a window if asked."""
-        if render:
-            check_display()
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
         return HostWorlds([self.make_one(mode) for mode in modes], self.spaces)
 
@@ -122,16 +118,6 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
     call = fresh(functions[0])
     return Maker(name, spaces, lambda render_mode: call(), source)
-
-
-def check_display() -> None:
-    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
-        raise ConfigError(
-            "--render: there is no display to open a window on (DISPLAY is not set); leave it out, "
-            "or start the command under a virtual one, such as xvfb-run"
-        )
 
 
 def check_id_in_file(name: str | None, file: Any, way_out: str) -> None:
