@@ -185,6 +185,8 @@ def test_a_configuration_file_cannot_name_a_module_to_import(capsys):
     Path("its.toml").write_text('env.id = "antigravity:Pendulum-v1"')
     assert main(["train", "--config", "its.toml"]) == 2
     assert "its.toml names the environment antigravity:" in capsys.readouterr().err
+    assert main(["train", "--config", "its.toml", "--env.id=json:Pendulum-v0x"]) == 2
+    assert "there is no environment 'Pendulum-v0x'" in capsys.readouterr().err
 
 
 def test_the_page_of_commands_needs_no_numerical_library():

@@ -106,7 +106,8 @@ def train(words: list[str]) -> None:
     from qmu.training.run import train_config
     from qmu.world.make import check_id_in_file
 
-    if arguments.environment is None and "--env.id" not in written:
+    typed = arguments.environment or any(word.startswith("--env.id") for word in written)
+    if not typed:
         check_id_in_file(config.env.id, arguments.config, "give it on the command line")
     train_config(config, console=Console())
 

@@ -310,13 +310,13 @@ class Collector:
                     ) from error
                 for world, outcome in enumerate(outcomes):
                     self.write(rows, member, world, obs[world], action[world], outcome, episodes)
-        self.steps += steps * worlds
-        self.cut = []
         for member in range(shape[0]):
             for world in range(worlds):
                 head = rows.count[member, world]
                 rows.obs[member, world, head] = self.current[member][world]
                 rows.last[member, world, head] = True
+        self.steps += steps * worlds
+        self.cut = []
         return rows, episodes
 
     def write(
