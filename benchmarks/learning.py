@@ -53,6 +53,7 @@ CASES = [
 def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Train a case and return what every seed reached."""
     from qmu import config as options
+    from qmu import configure
     from qmu.training.loop import FINAL_SEEDS, Evaluated, Trainer
     from qmu.training.record import Best
     from qmu.world.make import find_maker
@@ -67,7 +68,7 @@ def measure(case: Case, seeds: int, changes: dict[str, Any]) -> dict[str, Any]:
             "save_interval": 0,
         },
     }
-    config = options.from_dict(options.merge(given, changes))
+    config = configure.from_dict(configure.merge(given, changes))
     trainer = Trainer(config, find_maker(case.world))
     curve: list[list[float]] = []
     bests = [Best()] * seeds

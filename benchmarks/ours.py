@@ -49,11 +49,11 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def measure_loop(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time a whole training loop; rates are summed over the members."""
-    from qmu import config as options
+    from qmu import configure
     from qmu.training.loop import Trainer
     from qmu.world.make import find_maker
 
-    config = options.from_dict(plain_ddpg(arguments))
+    config = configure.from_dict(plain_ddpg(arguments))
     trainer = Trainer(config, find_maker(arguments.env))
     total = arguments.warmup_steps + arguments.steps
     first_update = started = float("nan")
@@ -97,13 +97,14 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from qmu import config as options
+    from qmu import configure
     from qmu.records import Rows
     from qmu.training.devices import find_devices
     from qmu.training.learner import Learner
     from qmu.training.members import divide
 
     obs_size, action_size, steps = 17, 6, 32
-    config = options.from_dict(plain_ddpg(arguments))
+    config = configure.from_dict(plain_ddpg(arguments))
     groups = divide(options.seeds(config), find_devices("cpu"))
     learner = Learner(groups, obs_size, action_size, config)
     random, shape = np.random.default_rng(0), (arguments.members, 1, 2 * steps + 1)

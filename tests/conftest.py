@@ -4,7 +4,7 @@ import jax
 import pytest
 from hypothesis import settings
 
-from qmu import config as options
+from qmu import configure
 from qmu.training.devices import start_jax
 
 # Before anything starts JAX. On a machine with a GPU, `JAX_PLATFORMS=cuda pytest` uses it.
@@ -28,4 +28,4 @@ TINY = {
 @pytest.fixture
 def tiny_config():
     """Return a function that makes a small configuration with some options changed."""
-    return lambda **changes: options.from_dict(options.merge(TINY, changes))
+    return lambda **changes: configure.from_dict(configure.merge(TINY, changes))

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmu import config as options
+from qmu import configure
 from qmu.config import (
     Config,
     flag,
-    from_dict,
     learn_after,
     planned_updates,
     seeds,
@@ -23,6 +23,7 @@ from qmu.config import (
     to_dict,
     total_steps,
 )
+from qmu.configure import from_dict
 from qmu.errors import ConfigError
 
 OPTIONS = [(group, option.name) for group, option in options.options()]
@@ -345,7 +346,7 @@ def test_members_have_consecutive_seeds():
 
 def test_merging_replaces_options_and_keeps_the_others():
     base = {"actor": {"lr": 1.0, "activation": "elu"}, "train": {"seed": 3}}
-    merged = options.merge(base, {"actor": {"lr": 2.0}, "log": {"name": "x"}})
+    merged = configure.merge(base, {"actor": {"lr": 2.0}, "log": {"name": "x"}})
     assert merged == {
         "actor": {"lr": 2.0, "activation": "elu"},
         "train": {"seed": 3},
@@ -357,7 +358,7 @@ def test_merging_replaces_options_and_keeps_the_others():
 def test_a_toml_file_is_read(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("[train]\nseed = 3\n[actor]\nhidden_sizes = [8]\n", encoding="utf-8")
-    config = from_dict(options.read_toml(path))
+    config = from_dict(configure.read_toml(path))
     assert config == from_dict({"train": {"seed": 3}, "actor": {"hidden_sizes": (8,)}})
 
 
@@ -366,12 +367,12 @@ def test_a_file_that_is_not_toml_is_named(tmp_path, content):
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"config.toml is not a TOML file"):
-        options.read_toml(path)
+        configure.read_toml(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent.toml"):
-        options.read_toml(tmp_path / "absent.toml")
+        configure.read_toml(tmp_path / "absent.toml")
 
 
 def test_every_option_has_a_line_of_help():

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from qmu import cli
-from qmu import config as options
+from qmu import cli, configure
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -128,7 +127,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "toml")], ids=name)
 def test_toml_examples_are_configurations(page):
     for text in toml_files(page).values():
-        options.from_dict(tomllib.loads(text))
+        configure.from_dict(tomllib.loads(text))
 
 
 def option_tables():

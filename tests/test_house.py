@@ -13,7 +13,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # A room may import from itself and from the floors below. Rooms of one floor do not know each
 # other, but for the ground floor's and the roof's.
-GROUND = ["errors", "config", "records"]
+GROUND = ["errors", "config", "configure", "records"]
 ROOF = ["cli", "__init__", "__main__"]
 FLOORS = [GROUND, ["agent", "replay", "world", "deploy"], ["training"], ["study"], ROOF]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -96,7 +96,9 @@ def test_the_lower_floors_read_no_clock_and_no_environment_variable(file):
 
 # The configuration and the policy read the one file that they are asked for.
 SILENT = [
-    file for file in FILES if FLOOR[room_of(file)] < 2 and room_of(file) not in ("config", "deploy")
+    file
+    for file in FILES
+    if FLOOR[room_of(file)] < 2 and room_of(file) not in ("configure", "deploy")
 ]
 
 
@@ -175,9 +177,8 @@ def options_read(tree, inside=None):
 def helpers_of_config(used):
     """Return config.py's functions that work out a setting and that the house uses."""
     tree = parse("config.py")
-    checks = {"check", "check_together", "from_dict", "to_dict"}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name in used - checks:
+        if isinstance(node, ast.FunctionDef) and node.name in used - {"to_dict"}:
             yield tree, node
 
 
@@ -190,7 +191,7 @@ def all_options_read():
     """Return every (group, option) that something in the house acts on."""
     read, used = set(), set()
     for file in FILES:
-        if file != "config.py":
+        if file not in ("config.py", "configure.py"):
             read |= options_read(parse(file))
             used |= names_used(parse(file))
     for tree, helper in helpers_of_config(used):

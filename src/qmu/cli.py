@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from qmu import config as options
+from qmu import configure
 from qmu.errors import ConfigError, QmuError
 
 USAGE = """usage: qmu COMMAND ...
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in commands:
             raise ConfigError(
-                f"there is no command {words[0]!r}{options.nearest(words[0], commands)}"
+                f"there is no command {words[0]!r}{configure.nearest(words[0], commands)}"
             )
         commands[words[0]](words[1:])
     except QmuError as error:
@@ -101,7 +102,7 @@ def train(words: list[str]) -> None:
     values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
     if arguments.environment is not None:
         values["env"]["id"] = arguments.environment
-    config = options.from_dict(values)
+    config = configure.from_dict(values)
     from qmu.training.console import Console
     from qmu.training.run import train_config
     from qmu.world.make import check_id_in_file
@@ -189,7 +190,7 @@ def config_from_file(words: list[str]) -> options.Config:
         name, equals, value = word.partition("=")
         if name == "--config" and (equals or position + 1 < len(words)):
             path = value if equals else words[position + 1]
-            return options.from_dict(options.read_toml(Path(path)))
+            return configure.from_dict(configure.read_toml(Path(path)))
     return options.Config()
 
 

@@ -5,15 +5,10 @@ recompiles, and members of a run may differ in them. `structural` options shape 
 """
 
 import dataclasses
-import difflib
 import math
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, get_args, get_type_hints
-
-from qmu.errors import ConfigError
+from typing import Any
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -259,130 +254,6 @@ def options() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
             yield group, option
 
 
-def from_dict(values: Mapping[str, Any]) -> Config:
-    """Return the checked configuration of a nested mapping: group -> option -> value.
-
-    Raises:
-        ConfigError: an unknown group or option (with the nearest names), a wrong type, a value
-            out of its range, or options that contradict each other.
-    """
-    groups = {}
-    for group, given in values.items():
-        if group not in GROUPS:
-            raise ConfigError(f"unknown group of options {group!r}{nearest(group, GROUPS)}")
-        if not isinstance(given, Mapping):
-            raise ConfigError(
-                f"{group} is a group of options: give a dictionary such as "
-                f"{group}={{{dataclasses.fields(GROUPS[group])[0].name!r}: ...}}, not {given!r}"
-            )
-        groups[group] = read_group(group, given)
-    config = Config(**groups)
-    check(config)
-    return config
-
-
-def read_group(group: str, given: Mapping[str, Any]) -> Any:
-    """Return the group's record with the given values, converted to the declared types."""
-    record = GROUPS[group]
-    kinds = get_type_hints(record)
-    for name in given:
-        if name not in kinds:
-            everywhere = {f"{other}.{option.name}": option.name for other, option in options()}
-            homes = [path for path, option in everywhere.items() if option == name]
-            hint = f"; there is {' and '.join(homes)}" if homes else nearest(name, kinds)
-            raise ConfigError(f"unknown option {group}.{name}{hint}")
-    return record(**{name: convert(group, name, given[name], kinds[name]) for name in given})
-
-
-def convert(group: str, name: str, value: Any, kind: Any) -> Any:
-    """Return the value as the declared type, or say what was expected."""
-    allowed = get_args(kind) if type(None) in get_args(kind) else (kind,)
-    if value is None and type(None) in allowed:
-        return None
-    wanted = allowed[0]
-    if wanted is bool and isinstance(value, bool):
-        return value
-    if wanted is str and isinstance(value, str | Path):
-        return str(value)
-    if wanted is int and is_number(value) and math.isfinite(value) and int(value) == value:
-        return int(value)
-    if wanted is float and is_number(value):
-        return float(value)
-    if wanted == tuple[int, ...] and isinstance(value, list | tuple):
-        return tuple(convert(group, name, size, int) for size in value)
-    words = {
-        bool: "true or false",
-        str: "a text",
-        int: "a whole number",
-        float: "a number",
-        tuple[int, ...]: "a list of whole numbers",
-    }
-    raise ConfigError(f"{flag(group, name)}: {value!r} is not {words[wanted]}")
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether the value is a number (NumPy's included), and not a truth value."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        return False
-    try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def nearest(word: str, known: Any) -> str:
-    """Return '; did you mean ...?' with the nearest known words, or all of them."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; there are {', '.join(known)}"
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError for a value out of its range or options that contradict each other."""
-    for group, option in options():
-        value = getattr(getattr(config, group), option.name)
-        rule = option.metadata["rule"]
-        if value is None or rule is None:
-            continue
-        holds, sentence = rule
-        if (isinstance(value, float) and not math.isfinite(value)) or not holds(value):
-            raise ConfigError(f"{flag(group, option.name)} {sentence}, not {value}")
-    check_together(config)
-
-
-def check_together(config: Config) -> None:
-    """Raise ConfigError where two options contradict each other."""
-    replay, train = config.replay, config.train
-    if replay.batch_size > replay.capacity:
-        raise ConfigError(
-            f"--replay.batch-size {replay.batch_size} is larger than --replay.capacity "
-            f"{replay.capacity}: lower the one or raise the other"
-        )
-    if replay.capacity < 2 * config.env.count:
-        raise ConfigError(
-            f"--replay.capacity {replay.capacity} is too small for --env.count "
-            f"{config.env.count}: every world needs at least 2 rows"
-        )
-    steps = total_steps(config)
-    if start_steps(config) > steps:
-        raise ConfigError(
-            f"--explore.start-steps {start_steps(config)} lies beyond --train.total-steps "
-            f"{steps}: the policy would never act; lower the one or raise the other"
-        )
-    if train.updates_per_step > 0 and learn_after(config) >= steps:
-        raise ConfigError(
-            f"learning begins after step {learn_after(config)} (--train.learn-after, or the larger "
-            f"of --explore.start-steps and --replay.batch-size), and --train.total-steps is "
-            f"{steps}: nothing would be learned; lower the one or raise the other"
-        )
-    if train.seed + train.seeds > 2**31:
-        raise ConfigError(
-            f"--seed {train.seed} with --seeds {train.seeds} goes beyond 2^31: lower the seed"
-        )
-
-
 def total_steps(config: Config) -> int:
     """Return the number of steps after which a run ends at the latest."""
     if config.train.total_steps is not None:
@@ -438,28 +309,3 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
         }
         for group in GROUPS
     }
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested dictionary `base` with the options in `changes` replaced."""
-    merged = dict(base)
-    for group, values in changes.items():
-        before = merged.get(group, {})
-        if not isinstance(before, Mapping):
-            continue  # no group of options: `from_dict` says so
-        merged[group] = {**before, **values} if isinstance(values, Mapping) else values
-    return merged
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the nested dictionary in a TOML file.
-
-    Raises:
-        ConfigError: the file is not there, or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None

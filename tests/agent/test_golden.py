@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu import config as options
+from qmu import configure
 from qmu.agent.agent import init, trace_numbers, update
 from qmu.records import Batch
 
@@ -50,7 +50,7 @@ def file_of(recipe):
 
 def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
-    config = options.from_dict(options.merge(SMOOTH, RECIPES[recipe]))
+    config = configure.from_dict(configure.merge(SMOOTH, RECIPES[recipe]))
     generator = np.random.default_rng(0)
     agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, config)
     probe = jnp.asarray(generator.normal(size=(1, OBS)), jnp.float32)

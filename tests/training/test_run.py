@@ -154,7 +154,7 @@ def test_a_runs_files_cannot_name_a_module_to_import(tmp_path):
 
 
 def run_small(tmp_path, source="Pendulum-v1", **changes):
-    from qmu.config import merge
+    from qmu.configure import merge
 
     groups = merge(merge(SMALL, {"log": {"dir": str(tmp_path)}}), changes)
     return qmu.train(source, total_steps=120, **groups)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu import config as options
+from qmu import configure
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.training import checkpoint
@@ -42,7 +43,7 @@ class DDPG:
             ConfigError: something about the request is wrong.
         """
         given = {} if seed is None else {"train": {"seed": seed}}
-        config = options.from_dict(options.merge(groups, given))
+        config = configure.from_dict(configure.merge(groups, given))
         if config.train.seeds != 1:
             raise ConfigError("qmu.DDPG is one agent: use qmu.train for several seeds")
         if isinstance(env, str):
@@ -139,7 +140,7 @@ class DDPG:
         file = with_suffix(path)
         described = checkpoint.load_description(file)
         try:
-            config = options.from_dict(described["config"])
+            config = configure.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
             episodes = [int(count) for count in described["episodes"]]
         except (KeyError, TypeError, ValueError) as error:

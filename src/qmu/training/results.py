@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qmu import config as options
+from qmu import configure
 from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
@@ -44,7 +44,7 @@ class Run:
     @property
     def config(self) -> Config:
         """The run's complete configuration."""
-        return options.from_dict(options.read_toml(self.directory / CONFIG_FILE))
+        return configure.from_dict(configure.read_toml(self.directory / CONFIG_FILE))
 
     def policy(self, seed: int | None = None) -> Policy:
         """Return the best policy of the member with this seed; without one, the best of all.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmu import config as options
+from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError
 from qmu.training.loop import Trainer
@@ -40,7 +41,7 @@ def train(
     """
     shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
     given = {name: value for name, value in shortcuts.items() if value is not None}
-    config = options.from_dict(options.merge(groups, {"train": given} if given else {}))
+    config = configure.from_dict(configure.merge(groups, {"train": given} if given else {}))
     if progress:
         from qmu.training.console import Console
 
@@ -77,7 +78,7 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
                 "a factory to train several seeds"
             )
         config = options.replace(config, "env", count=maker.vector.num_envs)
-        options.check(config)
+        configure.check(config)
     return config, maker
 
 
