@@ -18,6 +18,7 @@ settings.register_profile("qmu", deadline=None, derandomize=True)
 settings.load_profile("qmu")
 
 TINY = {
+    "target": {"smoothing_std": None},
     "actor": {"hidden_sizes": [8]},
     "critic": {"hidden_sizes": [8]},
     "replay": {"capacity": 64, "batch_size": 4},

@@ -3,11 +3,11 @@
 import math
 import tomllib
 from dataclasses import replace
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import tomli_w
+from configs import OPTIONS, configs, kind_of, rule_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,79 +26,7 @@ from qmu.config import (
 from qmu.configure import from_dict
 from qmu.errors import ConfigError
 
-OPTIONS = [(group, option.name) for group, option in options.options()]
-
-
-def kind_of(group, name):
-    """Return the option's type, and whether it may be None."""
-    hint = get_type_hints(options.GROUPS[group])[name]
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    return (kinds[0], True) if type(None) in get_args(hint) else (hint, False)
-
-
-def rule_of(group, name):
-    fields = options.GROUPS[group].__dataclass_fields__
-    return fields[name].metadata["rule"]
-
-
-# What makes options fit together, whatever the others are.
-FITTING = {
-    ("env", "count"): st.integers(1, 8),
-    ("replay", "capacity"): st.integers(1000, 10**7),
-    ("replay", "batch_size"): st.integers(1, 1000),
-    ("explore", "start_steps"): st.integers(0, 1000),
-    ("train", "learn_after"): st.integers(0, 1000),
-    ("train", "total_steps"): st.integers(1000, 10**9),
-    ("train", "seed"): st.integers(0, 2**30),
-    ("train", "seeds"): st.integers(1, 1000),
-}
-FLOATS = {
-    options.POSITIVE: st.floats(1e-9, 1e6),
-    options.NOT_NEGATIVE: st.floats(0, 1e6),
-    options.FRACTION: st.floats(0, 1),
-    options.SHARE: st.floats(1e-9, 1),
-    options.FINITE: st.floats(-1e6, 1e6),
-}
-TEXTS = {
-    None: st.text(max_size=8),
-    options.NOT_EMPTY: st.text(min_size=1, max_size=8),
-    options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
-}
-SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
-
-
-def valid_values(group, name):
-    """Return a strategy for the option's valid values."""
-    kind, may_be_none = kind_of(group, name)
-    rule = rule_of(group, name)
-    if (group, name) in FITTING:
-        values = FITTING[group, name]
-    elif kind is float:
-        values = FLOATS[rule]
-    elif kind is str:
-        values = TEXTS[rule] if rule in TEXTS else st.sampled_from(names_of(rule))
-    elif kind is int:
-        values = st.integers(1, 10**6)
-    else:
-        values = {bool: st.booleans(), tuple[int, ...]: SIZES}[kind]
-    return values | st.none() if may_be_none else values
-
-
-def names_of(rule):
-    """Return the names in a rule of `one_of`."""
-    return rule[1].removeprefix("must be one of ").split(", ")
-
-
-CONFIGS = st.builds(
-    Config,
-    **{
-        group: st.builds(
-            record,
-            **{name: valid_values(group, name) for home, name in OPTIONS if home == group},
-        )
-        for group, record in options.GROUPS.items()
-    },
-)
+CONFIGS = configs()
 
 
 @settings(max_examples=30)
@@ -196,6 +124,7 @@ OUT_OF_RANGE = {
     options.FRACTION: [-0.001, 1.001],
     options.SHARE: [0.0, -0.5, 1.5],
     options.FINITE: [],
+    options.ZERO_OR_ONE: [-1, 2],
     options.SIZES: [[0], [64, -1]],
     options.SEED: [-1, 2**31],
     options.FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
@@ -274,6 +203,32 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
             ["learn-after", "after step 501", "total-steps is 500"],
         ),
         ({"train": {"seed": 2**31 - 2, "seeds": 3}}, ["--seed", "--seeds 3"]),
+        ({"critic": {"count": 2, "subset": 3}}, ["--critic.subset 3", "--critic.count 2"]),
+        ({"critic": {"batches": "own"}}, ["--critic.batches own", "--critic.count"]),
+        ({"critic": {"batches": "regions"}}, ["--critic.batches regions", "--critic.count"]),
+        (
+            {"critic": {"action_layer": 1, "hidden_sizes": []}},
+            ["--critic.action-layer 1", "--critic.hidden-sizes"],
+        ),
+        (
+            {"target": {"smoothing_std": None, "smoothing_clip": 0.5}},
+            ["--target.smoothing-clip", "smoothing-std"],
+        ),
+        (
+            {"target": {"smoothing_std": "none", "smoothing": "shared"}},
+            ["--target.smoothing shared", "smoothing-std"],
+        ),
+        (
+            {"target": {"smoothing": "weights", "smoothing_std": 0.1, "smoothing_clip": 0.5}},
+            ["--target.smoothing-clip", "--target.smoothing weights"],
+        ),
+        ({"actor": {"momentum": 0.9}}, ["--actor.momentum", "--actor.optimizer is adam"]),
+        ({"critic": {"weight_decay": 0.1}}, ["--critic.weight-decay", "--critic.optimizer adamw"]),
+        ({"critic": {"optimizer": "adamw"}}, ["--critic.optimizer adamw", "--critic.weight-decay"]),
+        (
+            {"explore": {"parameter_distance": 0.2}, "train": {"updates_per_step": 0}},
+            ["--explore.parameter-distance", "--train.updates-per-step 0"],
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_with_both(values, flags):
@@ -383,7 +338,7 @@ def test_every_option_has_a_line_of_help():
 def test_numeric_options_are_numbers():
     for group, option in options.options():
         if option.metadata["kind"] == "numeric":
-            assert kind_of(group, option.name) == (float, False)
+            assert kind_of(group, option.name)[0] is float
 
 
 def test_configurations_are_not_changed_but_replaced():

@@ -24,9 +24,11 @@ commands:
   train ENV    train a policy; `qmu train --help` lists every option
   eval RUN     measure the best policy of a run on new episodes
   envs         list the environment ids that can be trained here, by family
+  presets      list the recipes; `qmu presets NAME` prints one
 
 examples:
   qmu train Pendulum-v1
+  qmu train Hopper-v5 --preset td3 --target.tau 0.01
   qmu train HalfCheetah-v5 --seeds 3 --train.total-steps 100000 --actor.lr 3e-4
   qmu eval runs/Pendulum-v1/ddpg-20261120-101500-k3f9 --episodes 20
 
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"qmu {__version__}")
         return 0
-    commands = {"train": train, "eval": evaluate, "envs": envs}
+    commands = {"train": train, "eval": evaluate, "envs": envs, "presets": presets}
     try:
         if words[0] not in commands:
             raise ConfigError(
@@ -86,6 +88,14 @@ def train(words: list[str]) -> None:
             tyro.conf.Positional,
             tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
         ] = None
+        preset: Annotated[
+            str | None,
+            tyro.conf.arg(
+                metavar="NAME",
+                help="recipe to start from: a name that `qmu presets` lists, a TOML file, or auto "
+                "for the environment's own",
+            ),
+        ] = None
         config: Annotated[
             Path | None,
             tyro.conf.arg(help="TOML file of options, such as a run's config.toml"),
@@ -96,9 +106,14 @@ def train(words: list[str]) -> None:
     whole.__doc__ = Form.__doc__
     written = [expand(word) for word in words]
     check_sizes(written)
-    base = config_from_file(written)
-    given = {group: make(**vars(getattr(base, group))) for group, make, _ in forms}
-    arguments = tyro.cli(whole, prog="qmu train", args=written, default=whole(**given))
+
+    def parsed(base: options.Config) -> Any:
+        given = {group: make(**vars(getattr(base, group))) for group, make, _ in forms}
+        return tyro.cli(whole, prog="qmu train", args=written, default=whole(**given))
+
+    # What is typed goes on top of the files, whose names are typed too.
+    first = parsed(options.Config())
+    arguments = parsed(base_of(first)) if first.preset or first.config else first
     values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
     if arguments.environment is not None:
         values["env"]["id"] = arguments.environment
@@ -168,6 +183,38 @@ def envs(words: list[str]) -> None:
         print(f"{family}:\n  " + "\n  ".join(names))
 
 
+def presets(words: list[str]) -> None:
+    """List the recipes, or print one."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """List the recipes, or print one: all its options, and what differs from the defaults."""
+
+        name: Annotated[
+            str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="a recipe")
+        ] = None
+        env: Annotated[
+            str | None, tyro.conf.arg(metavar="ENV", help="the environment that `auto` is for")
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu presets", args=words)
+    from qmu import presets as shelf
+
+    if form.name is None:
+        width = max(map(len, shelf.names()))
+        for name in shelf.names():
+            print(f"{name:{width}}  {shelf.title(name)}")
+        print(f"{shelf.AUTO:{width}}  the environment's own: {', '.join(shelf.environments())}")
+        return
+    import tomli_w
+
+    config = configure.from_dict(shelf.read_preset(form.name, form.env))
+    print(tomli_w.dumps(options.to_dict(config)))
+    changed = configure.differences(config, options.Config())
+    print("\n".join(["# differs from the default in:", *(f"#   {line}" for line in changed)]))
+
+
 def expand(word: str) -> str:
     """Return a word of the command line with a short spelling written out."""
     name, equals, value = word.partition("=")
@@ -184,14 +231,15 @@ def check_sizes(words: list[str]) -> None:
             )
 
 
-def config_from_file(words: list[str]) -> options.Config:
-    """Return the configuration in the file behind --config, or the defaults."""
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--config" and (equals or position + 1 < len(words)):
-            path = value if equals else words[position + 1]
-            return configure.from_dict(configure.read_toml(Path(path)))
-    return options.Config()
+def base_of(arguments: Any) -> options.Config:
+    """Return the configuration that the preset and the file of these arguments amount to."""
+    from qmu.presets import read_preset
+
+    values = {} if arguments.config is None else configure.read_toml(arguments.config)
+    if arguments.preset is not None:
+        named = arguments.environment or arguments.env.id or configure.from_dict(values).env.id
+        values = configure.merge(read_preset(arguments.preset, named), values)
+    return configure.from_dict(values)
 
 
 def group_form(group: str) -> Any:

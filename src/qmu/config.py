@@ -17,6 +17,7 @@ NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must be 0 or greater")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
 FINITE: Rule = (lambda value: True, "must be a finite number")
+ZERO_OR_ONE: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
 SIZES: Rule = (lambda sizes: all(size > 0 for size in sizes), "must all be greater than 0")
 SEED: Rule = (lambda value: 0 <= value < 2**31, "must lie in [0, 2^31)")
 FILE_NAME: Rule = (
@@ -31,12 +32,12 @@ def one_of(*names: str) -> Rule:
     return (lambda value: value in names, f"must be one of {', '.join(names)}")
 
 
-NORM = one_of("none", "layer")
-NORM_HELP = "normalization of the hidden layers: none, or layer"
+NORM = one_of("none", "layer", "batch")
+NORM_HELP = "normalization of the hidden layers: none, layer or batch"
 ACTIVATION = one_of("relu", "leaky_relu", "elu", "silu", "tanh")
 
 
-def numeric(default: float, *, help: str, rule: Rule) -> Any:
+def numeric(default: float | None, *, help: str, rule: Rule) -> Any:
     """Declare an option that is a traced number: it may differ per member, never recompiles."""
     return field(default=default, metadata={"kind": "numeric", "help": help, "rule": rule})
 
@@ -55,6 +56,13 @@ class Env:
     episode_length: int | None = structural(
         None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
     )
+    normalize_obs: bool = structural(
+        False, help="observations to mean 0 and variance 1, by what the member has seen"
+    )
+    obs_clip: float = numeric(5.0, help="largest size of a normalized observation", rule=POSITIVE)
+    reward_scale: float = numeric(
+        1.0, help="what rewards are multiplied with where they are learned from", rule=POSITIVE
+    )
     render: bool = structural(False, help="show the first member's evaluations in a window")
 
 
@@ -62,11 +70,25 @@ class Env:
 class Network:
     """What actor and critics have in common."""
 
-    lr: float = numeric(1e-3, help="learning rate of Adam, at the first update", rule=NOT_NEGATIVE)
+    lr: float = numeric(1e-3, help="learning rate at the first update", rule=NOT_NEGATIVE)
     lr_end: float = numeric(
         0.0,
         help="share of lr that is left at train.total_steps, reached linearly; 1: lr is constant",
         rule=FRACTION,
+    )
+    optimizer: str = structural(
+        "adam", help="adam, adamw, or sgd", rule=one_of("adam", "adamw", "sgd")
+    )
+    momentum: float | None = numeric(
+        None, help="share of sgd's last step that is taken again; none: no momentum", rule=FRACTION
+    )
+    weight_decay: float | None = numeric(
+        None,
+        help="share of the weights that a step at a learning rate of 1 takes away (adamw, sgd)",
+        rule=NOT_NEGATIVE,
+    )
+    clip_norm: float | None = numeric(
+        None, help="longest gradient, by its Euclidean norm; none: as it is", rule=POSITIVE
     )
     hidden_sizes: tuple[int, ...] = structural(
         (256, 256), help="units of each hidden layer", rule=SIZES
@@ -99,6 +121,14 @@ class Actor(Network):
         help="weight, in the actor's loss, of the squared input of its final tanh",
         rule=NOT_NEGATIVE,
     )
+    interval: int = structural(
+        1, help="updates of the critics per update of the actor", rule=POSITIVE
+    )
+    climbs: str = structural(
+        "first",
+        help="which of the critics' values the actor climbs: first, mean or min",
+        rule=one_of("first", "mean", "min"),
+    )
 
 
 @dataclass(frozen=True)
@@ -106,8 +136,29 @@ class Critic(Network):
     """The value networks Q and their optimizer."""
 
     norm: str = structural("layer", help=NORM_HELP, rule=NORM)
-    count: int = structural(
-        1, help="critics; the smallest of their values is bootstrapped from", rule=POSITIVE
+    count: int = structural(1, help="critics, each with weights of its own", rule=POSITIVE)
+    bootstrap: str = structural(
+        "min",
+        help="what of the target critics' values is bootstrapped from: min or mean",
+        rule=one_of("min", "mean"),
+    )
+    subset: int | None = structural(
+        None,
+        help="target critics, drawn anew for every update, that are asked; none: all",
+        rule=POSITIVE,
+    )
+    batches: str = structural(
+        "shared",
+        help="what each critic learns from: the shared batch, its own batch, or its own regions",
+        rule=one_of("shared", "own", "regions"),
+    )
+    action_layer: int = structural(
+        0,
+        help="layer that the action enters: 0, beside the observation, or 1, one layer later",
+        rule=ZERO_OR_ONE,
+    )
+    l2: float | None = numeric(
+        None, help="weight, in the critics' loss, of their squared weights", rule=NOT_NEGATIVE
     )
 
 
@@ -120,6 +171,19 @@ class Target:
     )
     interval: int = structural(1, help="updates between two soft updates", rule=POSITIVE)
     gamma: float = numeric(0.99, help="discount per step", rule=FRACTION)
+    smoothing: str = structural(
+        "action",
+        help="noise on: each next action, those of a batch alike (shared), the actor's weights",
+        rule=one_of("action", "shared", "weights"),
+    )
+    smoothing_std: float | None = numeric(
+        0.2,
+        help="smoothing noise, in half action ranges (weights: share of their size); none: off",
+        rule=NOT_NEGATIVE,
+    )
+    smoothing_clip: float | None = numeric(
+        None, help="largest smoothing noise of an action, in half action ranges", rule=POSITIVE
+    )
 
 
 @dataclass(frozen=True)
@@ -131,13 +195,35 @@ class Explore:
         help="first steps with uniformly random actions; none: 5% of total-steps, at most 10000",
         rule=NOT_NEGATIVE,
     )
-    mean: float = numeric(
-        0.0, help="mean of the normal action noise, in half action ranges", rule=FINITE
+    noise: str = structural(
+        "normal",
+        help="noise on actions: normal, ou (Ornstein-Uhlenbeck), or none",
+        rule=one_of("normal", "ou", "none"),
     )
+    mean: float = numeric(0.0, help="mean of the action noise, in half action ranges", rule=FINITE)
     std: float = numeric(
         0.2,
-        help="standard deviation of the normal action noise, in half action ranges",
+        help="standard deviation of the action noise (ou: of its pushes), in half action ranges",
         rule=NOT_NEGATIVE,
+    )
+    ou_theta: float = numeric(
+        0.15, help="pull of the ou noise back to its mean, per unit of its time", rule=NOT_NEGATIVE
+    )
+    ou_dt: float = numeric(
+        0.01, help="the ou noise's time per step: it forgets in 1 / (theta dt) steps", rule=POSITIVE
+    )
+    parameter_distance: float | None = numeric(
+        None,
+        help="parameter noise: wanted change of actions, in half action ranges; none: off",
+        rule=POSITIVE,
+    )
+    noise_end: float = numeric(
+        1.0,
+        help="share of the noise left at train.total_steps, reached linearly; 1: it is constant",
+        rule=FRACTION,
+    )
+    epsilon: float = numeric(
+        0.0, help="share of steps whose action is uniformly random", rule=FRACTION
     )
 
 
@@ -153,6 +239,18 @@ class Replay:
     batch_size: int = structural(256, help="transitions per update", rule=POSITIVE)
     n_step: int = structural(
         3, help="steps of reward before the target bootstraps; 1: a transition", rule=POSITIVE
+    )
+    prioritized: bool = structural(
+        False, help="draw transitions by their last TD error, instead of uniformly"
+    )
+    alpha: float = numeric(
+        0.6, help="power of the TD error that a priority is; 0: uniform", rule=FRACTION
+    )
+    beta: float = numeric(
+        0.4, help="power of the weights that make up for priorities, at first", rule=FRACTION
+    )
+    beta_end: float = numeric(
+        1.0, help="what beta has become, linearly, at train.total-steps", rule=FRACTION
     )
 
 
@@ -240,6 +338,8 @@ GROUPS: dict[str, type] = {
     "log": Log,
 }
 UNLIMITED_STEPS = 2**62
+# How None is spelled where there is no word for it.
+NONE = "none"
 
 
 def flag(group: str, name: str) -> str:
@@ -300,12 +400,23 @@ def replace(config: Config, group: str, **changes: Any) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the nested dictionary that `from_dict` reads; options that are None are left out."""
+    """Return the nested dictionary that `configure.from_dict` reads, as a TOML file can hold it.
+
+    TOML knows no None: an option that is None is left out, or `none` where that is not its default.
+    """
     return {
         group: {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(getattr(config, group)).items()
-            if value is not None
+            option.name: as_toml(value)
+            for option in dataclasses.fields(record)
+            for value in [getattr(getattr(config, group), option.name)]
+            if value is not None or option.default is not None
         }
-        for group in GROUPS
+        for group, record in GROUPS.items()
     }
+
+
+def as_toml(value: Any) -> Any:
+    """Return an option's value as a TOML file holds it."""
+    if value is None:
+        return NONE
+    return list(value) if isinstance(value, tuple) else value

@@ -14,7 +14,9 @@ from typing import Any, get_args, get_type_hints
 
 from qmu.config import (
     GROUPS,
+    NONE,
     Config,
+    Network,
     flag,
     learn_after,
     options,
@@ -62,9 +64,10 @@ def read_group(group: str, given: Mapping[str, Any]) -> Any:
 def convert(group: str, name: str, value: Any, kind: Any) -> Any:
     """Return the value as the declared type, or say what was expected."""
     allowed = get_args(kind) if type(None) in get_args(kind) else (kind,)
-    if value is None and type(None) in allowed:
-        return None
     wanted = allowed[0]
+    spelled_none = isinstance(value, str) and value == NONE and wanted is not str
+    if type(None) in allowed and (value is None or spelled_none):
+        return None
     if wanted is bool and isinstance(value, bool):
         return value
     if wanted is str and isinstance(value, str | Path):
@@ -146,6 +149,72 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"--seed {train.seed} with --seeds {train.seeds} goes beyond 2^31: lower the seed"
         )
+    check_critics(config)
+    check_smoothing(config)
+    check_optimizer("actor", config.actor)
+    check_optimizer("critic", config.critic)
+    if config.explore.parameter_distance is not None and train.updates_per_step == 0:
+        raise ConfigError(
+            "--explore.parameter-distance perturbs an actor that --train.updates-per-step 0 never "
+            "improves: leave the one out, or let it learn"
+        )
+
+
+def check_critics(config: Config) -> None:
+    """Raise ConfigError where options about several critics, or their layers, contradict."""
+    critic = config.critic
+    if critic.subset is not None and critic.subset > critic.count:
+        raise ConfigError(
+            f"--critic.subset {critic.subset} is larger than --critic.count {critic.count}: "
+            "lower the one or raise the other"
+        )
+    if critic.batches != "shared" and critic.count == 1:
+        raise ConfigError(
+            f"--critic.batches {critic.batches} divides among several critics, and --critic.count "
+            "is 1: raise it to 2 or more, or leave --critic.batches shared"
+        )
+    if critic.action_layer > len(critic.hidden_sizes):
+        raise ConfigError(
+            f"--critic.action-layer {critic.action_layer} does not exist without a hidden layer: "
+            "give --critic.hidden-sizes, or let the action enter at layer 0"
+        )
+
+
+def check_smoothing(config: Config) -> None:
+    """Raise ConfigError where options about target smoothing contradict each other."""
+    target = config.target
+    if target.smoothing_std is None:
+        for name, given in (
+            ("smoothing-clip", target.smoothing_clip is not None),
+            (f"smoothing {target.smoothing}", target.smoothing != "action"),
+        ):
+            if given:
+                raise ConfigError(
+                    f"--target.{name} is about a noise that there is none of: give its size with "
+                    "--target.smoothing-std, such as 0.2"
+                )
+    if target.smoothing == "weights" and target.smoothing_clip is not None:
+        raise ConfigError(
+            "--target.smoothing-clip cuts noise on actions, and --target.smoothing weights puts "
+            "it on the target actor's weights: leave one of them out"
+        )
+
+
+def check_optimizer(group: str, network: Network) -> None:
+    """Raise ConfigError where options of an optimizer contradict each other."""
+    if network.momentum is not None and network.optimizer != "sgd":
+        raise ConfigError(
+            f"--{group}.momentum belongs to sgd, and --{group}.optimizer is {network.optimizer}: "
+            "leave it out, or choose sgd"
+        )
+    if network.weight_decay is not None and network.optimizer == "adam":
+        raise ConfigError(
+            f"--{group}.weight-decay needs --{group}.optimizer adamw or sgd: adam has no decay"
+        )
+    if network.weight_decay is None and network.optimizer == "adamw":
+        raise ConfigError(
+            f"--{group}.optimizer adamw needs its decay: give --{group}.weight-decay, such as 0.01"
+        )
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,8 +235,37 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is not there, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """Return the nested dictionary in a TOML text; `name` is what the user knows it by.
+
+    Raises:
+        ConfigError: the text is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not a TOML file: {error}") from None
+
+
+def differences(values: Config, base: Config) -> list[str]:
+    """Return a line for every option in which two configurations differ."""
+    return [
+        f"{flag(group, option.name)} {spelled(new)}  (default: {spelled(old)})"
+        for group, option in options()
+        for new, old in [
+            (getattr(getattr(config, group), option.name) for config in (values, base))
+        ]
+        if new != old
+    ]
+
+
+def spelled(value: Any) -> str:
+    """Return an option's value as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

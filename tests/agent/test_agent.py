@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from qmu import config as options
-from qmu.agent.agent import Agent, Target, adam_init, bootstrap, init, trace_numbers, update
+from qmu.agent.agent import Agent, Target, bootstrap, init, trace_numbers, update
 from qmu.agent.networks import Actor, Critic, Critics, Linear
+from qmu.agent.optimizers import init_optimizer
+from qmu.config import Config
 from qmu.records import Batch
 
 OBS, ACTION, BATCH = 2, 1, 4
@@ -34,11 +36,16 @@ def make_batch(seed=0, **columns):
 
 def run(agent, config, updates=1, batch=None):
     """Return the agent after some updates, and the last one's metrics."""
-    numbers = trace_numbers(config)
     for number in range(1, updates + 1):
         given = make_batch(number) if batch is None else batch
-        agent, metrics = UPDATE(agent, given, jnp.int32(number), numbers)
+        agent, metrics, _ = step(agent, given, number, config)
     return agent, metrics
+
+
+def step(agent, batch, number, config):
+    """Return the results of one update, with a random key of its own."""
+    key = jax.random.fold_in(jax.random.key(9), number)
+    return UPDATE(agent, batch, jnp.int32(number), key, trace_numbers(config))
 
 
 def make_agent(config, seed=0):
@@ -125,7 +132,7 @@ def test_three_updates_of_linear_networks_are_those_done_by_hand(tiny_config):
     hand = ByHand(agent)
     for number in (1, 2, 3):
         batch = make_batch(number)
-        agent, metrics = UPDATE(agent, batch, jnp.int32(number), trace_numbers(config))
+        agent, metrics, _ = step(agent, batch, number, config)
         expected = hand.update(batch, number, tau=0.3, actor_lr=0.05, critic_lr=0.1, penalty=0.2)
         for name, value in expected.items():
             np.testing.assert_allclose(getattr(metrics, name), value, rtol=1e-4, err_msg=name)
@@ -154,8 +161,9 @@ def linear(*weights):
 def make_linear_agent(*slopes):
     """Return an agent that does nothing; each critic's value is its slope times the action."""
     actor = Actor(linear(0.0, 0.0), None, "relu")
-    critics = Critics(tuple(Critic(linear(0.0, 0.0, slope), None, "relu") for slope in slopes))
-    return Agent(actor, critics, Target(actor, critics), adam_init(actor), adam_init(critics))
+    critics = Critics(tuple(Critic(linear(0.0, 0.0, slope), None, "relu", 0) for slope in slopes))
+    optimizers = [init_optimizer(network, Config().actor) for network in (actor, critics)]
+    return Agent(actor, critics, Target(actor, critics), *optimizers, None, None)
 
 
 def test_the_actor_climbs_the_critic_that_has_just_been_improved(tiny_config):
@@ -173,12 +181,12 @@ def test_the_penalty_keeps_preactivations_small(tiny_config):
     for penalty in (0.0, 1.0):
         config = tiny_config(actor={"preactivation_penalty": penalty, "lr": 0.01})
         agent, _ = run(make_agent(config), config, updates=200, batch=batch)
-        sizes.append(np.abs(agent.actor.preactivation(batch.obs)).mean())
+        sizes.append(np.abs(agent.actor.learning(batch.obs)[0]).mean())
     assert sizes[1] < 0.2 * sizes[0]
 
 
 def test_the_actor_climbs_the_first_of_several_critics(tiny_config):
-    config = tiny_config(critic={"lr": 0.0})
+    config = tiny_config(critic={"lr": 0.0, "count": 2})
     for slopes, direction in [((1.0, -5.0), 1), ((-1.0, 5.0), -1)]:
         after, _ = run(make_linear_agent(*slopes), config, batch=make_batch())
         assert np.sign(after.actor.layers[0].bias[0]) == direction
@@ -191,7 +199,8 @@ def test_targets_come_from_the_smallest_of_several_critics():
     batch = Batch(
         *(column[:2] for column in make_batch(reward=jnp.array([1.0, 1.0, 0.0, 0.0])))
     )._replace(next_obs=next_obs, discount=jnp.full(2, 0.5))
-    target = bootstrap(Target(target_actor, agent.critics), batch)
+    config = options.replace(Config(), "target", smoothing_std=None)
+    target = bootstrap(Target(target_actor, agent.critics), batch, jax.random.key(0), config)
     # a' = ±tanh(0.5) = ±0.4621: min(a', -2 a') = -0.9242 and -0.4621; y = 1 + 0.5 · min
     np.testing.assert_allclose(target, [0.5379, 0.7689], rtol=1e-3)
 
@@ -236,7 +245,7 @@ def test_a_discount_of_0_learns_rewards_only(tiny_config):
         far = make_batch(1, discount=discounts, next_obs=jnp.full((BATCH, OBS), 9.0))
         near_agent, _ = run(make_agent(config), config, batch=near)
         far_agent, _ = run(make_agent(config), config, batch=far)
-        moments = near_agent.critics_optimizer.mu, far_agent.critics_optimizer.mu
+        moments = near_agent.critics_optimizer[0].mu, far_agent.critics_optimizer[0].mu
         assert np.array_equal(*(moment.each[0].layers[-1].weight for moment in moments)) is same
 
 
@@ -246,7 +255,7 @@ def test_targets_follow_every_interval_updates(tiny_config):
     moved = []
     for number in range(1, 8):
         before = agent.target
-        agent, _ = UPDATE(agent, make_batch(number), jnp.int32(number), trace_numbers(config))
+        agent, _, _ = step(agent, make_batch(number), number, config)
         moved.append(differs(before, agent.target))
     assert moved == [False, False, True, False, False, True, False]
 
@@ -302,7 +311,7 @@ def test_numeric_options_are_traced_and_structural_ones_are_not():
     numeric = {
         f"{group}.{option.name}"
         for group, option in options.options()
-        if option.metadata["kind"] == "numeric"
+        if option.metadata["kind"] == "numeric" and option.default is not None
     }
     leaves, _ = jax.tree_util.tree_flatten_with_path(trace_numbers(options.Config()))
     assert {jax.tree_util.keystr(path).lstrip(".") for path, _ in leaves} == numeric
@@ -313,5 +322,6 @@ def test_changing_a_numeric_option_does_not_compile_again(tiny_config):
     compiled = jax.jit(partial(update))
     agent = make_agent(tiny_config())
     for changes in [{}, {"target": {"tau": 0.5}}, {"actor": {"lr": 0.0}}]:
-        compiled(agent, make_batch(), jnp.int32(1), trace_numbers(tiny_config(**changes)))
+        numbers = trace_numbers(tiny_config(**changes))
+        compiled(agent, make_batch(), jnp.int32(1), jax.random.key(0), numbers)
     assert compiled._cache_size() == 1

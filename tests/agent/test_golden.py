@@ -14,21 +14,26 @@ import pytest
 
 from qmu import configure
 from qmu.agent.agent import init, trace_numbers, update
+from qmu.presets import read_preset
 from qmu.records import Batch
 
 OBS, ACTION, BATCH = 4, 2, 32
 RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
 # tanh is smooth: a kink would make a rounding error of one machine a different gradient.
 SMOOTH = {name: {"hidden_sizes": [16, 16], "activation": "tanh"} for name in ("actor", "critic")}
+SMOOTH["replay"] = {"batch_size": BATCH}
 RECIPES = {
     "ddpg": {
         "actor": {"preactivation_penalty": 0},
         "critic": {"norm": "none"},
-        "target": {"tau": 0.05, "interval": 2},
+        "target": {"tau": 0.05, "interval": 2, "smoothing_std": None},
     },
-    "default": {},
-    "two_critics": {"critic": {"count": 2}, "actor": {"norm": "layer"}},
-}
+    "two_critics": {
+        "critic": {"count": 2},
+        "actor": {"norm": "layer"},
+        "target": {"smoothing_std": None},
+    },
+} | {name: read_preset(name) for name in ("default", "lillicrap2015", "claborne2023-ant", "td3")}
 
 
 def draw_batch(generator):
@@ -50,14 +55,16 @@ def file_of(recipe):
 
 def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
-    config = configure.from_dict(configure.merge(SMOOTH, RECIPES[recipe]))
+    config = configure.from_dict(configure.merge(RECIPES[recipe], SMOOTH))
     generator = np.random.default_rng(0)
     agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, config)
     probe = jnp.asarray(generator.normal(size=(1, OBS)), jnp.float32)
     step, numbers = jax.jit(update), trace_numbers(config)
     lines = {}
     for number in range(1, RECORDED[-1] + 1):
-        agent, metrics = step(agent, draw_batch(generator), jnp.int32(number), numbers)
+        key = jax.random.fold_in(jax.random.key(1), number)
+        batch = draw_batch(generator)
+        agent, metrics, _ = step(agent, batch, jnp.int32(number), key, numbers)
         if number in RECORDED:
             seen = {
                 "critic_loss": metrics.critic_loss,

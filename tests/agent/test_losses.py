@@ -9,6 +9,7 @@ from qmu.agent.losses import (
     actor_loss,
     critic_loss,
     preactivation_penalty,
+    smoothed,
     soft_update,
     td_target,
     weighted_mean,
@@ -69,10 +70,17 @@ def test_actor_loss_leaves_out_slots_of_weight_0():
     np.testing.assert_allclose(loss, -3.5, rtol=1e-6)
 
 
-def test_weighted_mean_divides_by_the_weights():
-    mean = weighted_mean(array(1.0, 2.0, 4.0), array(2.0, 1.0, 0.5))
-    # (2 + 2 + 2) / 3.5 = 1.714...
-    np.testing.assert_allclose(mean, 6 / 3.5, rtol=1e-6)
+def test_smoothing_cuts_the_noise_and_stays_inside_the_bounds():
+    action, noise = array(0.0, 0.5, -0.9)[:, None], array(0.4, 0.9, -0.2)[:, None]
+    # 0 + 0.3 (cut), 0.5 + 0.3 (cut), -0.9 - 0.2 = -1.1 (cut to the bound)
+    np.testing.assert_allclose(smoothed(action, noise, 0.3)[:, 0], [0.3, 0.8, -1.0], rtol=1e-6)
+    np.testing.assert_allclose(smoothed(action, noise, None)[:, 0], [0.4, 1.0, -1.0], rtol=1e-6)
+
+
+def test_weighted_mean_divides_by_the_number_of_slots_that_count():
+    mean = weighted_mean(array(1.0, 2.0, 4.0, 9.0), array(1.0, 0.5, 0.25, 0.0))
+    # (1 + 1 + 1 + 0) / 3 slots; Schaul et al. 2016 scale the step by the weights, too.
+    np.testing.assert_allclose(mean, 1.0, rtol=1e-6)
 
 
 def test_weighted_mean_and_its_gradient_are_0_without_weights():

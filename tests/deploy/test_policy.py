@@ -1,5 +1,6 @@
 """The policy outside of training: the trained actor's actions, in files that can be trusted."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,34 +9,33 @@ import numpy as np
 import pytest
 
 from qmu import config
-from qmu.agent.networks import ACTIVATIONS, Actor, LayerNorm, init_layers, init_norms
+from qmu.agent.agent import Acting
+from qmu.agent.networks import ACTIVATIONS, init_actor
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError
+from qmu.training.handover import to_network
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
 
 
 def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8), norm="none"):
-    sizes = (obs_size, *hidden_sizes, 2)
-    layers = init_layers(jax.random.key(0), sizes, config.Actor())
-    norms = init_norms(hidden_sizes, norm)
-    if norms is not None:  # as training leaves them: neither 1 nor 0
-        norms = tuple(
-            LayerNorm(jnp.linspace(0.5, 2, len(one.scale)), jnp.linspace(-1, 1, len(one.scale)))
-            for one in norms
-        )
-    return Actor(layers, norms, activation)
+    settings = config.Actor(hidden_sizes=hidden_sizes, activation=activation, norm=norm)
+    actor = init_actor(jax.random.key(0), obs_size, 2, settings)
+    if actor.norms is None:
+        return actor
+    return dataclasses.replace(actor, norms=tuple(map(as_trained, actor.norms)))
 
 
-def make_network(actor):
-    return Network(
-        tuple(np.asarray(layer.weight) for layer in actor.layers),
-        tuple(np.asarray(layer.bias) for layer in actor.layers),
-        tuple(np.asarray(norm.scale) for norm in actor.norms or ()),
-        tuple(np.asarray(norm.offset) for norm in actor.norms or ()),
-        actor.activation,
-    )
+def as_trained(norm):
+    """Return the normalization with numbers as training leaves them: neither 1 nor 0."""
+    leaves, structure = jax.tree.flatten(norm)
+    changed = [jnp.linspace(0.5, 2 + index, len(leaf)) for index, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, changed)
+
+
+def make_network(actor, normalizer=None):
+    return to_network(jax.device_get(Acting(actor, normalizer)))
 
 
 def make_policy(obs_shape=(3,), action_shape=(2,), **options):
@@ -49,7 +49,7 @@ def draw_obs(*shape):
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
 def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes, norm):
     actor = make_actor(activation=activation, hidden_sizes=hidden_sizes, norm=norm)
     obs = 3 * draw_obs(50, 3)
@@ -163,7 +163,8 @@ def test_a_cut_off_file_is_refused(tmp_path, name):
         {"observation_shape": ["a"]},
         {"observation_shape": 3},
         {"action_shape": [3]},
-        {"format": 2},
+        {"format": 3},
+        {"normalized": True},
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ import pytest
 from qmu.agent import agent as algorithm
 from qmu.records import Rows
 from qmu.replay.stream import append, init_stream, sample
-from qmu.training.learner import BLOCK, INIT, SAMPLE, Learner
+from qmu.training.learner import BLOCK, INIT, SAMPLE, UPDATE, Learner
 from qmu.training.members import divide
 
 OBS, ACTION, SLOTS = 3, 2, 9
@@ -58,7 +58,8 @@ def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
     losses = []
     for index in range(due):
         batch = jax.tree.map(lambda leaf, index=index: leaf[index], batches)
-        agent, metrics = update(agent, batch, jnp.int32(index + 1), numbers)
+        update_key = jax.random.fold_in(jax.random.fold_in(root, UPDATE), index + 1)
+        agent, metrics, _ = update(agent, batch, jnp.int32(index + 1), update_key, numbers)
         losses.append(float(metrics.critic_loss))
     assert_close(learner.members[0].agents, jax.tree.map(lambda leaf: leaf[None], agent))
     assert_close(learner.members[0].stream, stream)
@@ -134,7 +135,7 @@ def test_updates_are_counted_over_chunks_and_blocks(tiny_config):
     for due in (0, 5, BLOCK + 3):
         learner.learn(draw_rows(1), due)
     assert learner.updates == BLOCK + 8
-    assert learner.members[0].agents.actor_optimizer.count.tolist() == [BLOCK + 8]
+    assert learner.members[0].agents.actor_optimizer[0].count.tolist() == [BLOCK + 8]
 
 
 def test_every_block_and_every_chunk_draws_new_batches(tiny_config):

@@ -216,7 +216,7 @@ def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
     )
     waiting.start()
     networks = trainer.learner.actors(lag=True)
-    trainer.collector.collect(32, trainer.behaviour(networks, 32), slots=66)
+    trainer.collector.collect(32, trainer.begin_chunk(networks, 32), slots=66)
     assert not worked.is_set(), "the 640 updates ended before 32 steps were taken beside them"
     waiting.join()
 

@@ -22,12 +22,12 @@ SPACES = read_spaces("Counter", Counter.observation_space, Counter.action_space)
 PENDULUM_STEPS = 7
 
 
-def act(member, time, obs):
+def act(member, time, obs, started):
     """Return an action that tells member, time and world apart; 0 is the middle of the bounds."""
     return np.float32([[0.1 * member + 0.01 * time + 0.001 * world] for world in range(len(obs))])
 
 
-def stay(member, time, obs):
+def stay(member, time, obs, started):
     """Return the middle of the bounds, for which every reward is 2."""
     return np.zeros((len(obs), 1), np.float32)
 
@@ -277,10 +277,10 @@ def test_a_collection_that_is_broken_off_cuts_the_episodes_where_the_rows_end():
     collector = make_collector(1, lengths=[100])
     before, _ = collector.collect(2, act, slots=9)
 
-    def stop(member, time, obs):
+    def stop(member, time, obs, started):
         if time == 2:
             raise KeyboardInterrupt
-        return act(member, time, obs)
+        return act(member, time, obs, started)
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

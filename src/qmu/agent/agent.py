@@ -5,28 +5,46 @@ configuration (see `trace_numbers`); only this file unpacks them, the losses see
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent.losses import (
     actor_loss,
     critic_loss,
     preactivation_penalty,
+    smoothed,
     soft_update,
     td_target,
     weighted_mean,
 )
-from qmu.agent.networks import Actor, Critic, Critics, init_layers, init_norms
+from qmu.agent.networks import (
+    Actor,
+    Critics,
+    Norms,
+    init_actor,
+    init_critic,
+    perturbed,
+    with_statistics,
+)
+from qmu.agent.normalize import Normalizer, init_normalizer, observed
+from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
+from qmu.agent.shares import SHARES, Regions, Share, init_regions
 from qmu.config import Config
 from qmu.records import Batch
 
-ADAM = optax.scale_by_adam()
+Value = Float[Array, " batch"]
+# What several critics' values [critics, batch] are made one value by.
+COMBINED: dict[str, Callable[[Array], Array]] = {
+    "first": lambda values: values[0],
+    "mean": lambda values: jnp.mean(values, axis=0),
+    "min": lambda values: jnp.min(values, axis=0),
+}
 
 
 class Target(eqx.Module):
@@ -44,6 +62,15 @@ class Agent(eqx.Module):
     target: Target
     actor_optimizer: Any
     critics_optimizer: Any
+    normalizer: Normalizer | None
+    regions: Regions | None
+
+
+class Acting(eqx.Module):
+    """What it takes to act: an actor, and the normalizer that it was trained with."""
+
+    actor: Actor
+    normalizer: Normalizer | None
 
 
 class Metrics(eqx.Module):
@@ -76,113 +103,204 @@ def trace_numbers(config: Config) -> Config:
 def init(key: PRNGKeyArray, obs_size: int, action_size: int, config: Config) -> Agent:
     """Return a fresh agent; its targets equal its networks."""
     actor_key, critic_key = jax.random.split(key)
-    actor_sizes = (obs_size, *config.actor.hidden_sizes, action_size)
-    critic_sizes = (obs_size + action_size, *config.critic.hidden_sizes, 1)
-    actor = Actor(
-        init_layers(actor_key, actor_sizes, config.actor),
-        init_norms(config.actor.hidden_sizes, config.actor.norm),
-        config.actor.activation,
-    )
+    actor = init_actor(actor_key, obs_size, action_size, config.actor)
+    keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]
     critics = Critics(
-        tuple(
-            Critic(
-                init_layers(jax.random.fold_in(critic_key, index), critic_sizes, config.critic),
-                init_norms(config.critic.hidden_sizes, config.critic.norm),
-                config.critic.activation,
-            )
-            for index in range(config.critic.count)
-        )
+        tuple(init_critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
     )
     return Agent(
         actor=actor,
         critics=critics,
         target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critics)),
-        actor_optimizer=adam_init(actor),
-        critics_optimizer=adam_init(critics),
+        actor_optimizer=init_optimizer(actor, config.actor),
+        critics_optimizer=init_optimizer(critics, config.critic),
+        normalizer=init_normalizer(obs_size, config),
+        regions=init_regions(keys[-1], obs_size, action_size, config),
     )
+
+
+def acting(agent: Agent) -> Acting:
+    """Return what is needed of an agent to act."""
+    return Acting(agent.actor, agent.normalizer)
+
+
+def observe(agent: Agent, obs: Float[Array, "rows obs"], counts: Bool[Array, " rows"]) -> Agent:
+    """Return the agent that has seen some more observations, those rows that count."""
+    if agent.normalizer is None:
+        return agent
+    return dataclasses.replace(agent, normalizer=observed(agent.normalizer, obs, counts))
 
 
 def update(
-    agent: Agent, batch: Batch, number: Int[Array, ""], config: Config
-) -> tuple[Agent, Metrics]:
-    """Return the agent after its update number `number` (the first is 1), and its metrics."""
-    target = bootstrap(agent.target, batch)
-    critics, critics_optimizer, critic_metrics = improve_critics(agent, batch, target, config)
-    actor, actor_optimizer, loss = improve_actor(agent, critics, batch, config)
-    followed = follow(agent.target, Target(actor, critics), number, config)
-    agent = Agent(actor, critics, followed, actor_optimizer, critics_optimizer)
-    return agent, Metrics(actor_loss=loss, **critic_metrics)
+    agent: Agent, batch: Batch, number: Int[Array, ""], key: PRNGKeyArray, config: Config
+) -> tuple[Agent, Metrics, Float[Array, " batch"]]:
+    """Return the agent after its update number `number` (the first is 1), and its metrics.
 
-
-def bootstrap(target: Target, batch: Batch) -> Float[Array, " batch"]:
-    """Return the TD targets of the batch, from the smallest of the target critics' values.
-
-    Fujimoto et al. 2018, eq. 10; with a single critic it is the target of Lillicrap et al. 2015.
+    The last result is |y - Q(s, a)| of every row of the batch, before the update.
     """
-    next_value = target.critics(batch.next_obs, target.actor(batch.next_obs))
-    return td_target(batch.reward, batch.discount, jnp.min(next_value, axis=0))
+    batch = prepared(agent, batch, config)
+    target = bootstrap(agent.target, batch, key, config)
+    critics, critics_optimizer, critic_metrics, errors = improve_critics(
+        agent, batch, target, config
+    )
+    actor, actor_optimizer, loss = on_turn(
+        number,
+        config.actor.interval,
+        lambda: improve_actor(agent, critics, batch, config),
+        lambda: (agent.actor, agent.actor_optimizer, jnp.zeros(())),
+    )
+    followed = follow(agent.target, Target(actor, critics), number, config)
+    agent = dataclasses.replace(
+        agent,
+        actor=actor,
+        critics=critics,
+        target=followed,
+        actor_optimizer=actor_optimizer,
+        critics_optimizer=critics_optimizer,
+    )
+    # The mean over all updates is then that of the actor's.
+    loss = loss * config.actor.interval
+    return agent, Metrics(actor_loss=loss, **critic_metrics), errors
+
+
+def batch_rows(config: Config) -> int:
+    """Return the rows that an update consumes."""
+    own = config.critic.batches == "own"
+    return config.replay.batch_size * (config.critic.count if own else 1)
+
+
+def prepared(agent: Agent, batch: Batch, config: Config) -> Batch:
+    """Return the batch as the networks see it: observations normalized, rewards scaled."""
+    batch = batch._replace(reward=config.env.reward_scale * batch.reward)
+    if agent.normalizer is None:
+        return batch
+    return batch._replace(
+        obs=agent.normalizer(batch.obs), next_obs=agent.normalizer(batch.next_obs)
+    )
+
+
+def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -> Value:
+    """Return the TD targets of the batch, from one value of all or some target critics.
+
+    With a single critic it is the target of Lillicrap et al. 2015, Algorithm 1; the smallest of
+    two is Fujimoto et al. 2018, eq. 10; the smallest of a random subset Chen et al. 2021, Alg. 1.
+    """
+    action_key, subset_key = jax.random.split(key)
+    next_action = next_actions(target.actor, batch.next_obs, action_key, config.target)
+    values = target.critics(batch.next_obs, next_action)
+    if config.critic.subset is not None:
+        asked = jax.random.permutation(subset_key, config.critic.count)[: config.critic.subset]
+        values = values[asked]
+    return td_target(batch.reward, batch.discount, COMBINED[config.critic.bootstrap](values))
+
+
+def next_actions(
+    actor: Actor, obs: Float[Array, "batch obs"], key: PRNGKeyArray, settings: options.Target
+) -> Float[Array, "batch action"]:
+    """Return the target actor's actions, smoothed by noise where that is asked for."""
+    if settings.smoothing_std is None:
+        return actor(obs)
+    if settings.smoothing == "weights":
+        return perturbed(actor, key, settings.smoothing_std)(obs)
+    action = actor(obs)
+    shape = action.shape if settings.smoothing == "action" else (1, action.shape[-1])
+    noise = settings.smoothing_std * jax.random.normal(key, shape)
+    return smoothed(action, noise, settings.smoothing_clip)
 
 
 def improve_critics(
-    agent: Agent, batch: Batch, target: Float[Array, " batch"], config: Config
-) -> tuple[Critics, Any, dict[str, Array]]:
-    """Return the critics one Adam step closer to the targets."""
+    agent: Agent, batch: Batch, target: Value, config: Config
+) -> tuple[Critics, Any, dict[str, Array], Value]:
+    """Return the critics one step closer to the targets, each on its share of the batch."""
+    shares = SHARES[config.critic.batches](batch, agent.regions, config)
 
-    def loss(critics: Critics) -> tuple[Array, Array]:
-        values = critics(batch.obs, batch.action)
-        losses = [critic_loss(value, target, batch.weight) for value in values]
-        return sum(losses, jnp.zeros(())), values
+    def loss(critics: Critics) -> tuple[Array, tuple[Array, list[Array], list[Norms]]]:
+        learned = [
+            critic.learning(batch.obs[share.rows], batch.action[share.rows])
+            for critic, share in zip(critics.each, shares, strict=True)
+        ]
+        values, norms = [value for value, _ in learned], [norm for _, norm in learned]
+        losses = [
+            critic_loss(value, target[share.rows], share.weight)
+            for value, share in zip(values, shares, strict=True)
+        ]
+        total = sum(losses, jnp.zeros(()))
+        if config.critic.l2 is None:
+            return total, (total, values, norms)
+        return total + config.critic.l2 * squared_weights(critics), (total, values, norms)
 
-    (total, values), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critics)
-    critics, optimizer = adam_step(
-        agent.critics, gradient, agent.critics_optimizer, config.critic.lr
+    (_, (total, values, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critics)
+    critics, optimizer = optimizer_step(
+        agent.critics, gradient, agent.critics_optimizer, config.critic
     )
-    metrics = {
-        "critic_loss": total / len(values),
-        "q_mean": weighted_mean(jnp.mean(values, axis=0), batch.weight),
-        "q_max": jnp.max(jnp.where(batch.weight[None] > 0, values, -jnp.inf)),
+    each = [with_statistics(*pair) for pair in zip(critics.each, norms, strict=True)]
+    metrics = {"critic_loss": total / len(values)} | value_metrics(values, shares)
+    return Critics(tuple(each)), optimizer, metrics, td_errors(target, values, shares)
+
+
+def value_metrics(values: list[Value], shares: list[Share]) -> dict[str, Float[Array, ""]]:
+    """Return the mean and the largest of all critics' values, each on its share."""
+    means = [
+        weighted_mean(value, share.weight) for value, share in zip(values, shares, strict=True)
+    ]
+    largest = [
+        jnp.max(jnp.where(share.weight > 0, value, -jnp.inf))
+        for value, share in zip(values, shares, strict=True)
+    ]
+    return {
+        "q_mean": sum(means, jnp.zeros(())) / len(means),
+        "q_max": jnp.max(jnp.stack(largest)),
     }
-    return critics, optimizer, metrics
+
+
+def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
+    """Return |y - Q(s, a)| of every row, the mean over the critics that have seen it."""
+    total, seen = jnp.zeros_like(target), jnp.zeros_like(target)
+    for value, share in zip(values, shares, strict=True):
+        counts = (share.weight > 0).astype(jnp.float32)
+        total = total.at[share.rows].add(counts * jnp.abs(target[share.rows] - value))
+        seen = seen.at[share.rows].add(counts)
+    return total / jnp.maximum(seen, 1.0)
 
 
 def improve_actor(
     agent: Agent, critics: Critics, batch: Batch, config: Config
 ) -> tuple[Actor, Any, Float[Array, ""]]:
-    """Return the actor one Adam step further up Q(s, μ(s))."""
-    # Only the first critic is climbed, as in Fujimoto et al. 2018, Algorithm 1.
-    critic = critics.each[0]
+    """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
 
-    def loss(actor: Actor) -> tuple[Array, Array]:
-        preactivation = actor.preactivation(batch.obs)
-        climbed = actor_loss(critic(batch.obs, jnp.tanh(preactivation)), batch.weight)
-        penalty = preactivation_penalty(preactivation, batch.weight)
-        return climbed + config.actor.preactivation_penalty * penalty, climbed
+    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1.
+    """
+    # A batch drawn larger, for several critics, holds one batch for the actor.
+    rows = slice(config.replay.batch_size)
+    obs, weight = batch.obs[rows], (batch.weight[rows] > 0).astype(jnp.float32)
+    climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
 
-    (_, climbed), gradient = jax.value_and_grad(loss, has_aux=True)(agent.actor)
-    actor, optimizer = adam_step(agent.actor, gradient, agent.actor_optimizer, config.actor.lr)
-    return actor, optimizer, climbed
+    def loss(actor: Actor) -> tuple[Array, tuple[Array, Norms]]:
+        preactivation, norms = actor.learning(obs)
+        values = climbed(obs, jnp.tanh(preactivation))
+        ascent = actor_loss(COMBINED[config.actor.climbs](values), weight)
+        penalty = preactivation_penalty(preactivation, weight)
+        return ascent + config.actor.preactivation_penalty * penalty, (ascent, norms)
+
+    (_, (ascent, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.actor)
+    actor, optimizer = optimizer_step(agent.actor, gradient, agent.actor_optimizer, config.actor)
+    return with_statistics(actor, norms), optimizer, ascent
 
 
 def follow(target: Target, online: Target, number: Int[Array, ""], config: Config) -> Target:
     """Return the targets after a soft update, which is due every `target.interval` updates."""
-    if config.target.interval == 1:
-        return soft_update(target, online, config.target.tau)
-    return jax.lax.cond(
-        number % config.target.interval == 0,
+    return on_turn(
+        number,
+        config.target.interval,
         lambda: soft_update(target, online, config.target.tau),
         lambda: target,
     )
 
 
-def adam_init(parameters: Any) -> Any:
-    """Return Adam's state before the first step."""
-    with jax.numpy_dtype_promotion("standard"):
-        return ADAM.init(parameters)
-
-
-def adam_step(parameters: Any, gradient: Any, state: Any, lr: float | Array) -> tuple[Any, Any]:
-    """Return the parameters and Adam's state after one step (Kingma and Ba 2015, Algorithm 1)."""
-    # Optax mixes dtypes, which strict promotion refuses.
-    with jax.numpy_dtype_promotion("standard"):
-        step, state = ADAM.update(gradient, state)
-    return jax.tree.map(lambda old, change: old - lr * change, parameters, step), state
+def on_turn(
+    number: Int[Array, ""], interval: int, due: Callable[[], Any], otherwise: Callable[[], Any]
+) -> Any:
+    """Return what is due at every `interval`-th update, or else the other."""
+    if interval == 1:
+        return due()
+    return jax.lax.cond(number % interval == 0, due, otherwise)

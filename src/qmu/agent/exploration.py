@@ -3,18 +3,101 @@
 These run on the host, beside the worlds, so they take and return NumPy arrays.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu import config
+
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+# How much the size of the parameter noise changes at a time (Plappert et al. 2018, appendix B).
+ADAPTATION = 1.01
 
 
-def normal_noise(
-    generator: np.random.Generator, shape: tuple[int, ...], mean: float, std: float
-) -> Floats:
-    """Draw uncorrelated noise from N(mean, std²), independent per step, world and dimension."""
-    noise = generator.standard_normal(shape, dtype=np.float32)
-    return np.float32(mean) + np.float32(std) * noise
+class Noise(Protocol):
+    """What is added to the actions of some worlds."""
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+        """Draw for the next steps: shape is [steps, worlds, action]."""
+
+    def at(self, time: int, started: Bools) -> Floats:
+        """Return the noise [worlds, action] of a step; `started` marks worlds at a beginning."""
+
+
+class NormalNoise:
+    """Uncorrelated noise from N(mean, std²), independent per step, world and dimension."""
+
+    def __init__(self, settings: config.Explore) -> None:
+        """Take the mean; the standard deviation comes with every chunk."""
+        self.mean = np.float32(settings.mean)
+        self.noise: Floats = np.zeros((0, 0, 0), np.float32)
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+        """Draw for the next steps: shape is [steps, worlds, action]."""
+        noise = generator.standard_normal(shape, dtype=np.float32)
+        self.noise = self.mean + np.float32(std) * noise
+
+    def at(self, time: int, started: Bools) -> Floats:
+        """Return the noise [worlds, action] of a step."""
+        del started
+        return self.noise[time]
+
+
+class OrnsteinUhlenbeck:
+    """Noise with a memory: x ← x + θ (mean - x) dt + std √dt N(0, 1), from the mean in an episode.
+
+    Uhlenbeck and Ornstein 1930; Lillicrap et al. 2015, section 7. Left to itself it has the
+    standard deviation std / sqrt(2θ) (for small θ dt) and forgets within 1 / (θ dt) steps.
+    """
+
+    def __init__(self, settings: config.Explore) -> None:
+        """Take the process's constants; the standard deviation comes with every chunk."""
+        self.mean = np.float32(settings.mean)
+        self.pull = np.float32(settings.ou_theta * settings.ou_dt)
+        self.root = np.float32(settings.ou_dt**0.5)
+        self.pushes: Floats = np.zeros((0, 0, 0), np.float32)
+        self.value: Floats = np.zeros((0, 0), np.float32)
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+        """Draw for the next steps: shape is [steps, worlds, action]."""
+        self.pushes = np.float32(std) * self.root * generator.standard_normal(shape, np.float32)
+        if self.value.shape != shape[1:]:
+            self.value = np.full(shape[1:], self.mean)
+
+    def at(self, time: int, started: Bools) -> Floats:
+        """Return the noise [worlds, action] of a step."""
+        self.value = np.where(started[:, None], self.mean, self.value)
+        self.value = self.value + self.pull * (self.mean - self.value) + self.pushes[time]
+        return self.value
+
+
+class NoNoise:
+    """Nothing is added."""
+
+    def __init__(self, settings: config.Explore) -> None:
+        """Take the settings, of which none matters."""
+        del settings
+        self.nothing: Floats = np.zeros((0, 0), np.float32)
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+        """Draw nothing."""
+        del generator, std
+        self.nothing = np.zeros(shape[1:], np.float32)
+
+    def at(self, time: int, started: Bools) -> Floats:
+        """Return zeros [worlds, action]."""
+        del time, started
+        return self.nothing
+
+
+NOISES: dict[str, Callable[[config.Explore], Noise]] = {
+    "normal": NormalNoise,
+    "ou": OrnsteinUhlenbeck,
+    "none": NoNoise,
+}
 
 
 def uniform_actions(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -25,3 +108,29 @@ def uniform_actions(generator: np.random.Generator, shape: tuple[int, ...]) -> F
 def explore(action: Floats, noise: Floats) -> Floats:
     """Return the actions with noise added, clipped to the action bounds [-1, 1]."""
     return np.minimum(np.maximum(action + noise, -1), 1)
+
+
+def perturb(
+    generator: np.random.Generator, arrays: Sequence[Floats], std: float
+) -> tuple[Floats, ...]:
+    """Return weights with noise from N(0, std²) on each (Plappert et al. 2018, section 3)."""
+    return tuple(
+        array + np.float32(std) * generator.standard_normal(array.shape, dtype=np.float32)
+        for array in arrays
+    )
+
+
+def distance(action: Floats, other: Floats) -> float:
+    """Return how far two policies' actions [rows, action] are apart.
+
+    The root of the mean square over rows and dimensions (Plappert et al. 2018, appendix C.2).
+    """
+    return float(np.sqrt(np.mean(np.square(action - other))))
+
+
+def adapted(std: float, apart: float, wanted: float) -> float:
+    """Return the size of the parameter noise after a look at how far actions are apart.
+
+    Plappert et al. 2018, eq. 8.
+    """
+    return std * ADAPTATION if apart <= wanted else std / ADAPTATION

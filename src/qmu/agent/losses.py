@@ -25,14 +25,29 @@ def td_target(
     return jax.lax.stop_gradient(reward + discount * next_value)
 
 
+def smoothed(
+    action: Float[Array, "batch action"],
+    noise: Float[Array, "#batch action"],
+    clip: float | Float[Array, ""] | None,
+) -> Float[Array, "batch action"]:
+    """Return the actions with noise, which is cut to ±clip, inside [-1, 1].
+
+    Fujimoto et al. 2018, eq. 14: similar actions should have similar values.
+    """
+    if clip is not None:
+        noise = jnp.clip(noise, -clip, clip)
+    return jnp.clip(action + noise, -1.0, 1.0)
+
+
 def critic_loss(
     value: Float[Array, " batch"],
     target: Float[Array, " batch"],
     weight: Float[Array, " batch"],
 ) -> Float[Array, ""]:
-    """Return the weighted mean of (y - Q(s, a))² over the batch (Lillicrap et al. 2015, Alg. 1).
+    """Return the mean of w (y - Q(s, a))² over the batch (Lillicrap et al. 2015, Alg. 1).
 
-    A slot of weight 0 is no transition; it counts neither above nor below the line.
+    A slot of weight 0 is no transition. The other weights are 1, or those of prioritized replay
+    (Schaul et al. 2016, Algorithm 1, line 12).
     """
     return weighted_mean(jnp.square(target - value), weight)
 
@@ -59,9 +74,8 @@ def preactivation_penalty(
 def weighted_mean(
     value: Float[Array, " batch"], weight: Float[Array, " batch"]
 ) -> Float[Array, ""]:
-    """Return Σ w·v / Σ w, or 0 where all weights are 0."""
-    total = jnp.sum(weight)
-    return jnp.sum(weight * value) / jnp.where(total > 0, total, 1.0)
+    """Return the mean of w·v over the slots whose weight is not 0, or 0 where there is none."""
+    return jnp.sum(weight * value) / jnp.maximum(jnp.sum(weight > 0), 1).astype(jnp.float32)
 
 
 def soft_update(target: Tree, online: Tree, tau: float | Float[Array, ""]) -> Tree:

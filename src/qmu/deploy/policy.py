@@ -17,7 +17,8 @@ from qmu.errors import ConfigError
 
 Floats = NDArray[np.float32]
 
-FORMAT = 1
+# Format 1 knows no normalized observations.
+FORMAT, READABLE = 2, (1, 2)
 ONE = np.float32(1)
 
 
@@ -59,11 +60,24 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 
 
 @dataclass(frozen=True)
+class Normalization:
+    """What the observations were normalized with: mean [obs], standard deviation [obs], clip []."""
+
+    mean: Floats
+    std: Floats
+    clip: Floats
+
+    def __call__(self, obs: Floats) -> Floats:
+        """Return observations [..., obs] with mean 0 and deviation 1, cut to ±clip."""
+        return np.minimum(np.maximum((obs - self.mean) / self.std, -self.clip), self.clip)
+
+
+@dataclass(frozen=True)
 class Network:
     """An actor's layers: weights [inputs, outputs] and biases [outputs].
 
     `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
-    empty without one.
+    empty without one. Without a `normalization`, observations are taken as they come.
     """
 
     weights: tuple[Floats, ...]
@@ -71,11 +85,12 @@ class Network:
     scales: tuple[Floats, ...]
     offsets: tuple[Floats, ...]
     activation: str
+    normalization: Normalization | None = None
 
     def __call__(self, obs: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
         activate = ACTIVATIONS[self.activation]
-        hidden = obs
+        hidden = obs if self.normalization is None else self.normalization(obs)
         for depth in range(len(self.weights) - 1):
             hidden = hidden @ self.weights[depth] + self.biases[depth]
             if self.scales:
@@ -141,11 +156,17 @@ class Policy:
         ):
             arrays[f"actor.{index}.scale"] = np.ascontiguousarray(scale)
             arrays[f"actor.{index}.offset"] = np.ascontiguousarray(offset)
+        normalization = self.network.normalization
+        if normalization is not None:
+            arrays |= {
+                f"obs.{name}": np.asarray(value) for name, value in vars(normalization).items()
+            }
         description = {
             "format": FORMAT,
             "activation": self.network.activation,
             "layers": len(self.network.weights),
             "norms": len(self.network.scales),
+            "normalized": normalization is not None,
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "info": self.info,
@@ -170,8 +191,10 @@ def load_policy(directory: str | Path) -> Policy:
             raise ConfigError(f"{folder} holds no policy: {name} is not there")
     try:
         description = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
-            raise ValueError(f"format {description['format']}, this version of qmu reads {FORMAT}")
+        if description["format"] not in READABLE:
+            raise ValueError(
+                f"format {description['format']}, this version of qmu reads up to {FORMAT}"
+            )
         arrays = load_file(folder / "policy.safetensors")
         layers, norms = range(description["layers"]), range(description["norms"])
         policy = Policy(
@@ -181,6 +204,7 @@ def load_policy(directory: str | Path) -> Policy:
                 tuple(arrays[f"actor.{index}.scale"] for index in norms),
                 tuple(arrays[f"actor.{index}.offset"] for index in norms),
                 description["activation"],
+                read_normalization(arrays) if description.get("normalized") else None,
             ),
             obs_shape=tuple(description["observation_shape"]),
             action_shape=tuple(description["action_shape"]),
@@ -199,10 +223,16 @@ def load_policy(directory: str | Path) -> Policy:
     return policy
 
 
+def read_normalization(arrays: dict[str, Floats]) -> Normalization:
+    """Return the normalization among the arrays of a file."""
+    return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
+
+
 def fits(policy: Policy) -> bool:
     """Tell whether the layers lead from an observation to an action."""
     sizes: Sequence[tuple[int, ...]] = [weight.shape for weight in policy.network.weights]
     ends = (int(np.prod(policy.obs_shape)), int(np.prod(policy.action_shape)))
+    normalization = policy.network.normalization
     return (
         policy.network.activation in ACTIVATIONS
         and all(len(size) == 2 for size in sizes)
@@ -221,4 +251,11 @@ def fits(policy: Policy) -> bool:
             )
         )
         and policy.low.shape == policy.high.shape == (ends[1],)
+        and (
+            normalization is None
+            or (
+                normalization.mean.shape == normalization.std.shape == (ends[0],)
+                and normalization.clip.shape == ()
+            )
+        )
     )

@@ -61,13 +61,10 @@ def append(stream: Stream, rows: Rows) -> Stream:
 
     Of more rows than a ring holds, the newest stay.
     """
-    members, worlds, slots = rows.last.shape
+    members, worlds, _ = rows.last.shape
     length = stream.rows_per_world
-    time = jnp.arange(slots)[None, None]
-    count = rows.count[..., None]
-    written = (time <= count) & (time > count - length)
     # A slot beyond the ring's end is dropped by the scatter.
-    slot = jnp.where(written, (stream.head[..., None] + time) % length, length)
+    slot = written_slots(stream, rows)
     member = jnp.arange(members)[:, None, None]
     world = jnp.arange(worlds)[None, :, None]
     numbers = jnp.concatenate([rows.obs, rows.action, rows.reward[..., None]], axis=-1)
@@ -79,6 +76,15 @@ def append(stream: Stream, rows: Rows) -> Stream:
         size=jnp.minimum(stream.size + rows.count, length - 1),
         obs_size=stream.obs_size,
     )
+
+
+def written_slots(stream: Stream, rows: Rows) -> Int[Array, "members worlds rows"]:
+    """Return the slot that each row is written to, or one beyond the ring's end for none."""
+    length = stream.rows_per_world
+    time = jnp.arange(rows.last.shape[2])[None, None]
+    count = rows.count[..., None]
+    written = (time <= count) & (time > count - length)
+    return jnp.where(written, (stream.head[..., None] + time) % length, length)
 
 
 def sample(

@@ -8,24 +8,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent import agent as algorithm
-from qmu.agent.agent import Agent, Metrics
-from qmu.agent.networks import Actor
+from qmu.agent.agent import Acting, Agent, Metrics
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
-from qmu.records import Rows
-from qmu.replay.stream import Stream, append, init_stream, sample
+from qmu.records import Batch, Rows
+from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
+from qmu.replay.stream import Stream, append, init_stream, sample, windows
+from qmu.training.handover import to_networks
 from qmu.training.members import Group, for_each
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
 BLOCK = 32
 
 # What a member's random numbers are for: each purpose has its own key, derived from the seed.
-INIT, SAMPLE = 0, 1
+INIT, SAMPLE, UPDATE = 0, 1, 2
+
+Carry = tuple[Agent, Metrics, Priorities | None]
 
 
 class Members(eqx.Module):
@@ -33,25 +36,26 @@ class Members(eqx.Module):
 
     agents: Agent
     stream: Stream
+    priorities: Priorities | None
     keys: Array
 
 
 def init_members(group: Group, obs_size: int, action_size: int, config: Config) -> Members:
     """Return the group's fresh members, on its device."""
+    size = len(group.seeds)
     with jax.default_device(group.device):
         roots = [jax.random.key(seed) for seed in group.seeds]
         agents = [
             algorithm.init(jax.random.fold_in(root, INIT), obs_size, action_size, config)
             for root in roots
         ]
+        stream = init_stream(config.replay.capacity, size, config.env.count, obs_size, action_size)
+        slots = config.env.count * stream.rows_per_world
         members = Members(
             agents=jax.tree.map(lambda *leaves: jnp.stack(leaves), *agents),
-            stream=init_stream(
-                config.replay.capacity, len(group.seeds), config.env.count, obs_size, action_size
-            ),
-            keys=jnp.stack(
-                [jax.random.key_data(jax.random.fold_in(root, SAMPLE)) for root in roots]
-            ),
+            stream=stream,
+            priorities=init_priorities(size, slots) if config.replay.prioritized else None,
+            keys=jnp.stack([jax.random.key_data(root) for root in roots]),
         )
     return jax.device_put(members, group.device)
 
@@ -70,47 +74,106 @@ def learn(
     planned: Float[Array, ""],
     config: Config,
     platform: str,
-) -> tuple[Members, Metrics, Actor]:
+) -> tuple[Members, Metrics, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
-    Returns the members, the sums of the metrics over the updates, and the actors to act with.
+    Returns the members, the sums of the metrics over the updates, and what to act with.
     """
+    priorities = members.priorities
+    if priorities is not None:
+        priorities = note_rows(priorities, members.stream, rows)
     stream = append(members.stream, rows)
+    # A row's priority follows its last TD error, so batches cannot be drawn ahead by it.
+    block = BLOCK if priorities is None else 1
 
     def learn_one(
-        position: Any, agent: Agent, key_data: Array, numbers: Config
-    ) -> tuple[Agent, Metrics]:
+        position: Any,
+        agent: Agent,
+        priorities: Priorities | None,
+        key_data: Array,
+        numbers: Config,
+        obs: Array,
+        count: Array,
+    ) -> tuple[Agent, Priorities | None, Metrics]:
         key = jax.random.wrap_key_data(key_data)
+        sample_key, update_key = (jax.random.fold_in(key, use) for use in (SAMPLE, UPDATE))
 
-        def one_block(number: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
-            start = done + number * BLOCK
-            batch_key = jax.random.fold_in(key, start)
-            batches = sample(
+        def at(number: Array) -> Config:
+            return scheduled(numbers, jnp.minimum(number.astype(jnp.float32) / planned, 1.0))
+
+        def one_block(number: Array, carry: Carry) -> Carry:
+            start = done + number * block
+            batches, places = draw_batches(
                 stream,
-                batch_key,
+                carry[2],
+                jax.random.fold_in(sample_key, start),
                 position,
-                (BLOCK, config.replay.batch_size),
-                config.replay.n_step,
-                numbers.target.gamma,
+                (block, algorithm.batch_rows(config)),
+                at(start),
             )
 
-            def one_update(index: Array, carry: tuple[Agent, Metrics]) -> tuple[Agent, Metrics]:
-                agent, totals = carry
+            def one_update(index: Array, carry: Carry) -> Carry:
+                agent, totals, priorities = carry
                 batch = jax.tree.map(lambda leaf: leaf[index], batches)
-                share = jnp.minimum((start + index).astype(jnp.float32) / planned, 1.0)
-                now = scheduled(numbers, share)
-                agent, metrics = algorithm.update(agent, batch, start + index + 1, now)
-                return agent, jax.tree.map(jnp.add, totals, metrics)
+                now = at(start + index)
+                count = start + index + 1
+                agent, metrics, errors = algorithm.update(
+                    agent, batch, count, jax.random.fold_in(update_key, count), now
+                )
+                if priorities is not None and places is not None:
+                    priorities = renewed(priorities, places, errors, numbers.replay.alpha)
+                return agent, jax.tree.map(jnp.add, totals, metrics), priorities
 
-            return jax.lax.fori_loop(0, jnp.minimum(due - number * BLOCK, BLOCK), one_update, carry)
+            return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
 
+        agent = observe_rows(agent, obs, count)
         zero = jnp.zeros(())
-        return jax.lax.fori_loop(
-            0, (due + BLOCK - 1) // BLOCK, one_block, (agent, Metrics(zero, zero, zero, zero))
+        agent, totals, priorities = jax.lax.fori_loop(
+            0,
+            (due + block - 1) // block,
+            one_block,
+            (agent, Metrics(zero, zero, zero, zero), priorities),
         )
+        return agent, priorities, totals
 
-    agents, totals = for_each(learn_one, platform, members.agents, members.keys, config)
-    return Members(agents, stream, members.keys), totals, agents.actor
+    agents, priorities, totals = for_each(
+        learn_one,
+        platform,
+        members.agents,
+        priorities,
+        members.keys,
+        config,
+        rows.obs,
+        rows.count,
+    )
+    members = Members(agents, stream, priorities, members.keys)
+    return members, totals, algorithm.acting(agents)
+
+
+def observe_rows(
+    agent: Agent, obs: Float[Array, "worlds rows obs"], count: Int[Array, " worlds"]
+) -> Agent:
+    """Return a member's agent that has seen the rows of a chunk."""
+    counts = jnp.arange(obs.shape[1])[None] < count[:, None]
+    return algorithm.observe(agent, obs.reshape(-1, obs.shape[2]), counts.reshape(-1))
+
+
+def draw_batches(
+    stream: Stream,
+    priorities: Priorities | None,
+    key: PRNGKeyArray,
+    member: Any,
+    shape: tuple[int, int],
+    numbers: Config,
+) -> tuple[Batch, Array | None]:
+    """Draw batches [updates, rows] of a member; with priorities, also where their rows are."""
+    steps, gamma = numbers.replay.n_step, numbers.target.gamma
+    if priorities is None:
+        return sample(stream, key, member, shape, steps, gamma), None
+    places, weight = draw(priorities, key, shape, numbers.replay.beta)
+    world, slot = jnp.divmod(places, stream.rows_per_world)
+    batches = windows(stream, member, world, slot, weight > 0, steps, gamma)
+    return batches._replace(weight=weight), places
 
 
 class Learner:
@@ -135,7 +198,9 @@ class Learner:
             partial(learn, platform=groups[0].device.platform), donate_argnums=0
         )
         # A copy: the members' own arrays are given away with the next chunk.
-        self.newest = [jax.tree.map(jnp.copy, members.agents.actor) for members in self.members]
+        self.newest = [
+            jax.tree.map(jnp.copy, algorithm.acting(members.agents)) for members in self.members
+        ]
         self.previous = self.newest
         self.totals: list[tuple[list[Metrics], int]] = []
 
@@ -158,10 +223,10 @@ class Learner:
     def load(self, agents: list[Agent]) -> None:
         """Go on with other agents: one stacked record per group."""
         self.members = [
-            Members(loaded, members.stream, members.keys)
+            dataclasses.replace(members, agents=loaded)
             for loaded, members in zip(agents, self.members, strict=True)
         ]
-        self.newest = [jax.tree.map(jnp.copy, loaded.actor) for loaded in agents]
+        self.newest = [jax.tree.map(jnp.copy, algorithm.acting(loaded)) for loaded in agents]
         self.previous = self.newest
 
     def actors(self, lag: bool) -> list[Network]:
@@ -199,18 +264,3 @@ class Learner:
 def sum_trees(trees: list[Any]) -> Any:
     """Return the sum of trees of arrays, leaf by leaf, in double precision."""
     return jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=np.float64), *trees)
-
-
-def to_networks(actors: Actor) -> list[Network]:
-    """Return a group's actors as NumPy networks."""
-    host = jax.device_get(actors)
-    return [
-        Network(
-            weights=tuple(layer.weight[member] for layer in host.layers),
-            biases=tuple(layer.bias[member] for layer in host.layers),
-            scales=tuple(norm.scale[member] for norm in host.norms or ()),
-            offsets=tuple(norm.offset[member] for norm in host.norms or ()),
-            activation=host.activation,
-        )
-        for member in range(len(host.layers[0].bias))
-    ]

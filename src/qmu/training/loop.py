@@ -15,12 +15,13 @@ import numpy as np
 import psutil
 
 from qmu import config as options
-from qmu.agent.exploration import Floats, explore, normal_noise, uniform_actions
+from qmu.agent.exploration import Bools, Floats
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.replay.stream import stream_bytes
+from qmu.training.behaviour import Behaviour
 from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.learner import Learner
@@ -93,8 +94,9 @@ class Trainer:
         self.evaluation_worlds = maker.evaluation_worlds(
             config.train.eval_episodes, config.env.render
         )
-        self.generators = [
-            np.random.default_rng(np.random.SeedSequence([seed, EXPLORE])) for seed in self.seeds
+        self.behaviours = [
+            Behaviour(np.random.SeedSequence([seed, EXPLORE]), config.explore, config.env.count)
+            for seed in self.seeds
         ]
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
@@ -148,7 +150,7 @@ class Trainer:
         train = self.config.train
         networks = self.actors(lag=train.overlap)
         rows, episodes = self.collector.collect(
-            steps, self.behaviour(networks, steps), slots=2 * train.chunk + 2
+            steps, self.begin_chunk(networks, steps), slots=2 * train.chunk + 2
         )
         self.step += steps * self.config.env.count
         for episode in episodes:
@@ -174,23 +176,17 @@ class Trainer:
                 )
         return networks
 
-    def behaviour(self, networks: list[Network], steps: int) -> Act:
+    def begin_chunk(self, networks: list[Network], steps: int) -> Act:
         """Return how to act during a chunk: at random in the beginning, then with noise."""
-        settings = self.config.explore
         worlds = self.config.env.count
+        left = max(options.start_steps(self.config) - self.step, 0)
+        settings = scheduled(self.config, self.learner.share()).explore
         shape = (steps, worlds, self.maker.spaces.action_size)
-        first, start = self.step, options.start_steps(self.config)
-        if first < start:
-            random = [uniform_actions(generator, shape) for generator in self.generators]
-        noise = [
-            normal_noise(generator, shape, settings.mean, settings.std)
-            for generator in self.generators
-        ]
+        for behaviour, network in zip(self.behaviours, networks, strict=True):
+            behaviour.begin(network, settings, -(-left // worlds), shape)
 
-        def act(member: int, time: int, obs: Floats) -> Floats:
-            if first + time * worlds < start:
-                return random[member][time]
-            return explore(networks[member](obs), noise[member][time])
+        def act(member: int, time: int, obs: Floats, started: Bools) -> Floats:
+            return self.behaviours[member].act(time, obs, started)
 
         return act
 

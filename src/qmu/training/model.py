@@ -15,7 +15,7 @@ from qmu.training import checkpoint
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
 from qmu.training.results import evaluate_policy
-from qmu.training.run import prepare
+from qmu.training.run import configure_run, prepare
 from qmu.world.make import Source, check_id_in_file
 
 
@@ -27,7 +27,13 @@ class DDPG:
     """
 
     def __init__(
-        self, env: Source, /, *, seed: int | None = None, **groups: Mapping[str, Any]
+        self,
+        env: Source,
+        /,
+        *,
+        seed: int | None = None,
+        preset: str | None = None,
+        **groups: Mapping[str, Any],
     ) -> None:
         """Make the worlds and an agent that has learned nothing.
 
@@ -35,6 +41,7 @@ class DDPG:
             env: an environment id, a function that returns a Gymnasium environment, an
                 environment, or a vector environment in same-step autoreset mode.
             seed: the seed of everything random (`train={"seed": ...}`).
+            preset: the recipe to start from, as in `qmu.train`.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
                 when something is evaluated, and where and when it is saved, have no effect here.
                 Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
@@ -42,8 +49,7 @@ class DDPG:
         Raises:
             ConfigError: something about the request is wrong.
         """
-        given = {} if seed is None else {"train": {"seed": seed}}
-        config = configure.from_dict(configure.merge(groups, given))
+        config = configure_run(env, preset, groups, {} if seed is None else {"seed": seed})
         if config.train.seeds != 1:
             raise ConfigError("qmu.DDPG is one agent: use qmu.train for several seeds")
         if isinstance(env, str):

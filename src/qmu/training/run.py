@@ -7,6 +7,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError
+from qmu.presets import read_preset
 from qmu.training.loop import Trainer
 from qmu.training.record import open_record
 from qmu.training.results import Run
@@ -20,6 +21,7 @@ def train(
     seed: int | None = None,
     seeds: int | None = None,
     total_steps: int | None = None,
+    preset: str | None = None,
     progress: bool = False,
     **groups: Mapping[str, Any],
 ) -> Run:
@@ -31,6 +33,8 @@ def train(
         seed: the first member's seed (`train={"seed": ...}`).
         seeds: how many members are trained side by side (`train={"seeds": ...}`).
         total_steps: steps of each member (`train={"total_steps": ...}`).
+        preset: the recipe to start from: a name that `qmu presets` lists, a path that ends in
+            .toml, or `auto` for the environment's own.
         progress: show a live display, as the command line does.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
@@ -41,12 +45,26 @@ def train(
     """
     shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
     given = {name: value for name, value in shortcuts.items() if value is not None}
-    config = configure.from_dict(configure.merge(groups, {"train": given} if given else {}))
+    config = configure_run(env, preset, groups, given)
     if progress:
         from qmu.training.console import Console
 
         return train_config(config, env, Console())
     return train_config(config, env)
+
+
+def configure_run(
+    source: Source | None,
+    preset: str | None,
+    groups: Mapping[str, Any],
+    shortcuts: Mapping[str, Any],
+) -> Config:
+    """Return the configuration of a preset, groups of options, and options of `train` on top."""
+    values = (
+        {} if preset is None else read_preset(preset, source if isinstance(source, str) else None)
+    )
+    values = configure.merge(values, groups)
+    return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
 
 
 def train_config(config: Config, source: Source | None = None, console: Any = None) -> Run:

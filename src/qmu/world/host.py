@@ -20,7 +20,8 @@ Floats = NDArray[np.float32]
 # Numbers beyond float32, and those of weights about to diverge, overflow on their way to the checks
 # that name them: whoever steps worlds does so under this, without NumPy's own warning.
 quiet_overflow = np.errstate(over="ignore", invalid="ignore")
-Act = Callable[[int, int, Floats], Floats]
+Bools = NDArray[np.bool_]
+Act = Callable[[int, int, Floats, Bools], Floats]
 
 
 class Result(NamedTuple):
@@ -262,7 +263,8 @@ class Collector:
     def collect(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
         """Execute `steps` actions of every world; return their rows and the finished episodes.
 
-        `act(member, time, obs [worlds, obs])` returns actions [worlds, action] in [-1, 1].
+        `act(member, time, obs [worlds, obs], started [worlds])` returns actions [worlds, action] in
+        [-1, 1]; `started` marks the worlds in which this is an episode's first action.
         `slots` is the length of the rows' arrays: more than twice the steps, and one.
 
         Broken off in the middle, by a world or by Ctrl-C, it leaves no `current`: the worlds have
@@ -300,7 +302,7 @@ class Collector:
         for time in range(steps):
             for member, member_worlds in enumerate(self.members):
                 obs = np.stack(self.current[member])
-                action = act(member, time, obs)
+                action = act(member, time, obs, self.lengths[member] == 0)
                 try:
                     outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
                 except WorldError as error:

@@ -1,0 +1,76 @@
+"""Recipes by name: one TOML file each, named after the paper or post that it reproduces."""
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from qmu import configure
+from qmu.errors import ConfigError
+
+SUFFIX = ".toml"
+# The name that stands for the environment's own recipe, if there is one, or else for the default.
+AUTO, DEFAULT = "auto", "default"
+SHELF = resources.files(__name__)
+
+
+def names() -> list[str]:
+    """Return the names of all recipes, the default first."""
+    return [DEFAULT, *sorted(name for name in on(SHELF) if name != DEFAULT)]
+
+
+def environments() -> list[str]:
+    """Return the ids of the environments that have a recipe of their own."""
+    return sorted(on(SHELF / AUTO))
+
+
+def on(shelf: Traversable) -> list[str]:
+    """Return the names of the recipes in a folder."""
+    return [
+        file.name.removesuffix(SUFFIX) for file in shelf.iterdir() if file.name.endswith(SUFFIX)
+    ]
+
+
+def title(name: str) -> str:
+    """Return a recipe's first line: what it is."""
+    return text_of(name, None).partition("\n")[0].removeprefix("# ")
+
+
+def read_preset(name: str, environment: str | None = None) -> dict[str, Any]:
+    """Return a recipe's options as a nested dictionary; only what differs from the defaults.
+
+    Args:
+        name: one of `names()`, `auto` for the environment's own, or a path that ends in .toml.
+        environment: the environment's id, which `auto` needs.
+
+    Raises:
+        ConfigError: there is no such recipe, or it holds an unknown key or a wrong type.
+    """
+    if not name.endswith(SUFFIX):
+        return configure.parse_toml(text_of(name, environment), f"the preset {name}")
+    values = configure.read_toml(Path(name))
+    try:
+        configure.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"the preset {name} is not one: {error}") from None
+    return values
+
+
+def text_of(name: str, environment: str | None) -> str:
+    """Return the text of a recipe's file."""
+    if name == AUTO:
+        own = environment in environments()
+        return (SHELF / AUTO / f"{environment}{SUFFIX}" if own else file_of(DEFAULT)).read_text(
+            encoding="utf-8"
+        )
+    if name not in names():
+        raise ConfigError(
+            f"there is no preset {name!r}{configure.nearest(name, [*names(), AUTO])} "
+            "(`qmu presets` lists them; a file of your own ends in .toml)"
+        )
+    return file_of(name).read_text(encoding="utf-8")
+
+
+def file_of(name: str) -> Traversable:
+    """Return the file of a recipe."""
+    return SHELF / f"{name}{SUFFIX}"

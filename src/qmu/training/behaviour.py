@@ -1,0 +1,138 @@
+"""How a member acts while rows are collected: at random, then with its noise."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from qmu.agent.exploration import (
+    NOISES,
+    Bools,
+    Floats,
+    adapted,
+    distance,
+    explore,
+    perturb,
+    uniform_actions,
+)
+from qmu.config import Explore
+from qmu.deploy.policy import Network
+
+# The size of the parameter noise is adapted once per so many observations, and measured on them
+# (every 50 updates in the reference implementation of Plappert et al. 2018).
+MEASURED_ON = 50
+# Its first size is searched for, from this one on, in so many steps of 1% at most.
+FIRST_SIZE, SEARCH = 0.1, 1000
+
+
+class PerturbedActors:
+    """Parameter noise: in every world an actor whose weights are perturbed for an episode.
+
+    Normalizations are left alone. The size of the noise is adapted so that perturbed and plain
+    actions are as far apart as wanted (Plappert et al. 2018).
+    """
+
+    def __init__(self, generator: np.random.Generator, worlds: int) -> None:
+        """Begin without a size: the first observations decide it."""
+        self.generator = generator
+        self.size: float | None = None
+        self.worlds = range(worlds)
+        self.actors: list[Network | None] = [None] * worlds
+        self.seen: list[Floats] = []
+
+    def begin(self, network: Network, wanted: float) -> None:
+        """Take the newest actor, and how far actions should be apart."""
+        self.network, self.wanted = network, wanted
+
+    def __call__(self, obs: Floats, started: Bools) -> Floats:
+        """Return each world's action [worlds, action], of its perturbed actor."""
+        self.seen.extend(obs)
+        if len(self.seen) >= MEASURED_ON:
+            self.adapt(np.stack(self.seen))
+            self.seen = []
+        return np.stack(
+            [self.action(world, obs[world], started[world]) for world in range(len(obs))]
+        )
+
+    def action(self, world: int, obs: Floats, started: np.bool_) -> Floats:
+        """Return the action of one world, whose actor stays the same until its episode ends."""
+        actor = self.actors[world]
+        if self.size is None:
+            return self.network(obs)
+        if actor is None or started:
+            actor = perturbed(self.generator, self.network, self.size)
+            self.actors[world] = actor
+        return actor(obs)
+
+    def adapt(self, obs: Floats) -> None:
+        """Change the size towards the wanted distance on these observations [rows, obs]."""
+        plain = self.network(obs)
+
+        def measured(size: float) -> float:
+            return distance(plain, perturbed(self.generator, self.network, size)(obs))
+
+        if self.size is None:
+            self.size = first_size(measured, self.wanted)
+        else:
+            self.size = adapted(self.size, measured(self.size), self.wanted)
+
+
+def first_size(measured: Callable[[float], float], wanted: float) -> float:
+    """Return the first size, beginning with `FIRST_SIZE`, at which the distance passes `wanted`."""
+    size = FIRST_SIZE
+    below = measured(size) <= wanted
+    for _ in range(SEARCH):
+        apart = measured(size)
+        if (apart <= wanted) != below:
+            break
+        size = adapted(size, apart, wanted)
+    return size
+
+
+def perturbed(generator: np.random.Generator, network: Network, size: float) -> Network:
+    """Return the network with noise of this size on its weights and biases."""
+    return dataclasses.replace(
+        network,
+        weights=perturb(generator, network.weights, size),
+        biases=perturb(generator, network.biases, size),
+    )
+
+
+class Behaviour:
+    """One member's way of acting, chunk after chunk, with random numbers of its own."""
+
+    def __init__(self, seed: np.random.SeedSequence, settings: Explore, worlds: int) -> None:
+        """Take the member's seed, and how its worlds are explored."""
+        self.generator = np.random.default_rng(seed)
+        self.worlds = worlds
+        self.noise = NOISES[settings.noise](settings)
+        self.perturbed = (
+            None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
+        )
+
+    def begin(
+        self, network: Network, settings: Explore, random_steps: int, shape: tuple[int, ...]
+    ) -> None:
+        """Prepare a chunk [steps, worlds, action], whose first `random_steps` are random.
+
+        The settings are those that hold now: scales of noise may change with time.
+        """
+        self.network, self.settings, self.random_steps = network, settings, random_steps
+        if self.perturbed is not None and settings.parameter_distance is not None:
+            self.perturbed.begin(network, settings.parameter_distance)
+        if random_steps > 0:
+            self.random = uniform_actions(self.generator, shape)
+        self.noise.draw(self.generator, shape, settings.std)
+        if settings.epsilon > 0:
+            self.replaced = self.generator.random(shape[:2]) < settings.epsilon
+            self.replacing = uniform_actions(self.generator, shape)
+
+    def act(self, time: int, obs: Floats, started: Bools) -> Floats:
+        """Return the actions [worlds, action] of a step of the chunk, in [-1, 1]."""
+        if time < self.random_steps:
+            return self.random[time]
+        action = self.network(obs) if self.perturbed is None else self.perturbed(obs, started)
+        action = explore(action, self.noise.at(time, started))
+        if self.settings.epsilon > 0:
+            action = np.where(self.replaced[time][:, None], self.replacing[time], action)
+        return action

@@ -1,0 +1,52 @@
+"""From the learner's actors to NumPy networks, which act and are shipped."""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+
+from qmu.agent.agent import Acting
+from qmu.agent.networks import EPSILON as NORM_EPSILON
+from qmu.agent.networks import BatchNorm, LayerNorm
+from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
+from qmu.deploy.policy import Floats, Network, Normalization
+
+
+def to_networks(acting: Acting) -> list[Network]:
+    """Return a group's actors as NumPy networks."""
+    host: Any = jax.device_get(acting)
+    members = range(len(host.actor.layers[0].bias))
+    return [to_network(jax.tree.map(lambda leaf, own=own: leaf[own], host)) for own in members]
+
+
+def to_network(acting: Any) -> Network:
+    """Return one member's `Acting`, in NumPy, as a network; batch norms go into its weights."""
+    actor, normalizer = acting.actor, acting.normalizer
+    layers = [(layer.weight, layer.bias) for layer in actor.layers]
+    norms = actor.norms or ()
+    folded = [
+        fold(weight, bias, norm) if isinstance(norm, BatchNorm) else (weight, bias)
+        for (weight, bias), norm in itertools.zip_longest(layers, norms)
+    ]
+    scaled: list[Any] = [norm for norm in norms if isinstance(norm, LayerNorm)]
+    return Network(
+        weights=tuple(weight for weight, _ in folded),
+        biases=tuple(bias for _, bias in folded),
+        scales=tuple(norm.scale for norm in scaled),
+        offsets=tuple(norm.offset for norm in scaled),
+        activation=actor.activation,
+        normalization=None
+        if normalizer is None
+        else Normalization(
+            normalizer.mean,
+            np.sqrt(normalizer.variance + np.float32(NORMALIZER_EPSILON)),
+            normalizer.clip,
+        ),
+    )
+
+
+def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:
+    """Return a layer that does what this layer and its batch normalization do."""
+    factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    return weight * factor, (bias - norm.mean) * factor + norm.offset

@@ -1,0 +1,121 @@
+"""Hypothesis strategies for configurations that make sense."""
+
+import dataclasses
+from typing import get_args, get_type_hints
+
+from hypothesis import strategies as st
+
+from qmu import config as options
+from qmu.config import Config
+
+OPTIONS = [(group, option.name) for group, option in options.options()]
+
+
+def kind_of(group, name):
+    """Return the option's type, and whether it may be None."""
+    hint = get_type_hints(options.GROUPS[group])[name]
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return (kinds[0], True) if type(None) in get_args(hint) else (hint, False)
+
+
+def rule_of(group, name):
+    fields = options.GROUPS[group].__dataclass_fields__
+    return fields[name].metadata["rule"]
+
+
+# What makes options fit together, whatever the others are.
+FITTING = {
+    ("env", "count"): st.integers(1, 8),
+    ("replay", "capacity"): st.integers(1000, 10**7),
+    ("replay", "batch_size"): st.integers(1, 1000),
+    ("explore", "start_steps"): st.integers(0, 1000),
+    ("train", "learn_after"): st.integers(0, 1000),
+    ("train", "total_steps"): st.integers(1001, 10**9),
+    ("train", "seed"): st.integers(0, 2**30),
+    ("train", "seeds"): st.integers(1, 1000),
+}
+FLOATS = {
+    options.POSITIVE: st.floats(1e-9, 1e6),
+    options.NOT_NEGATIVE: st.floats(0, 1e6),
+    options.FRACTION: st.floats(0, 1),
+    options.SHARE: st.floats(1e-9, 1),
+    options.FINITE: st.floats(-1e6, 1e6),
+}
+TEXTS = {
+    None: st.text(max_size=8),
+    options.NOT_EMPTY: st.text(min_size=1, max_size=8),
+    options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
+}
+INTEGERS = {options.ZERO_OR_ONE: st.integers(0, 1)}
+SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
+
+
+def valid_values(group, name):
+    """Return a strategy for the option's valid values."""
+    kind, may_be_none = kind_of(group, name)
+    rule = rule_of(group, name)
+    if (group, name) in FITTING:
+        values = FITTING[group, name]
+    elif kind is float:
+        values = FLOATS[rule]
+    elif kind is str:
+        values = TEXTS[rule] if rule in TEXTS else st.sampled_from(names_of(rule))
+    elif kind is int:
+        values = INTEGERS.get(rule, st.integers(1, 10**6))
+    else:
+        values = {bool: st.booleans(), tuple[int, ...]: SIZES}[kind]
+    return values | st.none() if may_be_none else values
+
+
+def names_of(rule):
+    """Return the names in a rule of `one_of`."""
+    return rule[1].removeprefix("must be one of ").split(", ")
+
+
+def records(group, **given):
+    """Return a strategy for a group's record, with some options from strategies given here."""
+    names = [name for home, name in OPTIONS if home == group]
+    return st.builds(
+        options.GROUPS[group],
+        **{name: given.get(name, valid_values(group, name)) for name in names},
+    )
+
+
+def without_contradictions(config):
+    """Return the configuration with options left out that contradict others."""
+    critic, target, explore = config.critic, config.target, config.explore
+    if critic.count == 1:
+        critic = dataclasses.replace(critic, batches="shared")
+    if critic.subset is not None:
+        critic = dataclasses.replace(critic, subset=min(critic.subset, critic.count))
+    if not critic.hidden_sizes:
+        critic = dataclasses.replace(critic, action_layer=0)
+    if target.smoothing_std is None:
+        target = dataclasses.replace(target, smoothing="action", smoothing_clip=None)
+    if target.smoothing == "weights":
+        target = dataclasses.replace(target, smoothing_clip=None)
+    if config.train.updates_per_step == 0:
+        explore = dataclasses.replace(explore, parameter_distance=None)
+    return dataclasses.replace(
+        config,
+        actor=with_fitting_optimizer(config.actor),
+        critic=with_fitting_optimizer(critic),
+        target=target,
+        explore=explore,
+    )
+
+
+def with_fitting_optimizer(network):
+    """Return the network's options with none that another optimizer would need."""
+    if network.optimizer == "adam":
+        return dataclasses.replace(network, momentum=None, weight_decay=None)
+    if network.optimizer == "adamw":
+        decay = 0.01 if network.weight_decay is None else network.weight_decay
+        return dataclasses.replace(network, momentum=None, weight_decay=decay)
+    return network
+
+
+def configs(**groups):
+    """Return a strategy for valid configurations, with some groups from strategies given here."""
+    every = {group: groups.get(group, records(group)) for group in options.GROUPS}
+    return st.builds(Config, **every).map(without_contradictions)
