@@ -31,7 +31,7 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "env": {"id": arguments.env},
         "actor": network | {"preactivation_penalty": 0},
         "critic": network | {"count": 1, "norm": "none"},
-        "target": {"tau": 0.005, "gamma": 0.99},
+        "target": {"tau": 0.005, "gamma": 0.99, "smoothing_std": None},
         "explore": {"std": 0.1, "start_steps": RANDOM_STEPS},
         "replay": {"batch_size": arguments.batch, "capacity": 1_000_000, "n_step": 1},
         "train": {

@@ -89,6 +89,12 @@ def test_parameter_noise_reaches_the_wanted_distance(adapted):
     np.testing.assert_allclose(np.mean(apart), 0.2, rtol=0.25)
 
 
+def test_the_size_of_the_parameter_noise_is_a_metric(adapted):
+    behaviour, _ = adapted
+    assert behaviour.metrics() == {"explore/parameter_std": behaviour.perturbed.size}
+    assert make_behaviour()[0].metrics() == {}
+
+
 def test_a_perturbed_actor_stays_the_same_until_its_episode_ends(adapted):
     behaviour, settings = adapted
     obs = np.tile(draw_obs(1), (6, 2, 1))

@@ -7,7 +7,8 @@ import pytest
 
 from qmu.agent import agent as algorithm
 from qmu.records import Rows
-from qmu.replay.stream import append, init_stream, sample
+from qmu.replay.priority import draw, init_priorities, note_rows, renewed
+from qmu.replay.stream import append, init_stream, sample, windows
 from qmu.training.learner import BLOCK, INIT, SAMPLE, UPDATE, Learner
 from qmu.training.members import divide
 
@@ -223,3 +224,74 @@ def test_loaded_agents_are_gone_on_with(tiny_config):
         assert_close(learner.actors(lag)[0].weights, other.actors(lag)[0].weights, rtol=0, atol=0)
     learner.learn(draw_rows(1), 2)
     assert learner.updates == 2
+
+
+def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_config):
+    settings = {"prioritized": True, "alpha": 0.7, "beta": 0.5, "beta_end": 0.5}
+    config, rows, due = tiny_config(replay=settings), draw_rows(1), 6
+    rows.last[..., 8] = True  # as collectors mark the newest observation
+    learner = make_learner(config, 7)
+    learner.learn(rows, due)
+
+    root = jax.random.key(7)
+    agent = algorithm.init(jax.random.fold_in(root, INIT), OBS, ACTION, config)
+    empty = init_stream(config.replay.capacity, 1, 1, OBS, ACTION)
+    priorities = note_rows(init_priorities(1, empty.rows_per_world), empty, rows)
+    own = jax.tree.map(lambda leaf: leaf[0], priorities)
+    stream = append(empty, rows)
+    sample_key, update_key = (jax.random.fold_in(root, use) for use in (SAMPLE, UPDATE))
+    update, numbers = jax.jit(algorithm.update), algorithm.trace_numbers(config)
+    seen = []
+    for index in range(due):
+        key = jax.random.fold_in(sample_key, index)
+        places, weight = draw(own, key, (1, config.replay.batch_size), 0.5)
+        batch = windows(
+            stream, 0, 0 * places[0], places[0], weight[0] > 0, config.replay.n_step, 0.99
+        )._replace(weight=weight[0])
+        count = jnp.int32(index + 1)
+        agent, _, errors = update(
+            agent, batch, count, jax.random.fold_in(update_key, count), numbers
+        )
+        own = renewed(own, places[0], errors, 0.7)
+        seen += places[0].tolist()
+    assert_close(learner.members[0].agents, jax.tree.map(lambda leaf: leaf[None], agent))
+    assert_close(learner.members[0].priorities, jax.tree.map(lambda leaf: leaf[None], own))
+    assert 8 not in seen  # the newest observation, from which nothing starts yet
+
+
+def test_a_normalizer_has_seen_every_row_once(tiny_config):
+    config = tiny_config(env={"normalize_obs": True})
+    learner = make_learner(config, 7, 8)
+    chunks = [draw_rows(2, count, seed) for seed, count in enumerate((8, 3, 0, 5))]
+    for rows in chunks:
+        learner.learn(rows, 2)
+    normalizer = learner.members[0].agents.normalizer
+    for member in range(2):
+        seen = np.concatenate([rows.obs[member, 0, : rows.count[member, 0]] for rows in chunks])
+        assert int(normalizer.count[member]) == len(seen) == 16
+        np.testing.assert_allclose(normalizer.mean[member], seen.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(normalizer.variance[member], seen.var(axis=0), rtol=1e-4)
+
+
+def test_the_acting_network_normalizes_with_the_statistics_of_its_chunk(tiny_config):
+    config = tiny_config(env={"normalize_obs": True, "obs_clip": 3.0})
+    learner = make_learner(config, 7)
+    learner.learn(draw_rows(1), 2)
+    normalizer = jax.tree.map(np.asarray, learner.members[0].agents.normalizer)
+    (network,) = learner.actors(lag=False)
+    obs = draw_rows(1, seed=4).obs[0, 0] * 5
+    seen = np.clip((obs - normalizer.mean[0]) / np.sqrt(normalizer.variance[0] + 1e-8), -3, 3)
+    agent = jax.tree.map(lambda leaf: leaf[0], learner.members[0].agents)
+    np.testing.assert_allclose(network(obs), agent.actor(jnp.asarray(seen)), atol=1e-5)
+
+
+def test_members_that_share_a_device_have_priorities_of_their_own(tiny_config):
+    config = tiny_config(replay={"prioritized": True})
+    rows = draw_rows(2)
+    together = make_learner(config, 7, 8)
+    together.learn(rows, 4)
+    for member, seed in enumerate((7, 8)):
+        alone = make_learner(config, seed)
+        alone.learn(of_member(rows, member), 4)
+        own = jax.tree.map(lambda leaf, at=member: leaf[at], together.members[0].priorities)
+        assert_close(own, jax.tree.map(lambda leaf: leaf[0], alone.members[0].priorities))

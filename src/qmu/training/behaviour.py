@@ -127,6 +127,12 @@ class Behaviour:
             self.replaced = self.generator.random(shape[:2]) < settings.epsilon
             self.replacing = uniform_actions(self.generator, shape)
 
+    def metrics(self) -> dict[str, float]:
+        """Return what there is to know about the noise: the size of that on weights."""
+        if self.perturbed is None or self.perturbed.size is None:
+            return {}
+        return {"explore/parameter_std": self.perturbed.size}
+
     def act(self, time: int, obs: Floats, started: Bools) -> Floats:
         """Return the actions [worlds, action] of a step of the chunk, in [-1, 1]."""
         if time < self.random_steps:

@@ -20,7 +20,8 @@ from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError, WorldError
-from qmu.replay.stream import stream_bytes
+from qmu.replay.priority import priorities_bytes
+from qmu.replay.stream import ring_length, stream_bytes
 from qmu.training.behaviour import Behaviour
 from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, check_display, evaluate
@@ -210,6 +211,7 @@ class Trainer:
             if values:
                 values["train/actor_lr"] = float(current.actor.lr)
                 values["train/critic_lr"] = float(current.critic.lr)
+            values |= self.behaviours[member].metrics()
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
             values["rollout/episodes"] = float(self.episodes[member])
             if self.finished[member]:
@@ -264,9 +266,10 @@ def crossed(before: int, after: int, interval: int) -> bool:
 def check_memory(config: Config, maker: Maker, device: jax.Device) -> None:
     """Raise ConfigError if the streams of all members need more memory than there is."""
     spaces, members = maker.spaces, config.train.seeds
-    asked = stream_bytes(
-        config.replay.capacity, members, config.env.count, spaces.obs_size, spaces.action_size
-    )
+    capacity, worlds = config.replay.capacity, config.env.count
+    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
+    if config.replay.prioritized:
+        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
     statistics = device.memory_stats() if device.platform != "cpu" else None
     if statistics:
         there = statistics["bytes_limit"] - statistics["bytes_in_use"]
@@ -274,8 +277,8 @@ def check_memory(config: Config, maker: Maker, device: jax.Device) -> None:
         there = psutil.virtual_memory().available
     if asked > there:
         raise ConfigError(
-            f"the stream of {members} member(s) with --replay.capacity {config.replay.capacity} "
-            f"takes {asked / 2**30:.1f} GiB ({asked // members // config.replay.capacity} bytes a "
+            f"the stream of {members} member(s) with --replay.capacity {capacity} "
+            f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
             f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
             "--replay.capacity or --seeds"
         )
