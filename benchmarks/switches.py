@@ -53,7 +53,13 @@ SWITCHES = [
     Switch("observation normalization", {"env": {"normalize_obs": True}}, 1.05),
     Switch("two critics", {"critic": {"count": 2}}, 1.8),
     Switch("two critics, own batches", {"critic": {"count": 2, "batches": "own"}}),
-    Switch("two critics, regions", {"critic": {"count": 2, "batches": "regions"}}),
+    Switch(
+        "two critics, regions",
+        {
+            "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},
+            "actor": {"climbs": "mean"},
+        },
+    ),
     Switch("delayed actor and targets", {"actor": {"interval": 2}, "target": {"interval": 2}}),
     Switch("target smoothing", {"target": {"smoothing_std": 0.2}}),
     Switch("target smoothing, weights", {"target": {"smoothing_std": 0.2, "smoothing": "weights"}}),

@@ -38,7 +38,9 @@ FLOATS = {
     options.POSITIVE: st.floats(1e-9, 1e6),
     options.NOT_NEGATIVE: st.floats(0, 1e6),
     options.FRACTION: st.floats(0, 1),
+    options.PART: st.floats(0, 0.99),
     options.SHARE: st.floats(1e-9, 1),
+    options.WIDTH: st.floats(0.01, 2),
     options.FINITE: st.floats(-1e6, 1e6),
 }
 TEXTS = {
@@ -84,8 +86,14 @@ def records(group, **given):
 def without_contradictions(config):
     """Return the configuration with options left out that contradict others."""
     critic, target, explore = config.critic, config.target, config.explore
+    actor, replay = config.actor, config.replay
     if critic.count == 1:
         critic = dataclasses.replace(critic, batches="shared")
+    if critic.batches == "regions":
+        critic = dataclasses.replace(critic, bootstrap="mean")
+        actor = dataclasses.replace(actor, climbs="mean")
+    if "batch" in (actor.norm, critic.norm):
+        replay = dataclasses.replace(replay, batch_size=max(2, replay.batch_size))
     if critic.subset is not None:
         critic = dataclasses.replace(critic, subset=min(critic.subset, critic.count))
     if not critic.hidden_sizes:
@@ -94,11 +102,16 @@ def without_contradictions(config):
         target = dataclasses.replace(target, smoothing="action", smoothing_clip=None)
     if target.smoothing == "weights":
         target = dataclasses.replace(target, smoothing_clip=None)
-    if config.train.updates_per_step == 0:
+    if explore.noise == "ou":
+        explore = dataclasses.replace(
+            explore, ou_dt=min(explore.ou_dt, 1 / (1e-9 + explore.ou_theta))
+        )
+    if config.train.updates_per_step == 0 or actor.norm == "batch":
         explore = dataclasses.replace(explore, parameter_distance=None)
     return dataclasses.replace(
         config,
-        actor=with_fitting_optimizer(config.actor),
+        actor=with_fitting_optimizer(actor),
+        replay=replay,
         critic=with_fitting_optimizer(critic),
         target=target,
         explore=explore,

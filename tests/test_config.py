@@ -122,7 +122,9 @@ OUT_OF_RANGE = {
     options.POSITIVE: [0, -1],
     options.NOT_NEGATIVE: [-1],
     options.FRACTION: [-0.001, 1.001],
+    options.PART: [-0.1, 1.0],
     options.SHARE: [0.0, -0.5, 1.5],
+    options.WIDTH: [0.0, -0.1, 2.5],
     options.FINITE: [],
     options.ZERO_OR_ONE: [-1, 2],
     options.SIZES: [[0], [64, -1]],
@@ -206,6 +208,19 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
         ({"critic": {"count": 2, "subset": 3}}, ["--critic.subset 3", "--critic.count 2"]),
         ({"critic": {"batches": "own"}}, ["--critic.batches own", "--critic.count"]),
         ({"critic": {"batches": "regions"}}, ["--critic.batches regions", "--critic.count"]),
+        (
+            {"critic": {"batches": "regions", "count": 2}, "actor": {"climbs": "mean"}},
+            ["--critic.batches regions", "--critic.bootstrap mean"],
+        ),
+        ({"explore": {"noise": "ou", "ou_dt": 10}}, ["--explore.ou-theta", "--explore.ou-dt 10"]),
+        (
+            {"explore": {"parameter_distance": 0.2}, "actor": {"norm": "batch"}},
+            ["--explore.parameter-distance", "--actor.norm batch"],
+        ),
+        (
+            {"critic": {"norm": "batch"}, "replay": {"batch_size": 1}},
+            ["--critic.norm batch", "--replay.batch-size"],
+        ),
         (
             {"critic": {"action_layer": 1, "hidden_sizes": []}},
             ["--critic.action-layer 1", "--critic.hidden-sizes"],

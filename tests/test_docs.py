@@ -150,7 +150,7 @@ def test_every_logged_metric_is_explained():
     code = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "src/qmu/training").glob("*.py")
     )
-    written = set(re.findall(r'"((?:rollout|eval|time|train|health)/\w+)"', code))
+    written = set(re.findall(r'"((?:rollout|eval|time|train|explore|health)/\w+)"', code))
     from qmu.agent.agent import Metrics
 
     written |= {f"train/{field}" for field in Metrics.__dataclass_fields__}

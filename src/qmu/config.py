@@ -15,6 +15,8 @@ Rule = tuple[Callable[[Any], bool], str]
 POSITIVE: Rule = (lambda value: value > 0, "must be greater than 0")
 NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must be 0 or greater")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
+PART: Rule = (lambda value: 0 <= value < 1, "must lie in [0, 1)")
+WIDTH: Rule = (lambda value: 0 < value <= 2, "must lie in (0, 2]")
 SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
 FINITE: Rule = (lambda value: True, "must be a finite number")
 ZERO_OR_ONE: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
@@ -80,7 +82,7 @@ class Network:
         "adam", help="adam, adamw, or sgd", rule=one_of("adam", "adamw", "sgd")
     )
     momentum: float | None = numeric(
-        None, help="share of sgd's last step that is taken again; none: no momentum", rule=FRACTION
+        None, help="share of sgd's last step that is taken again; none: no momentum", rule=PART
     )
     weight_decay: float | None = numeric(
         None,
@@ -215,11 +217,11 @@ class Explore:
     parameter_distance: float | None = numeric(
         None,
         help="parameter noise: wanted change of actions, in half action ranges; none: off",
-        rule=POSITIVE,
+        rule=WIDTH,
     )
     noise_end: float = numeric(
         1.0,
-        help="share of the noise left at train.total_steps, reached linearly; 1: it is constant",
+        help="share of std and parameter-distance left at train.total_steps, reached linearly",
         rule=FRACTION,
     )
     epsilon: float = numeric(

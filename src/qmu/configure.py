@@ -151,13 +151,9 @@ def check_together(config: Config) -> None:
         )
     check_critics(config)
     check_smoothing(config)
-    check_optimizer("actor", config.actor)
-    check_optimizer("critic", config.critic)
-    if config.explore.parameter_distance is not None and train.updates_per_step == 0:
-        raise ConfigError(
-            "--explore.parameter-distance perturbs an actor that --train.updates-per-step 0 never "
-            "improves: leave the one out, or let it learn"
-        )
+    check_network("actor", config.actor, replay.batch_size)
+    check_network("critic", config.critic, replay.batch_size)
+    check_noise(config)
 
 
 def check_critics(config: Config) -> None:
@@ -172,6 +168,11 @@ def check_critics(config: Config) -> None:
         raise ConfigError(
             f"--critic.batches {critic.batches} divides among several critics, and --critic.count "
             "is 1: raise it to 2 or more, or leave --critic.batches shared"
+        )
+    if critic.batches == "regions" and (critic.bootstrap, config.actor.climbs) != ("mean", "mean"):
+        raise ConfigError(
+            "--critic.batches regions makes no critic learn everything: bootstrap from and climb "
+            "their average, with --critic.bootstrap mean --actor.climbs mean"
         )
     if critic.action_layer > len(critic.hidden_sizes):
         raise ConfigError(
@@ -191,7 +192,7 @@ def check_smoothing(config: Config) -> None:
             if given:
                 raise ConfigError(
                     f"--target.{name} is about a noise that there is none of: give its size with "
-                    "--target.smoothing-std, such as 0.2"
+                    "--target.smoothing-std, such as 0.2, or leave both out (None)"
                 )
     if target.smoothing == "weights" and target.smoothing_clip is not None:
         raise ConfigError(
@@ -200,8 +201,35 @@ def check_smoothing(config: Config) -> None:
         )
 
 
-def check_optimizer(group: str, network: Network) -> None:
-    """Raise ConfigError where options of an optimizer contradict each other."""
+def check_noise(config: Config) -> None:
+    """Raise ConfigError where options about exploration contradict each other, or others."""
+    explore = config.explore
+    if explore.noise == "ou" and explore.ou_theta * explore.ou_dt > 1:
+        raise ConfigError(
+            f"--explore.ou-theta {explore.ou_theta} times --explore.ou-dt {explore.ou_dt} is more "
+            "than 1: the noise would overshoot its mean; lower one of them"
+        )
+    if explore.parameter_distance is None:
+        return
+    if config.train.updates_per_step == 0:
+        raise ConfigError(
+            "--explore.parameter-distance perturbs an actor that --train.updates-per-step 0 never "
+            "improves: leave the one out, or let it learn"
+        )
+    if config.actor.norm == "batch":
+        raise ConfigError(
+            "--explore.parameter-distance leaves normalizations alone, and those of --actor.norm "
+            "batch are part of the weights of an actor that acts: choose --actor.norm layer"
+        )
+
+
+def check_network(group: str, network: Network, batch_size: int) -> None:
+    """Raise ConfigError where options of a network and its optimizer contradict each other."""
+    if network.norm == "batch" and batch_size == 1:
+        raise ConfigError(
+            f"--{group}.norm batch sees nothing in a --replay.batch-size of 1: raise the one, or "
+            "choose another norm"
+        )
     if network.momentum is not None and network.optimizer != "sgd":
         raise ConfigError(
             f"--{group}.momentum belongs to sgd, and --{group}.optimizer is {network.optimizer}: "

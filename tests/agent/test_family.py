@@ -184,17 +184,18 @@ def test_no_smoothing_is_the_target_actor_itself():
 # -- what each critic learns from
 
 
-def test_own_batches_are_slices_of_a_larger_one(tiny_config):
+def test_own_batches_are_dealt_out_of_a_larger_one(tiny_config):
     config = tiny_config(critic={"count": 2, "batches": "own"}, replay={"batch_size": BATCH})
     shares = SHARES["own"](make_batch(rows=2 * BATCH), None, config)
-    assert [share.rows for share in shares] == [slice(0, 4), slice(4, 8)]
+    rows = np.arange(2 * BATCH)
+    assert [rows[share.rows].tolist() for share in shares] == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_every_critic_learns_from_its_own_batch_only(tiny_config):
     config = tiny_config(critic={"count": 2, "batches": "own"}, replay={"batch_size": BATCH})
     agent = make_agent(config)
     one, other = make_batch(1, 2 * BATCH), make_batch(1, 2 * BATCH)
-    other = other._replace(reward=other.reward.at[BATCH:].add(3.0))
+    other = other._replace(reward=other.reward.at[1::2].add(3.0))
     (left, _, _), (right, _, _) = (step(agent, config, batch) for batch in (one, other))
     assert not differs(left.critics.each[0], right.critics.each[0])
     assert differs(left.critics.each[1], right.critics.each[1])
@@ -202,7 +203,8 @@ def test_every_critic_learns_from_its_own_batch_only(tiny_config):
 
 
 def test_regions_part_all_pairs_and_every_critic_learns_in_its_own(tiny_config):
-    config = tiny_config(critic={"count": 3, "batches": "regions"})
+    critic = {"count": 3, "batches": "regions", "bootstrap": "mean"}
+    config = tiny_config(critic=critic, actor={"climbs": "mean"})
     agent, batch = make_agent(config), make_batch(rows=3000)
     shares = SHARES["regions"](batch, agent.regions, config)
     weights = np.stack([share.weight for share in shares])

@@ -138,15 +138,16 @@ def update(
 
     The last result is |y - Q(s, a)| of every row of the batch, before the update.
     """
+    shares = SHARES[config.critic.batches](batch, agent.regions, config)
     batch = prepared(agent, batch, config)
     target = bootstrap(agent.target, batch, key, config)
     critics, critics_optimizer, critic_metrics, errors = improve_critics(
-        agent, batch, target, config
+        agent, batch, target, shares, config
     )
     actor, actor_optimizer, loss = on_turn(
         number,
         config.actor.interval,
-        lambda: improve_actor(agent, critics, batch, config),
+        lambda: improve_actor(agent, critics, batch, shares[0], config),
         lambda: (agent.actor, agent.actor_optimizer, jnp.zeros(())),
     )
     followed = follow(agent.target, Target(actor, critics), number, config)
@@ -209,10 +210,9 @@ def next_actions(
 
 
 def improve_critics(
-    agent: Agent, batch: Batch, target: Value, config: Config
+    agent: Agent, batch: Batch, target: Value, shares: list[Share], config: Config
 ) -> tuple[Critics, Any, dict[str, Array], Value]:
     """Return the critics one step closer to the targets, each on its share of the batch."""
-    shares = SHARES[config.critic.batches](batch, agent.regions, config)
 
     def loss(critics: Critics) -> tuple[Array, tuple[Array, list[Array], list[Norms]]]:
         learned = [
@@ -264,15 +264,15 @@ def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
 
 
 def improve_actor(
-    agent: Agent, critics: Critics, batch: Batch, config: Config
+    agent: Agent, critics: Critics, batch: Batch, first: Share, config: Config
 ) -> tuple[Actor, Any, Float[Array, ""]]:
     """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
 
-    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1.
+    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. Of a
+    batch that was drawn larger, for several critics, the actor sees what the first one does.
     """
-    # A batch drawn larger, for several critics, holds one batch for the actor.
-    rows = slice(config.replay.batch_size)
-    obs, weight = batch.obs[rows], (batch.weight[rows] > 0).astype(jnp.float32)
+    obs = batch.obs[first.rows]
+    weight = (batch.weight[first.rows] > 0).astype(jnp.float32)
     climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
 
     def loss(actor: Actor) -> tuple[Array, tuple[Array, Norms]]:

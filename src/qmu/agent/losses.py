@@ -47,7 +47,7 @@ def critic_loss(
     """Return the mean of w (y - Q(s, a))² over the batch (Lillicrap et al. 2015, Alg. 1).
 
     A slot of weight 0 is no transition. The other weights are 1, or those of prioritized replay
-    (Schaul et al. 2016, Algorithm 1, line 12).
+    (Schaul et al. 2016, Algorithm 1, line 13).
     """
     return weighted_mean(jnp.square(target - value), weight)
 

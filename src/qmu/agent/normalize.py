@@ -28,7 +28,7 @@ class Normalizer(eqx.Module):
 
 
 def init_normalizer(obs_size: int, config: Config) -> Normalizer | None:
-    """Return a normalizer that has seen nothing and changes nothing; None where it is off."""
+    """Return a normalizer that has seen nothing and only cuts; None where it is off."""
     if not config.env.normalize_obs:
         return None
     clip = jnp.asarray(config.env.obs_clip, jnp.float32)

@@ -11,12 +11,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from qmu.config import Config
 from qmu.records import Batch
 
-# A slab's width is about this part of a typical distance between two observations.
+# Slabs that a step of one unit along the random direction crosses.
 SLABS_PER_UNIT = 4.0
 
 
 class Share(NamedTuple):
-    """The rows of the batch that a critic sees, and how much each one weighs."""
+    """The rows of the batch that a critic sees, and how much each one weighs in its loss."""
 
     rows: slice
     weight: Float[Array, " rows"]
@@ -37,7 +37,7 @@ class Regions(eqx.Module):
     ) -> Int[Array, " batch"]:
         """Return which critic each pair of observation and action belongs to."""
         position = jnp.concatenate([obs, action], axis=-1) @ self.direction
-        return jnp.floor(SLABS_PER_UNIT * position).astype(jnp.int32) % self.count
+        return jnp.mod(jnp.floor(SLABS_PER_UNIT * position), self.count).astype(jnp.int32)
 
 
 def init_regions(
@@ -57,11 +57,13 @@ def shared(batch: Batch, regions: Regions | None, config: Config) -> list[Share]
 
 
 def own(batch: Batch, regions: Regions | None, config: Config) -> list[Share]:
-    """Divide a batch that was drawn that much larger into one batch for every critic."""
+    """Deal a batch that was drawn that much larger out to the critics.
+
+    Prioritized draws lie in the order of the tree: neighbours go to different critics.
+    """
     del regions
-    size = config.replay.batch_size
-    rows = [slice(index * size, (index + 1) * size) for index in range(config.critic.count)]
-    return [Share(part, batch.weight[part]) for part in rows]
+    hands = [slice(index, None, config.critic.count) for index in range(config.critic.count)]
+    return [Share(hand, batch.weight[hand]) for hand in hands]
 
 
 def by_region(batch: Batch, regions: Regions | None, config: Config) -> list[Share]:

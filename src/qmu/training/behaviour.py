@@ -79,13 +79,13 @@ class PerturbedActors:
 
 def first_size(measured: Callable[[float], float], wanted: float) -> float:
     """Return the first size, beginning with `FIRST_SIZE`, at which the distance passes `wanted`."""
-    size = FIRST_SIZE
-    below = measured(size) <= wanted
+    size, apart = FIRST_SIZE, measured(FIRST_SIZE)
+    below = apart <= wanted
     for _ in range(SEARCH):
-        apart = measured(size)
         if (apart <= wanted) != below:
             break
         size = adapted(size, apart, wanted)
+        apart = measured(size)
     return size
 
 
