@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,32 @@ def test_the_mean_line_is_the_mean_of_the_members(capsys):
     middle = (by_member["seed-0"] + by_member["seed-1"]) / 2
     assert by_member["mean"] == pytest.approx(middle)
     assert by_member["std"] == pytest.approx(abs(by_member["seed-0"] - middle))
+
+
+def test_a_preset_gives_way_to_a_file_and_both_to_what_is_typed(capsys):
+    Path("mine.toml").write_text("[actor]\nactivation = 'elu'\ninterval = 5\n")
+    run = trained(capsys, "--preset", "td3", "--config", "mine.toml", "--critic.activation", "silu")
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["critic"]["count"] == 2
+    assert (config["actor"]["activation"], config["actor"]["interval"]) == ("elu", 5)
+    assert config["critic"]["activation"] == "silu"
+    assert config["actor"]["hidden_sizes"] == [8, 8]
+
+
+def test_the_automatic_preset_is_that_of_the_environment(capsys):
+    run = trained(capsys, "--preset", "auto")
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["target"]["smoothing_std"] == "none"
+    assert config["train"]["eval_interval"] == 150
+
+
+def test_presets_are_listed_and_printed(capsys):
+    assert main(["presets"]) == 0
+    assert "plappert2018" in capsys.readouterr().out
+    assert main(["presets", "td3"]) == 0
+    printed = capsys.readouterr().out
+    assert tomllib.loads(printed)["critic"]["count"] == 2
+    assert "#   --critic.count 2  (default: 1)\n" in printed
 
 
 def test_eval_measures_the_run(capsys):
@@ -112,6 +139,13 @@ def test_the_number_of_episodes_ends_a_run(capsys):
         (["train", "Pendulum-v1", "--train.device", "abacus"], "must be one of auto, cpu"),
         (["train", "Pendulum-v1", "--log.name", "a/b"], "folder's name"),
         (["train", "Pendulum-v1", "--config", "nowhere.toml"], "cannot read the configuration"),
+        (["train", "Pendulum-v1", "--preset", "td4"], "no preset 'td4'; did you mean td3"),
+        (["train", "Pendulum-v1", "--preset", "my.toml"], "cannot read the configuration my.toml"),
+        (["presets", "plapert"], "did you mean plappert2018"),
+        (
+            ["train", "Pendulum-v1", "--preset", "td3", "--target.smoothing-std", "None"],
+            "--target.smoothing-clip is about a noise that there is none of",
+        ),
         (["eval", "nowhere"], "nowhere is no directory"),
         (["eval", "."], "is not a run's directory"),
         (["envs", "--family", "atari"], "no environment of the family 'atari'"),

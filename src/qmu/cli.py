@@ -124,7 +124,8 @@ def train(words: list[str]) -> None:
 
     typed = arguments.environment or any(word.startswith("--env.id") for word in written)
     if not typed:
-        check_id_in_file(config.env.id, arguments.config, "give it on the command line")
+        file = arguments.config or arguments.preset
+        check_id_in_file(config.env.id, file, "give it on the command line")
     train_config(config, console=Console())
 
 

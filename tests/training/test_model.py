@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qmu
+from qmu import configure
 
 SMALL = {
     "actor": {"hidden_sizes": [8]},
@@ -125,3 +126,16 @@ def test_several_seeds_belong_to_train():
 def test_evaluate_takes_full_episodes(model):
     score = model.evaluate(2)
     assert score.lengths == (200, 200)
+
+
+@pytest.mark.slow
+def test_what_the_networks_saw_is_saved_with_them(tmp_path):
+    switches = {"env": {"normalize_obs": True}, "actor": {"norm": "batch", "hidden_sizes": [8]}}
+    groups = configure.merge(SMALL, switches)
+    model = qmu.DDPG("Pendulum-v1", **groups).learn(200)
+    model.save(tmp_path / "model")
+    loaded = qmu.DDPG.load(tmp_path / "model")
+    observations = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.predict(observations)[0], model.predict(observations)[0])
+    assert int(loaded.trainer.learner.members[0].agents.normalizer.count[0]) > 190
+    assert np.isfinite(loaded.learn(100).predict(observations)[0]).all()

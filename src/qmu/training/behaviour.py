@@ -104,7 +104,6 @@ class Behaviour:
     def __init__(self, seed: np.random.SeedSequence, settings: Explore, worlds: int) -> None:
         """Take the member's seed, and how its worlds are explored."""
         self.generator = np.random.default_rng(seed)
-        self.worlds = worlds
         self.noise = NOISES[settings.noise](settings)
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
