@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import qmu
 from qmu.cli import main
 
 # The smallest budget that goes through every part of a run.
@@ -219,6 +220,10 @@ def test_a_configuration_file_cannot_name_a_module_to_import(capsys):
     Path("its.toml").write_text('env.id = "antigravity:Pendulum-v1"')
     assert main(["train", "--config", "its.toml"]) == 2
     assert "its.toml names the environment antigravity:" in capsys.readouterr().err
+    assert main(["train", "--preset", "its.toml"]) == 2
+    assert "its.toml names the environment antigravity:" in capsys.readouterr().err
+    with pytest.raises(qmu.ConfigError, match=r"its.toml names the environment antigravity:"):
+        qmu.train(preset="its.toml")
     assert main(["train", "--config", "its.toml", "--env.id=json:Pendulum-v0x"]) == 2
     assert "there is no environment 'Pendulum-v0x'" in capsys.readouterr().err
 

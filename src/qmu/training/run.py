@@ -11,7 +11,7 @@ from qmu.presets import read_preset
 from qmu.training.loop import Trainer
 from qmu.training.record import open_record
 from qmu.training.results import Run
-from qmu.world.make import Maker, Source, find_maker
+from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
 
 def train(
@@ -60,10 +60,12 @@ def configure_run(
     shortcuts: Mapping[str, Any],
 ) -> Config:
     """Return the configuration of a preset, groups of options, and options of `train` on top."""
-    values = (
-        {} if preset is None else read_preset(preset, source if isinstance(source, str) else None)
-    )
-    values = configure.merge(values, groups)
+    named = source if isinstance(source, str) else None
+    recipe = {} if preset is None else read_preset(preset, named)
+    if source is None:
+        config = configure.from_dict(recipe)
+        check_id_in_file(config.env.id, preset, "give it as the first argument")
+    values = configure.merge(recipe, groups)
     return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
 
 
