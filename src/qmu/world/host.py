@@ -301,7 +301,9 @@ class Collector:
         episodes: list[Episode] = []
         for time in range(steps):
             for member, member_worlds in enumerate(self.members):
-                obs = np.stack(self.current[member])
+                current = self.current[member]
+                # np.stack takes 3 µs, a tenth of a step of Pendulum with everything around it.
+                obs = current[0][None] if worlds == 1 else np.stack(current)
                 action = act(member, time, obs, self.lengths[member] == 0)
                 try:
                     outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
