@@ -7,9 +7,8 @@ the page with what this would write.
 import dataclasses
 import inspect
 from pathlib import Path
-from typing import Any
 
-from qmu import config
+from qmu import config, configure
 
 PAGE = Path(__file__).with_name("options.md")
 BEGIN = "<!-- options: begin (written by docs/make_options.py, do not edit) -->"
@@ -48,19 +47,12 @@ def table(group: str, record: type) -> str:
     for option in dataclasses.fields(record):
         cells = [
             f"`{config.flag(group, option.name)}`",
-            f"`{spelled(option.default)}`",
+            f"`{configure.spelled(option.default)}`",
             option.metadata["help"].replace("|", "\\|"),
             option.metadata["kind"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def spelled(value: Any) -> str:
-    """Return a default as config.py has it; a tuple as it is typed on the command line."""
-    if isinstance(value, tuple):
-        return " ".join(str(part) for part in value)
-    return str(value)
 
 
 if __name__ == "__main__":

@@ -6,32 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import updates
+from updates import ACTION, BATCH, OBS, UPDATE, assert_same, make_agent
 
 from qmu import config as options
-from qmu.agent.agent import Agent, Target, bootstrap, init, trace_numbers, update
+from qmu.agent.agent import Agent, Target, bootstrap, trace_numbers, update
 from qmu.agent.networks import Actor, Critic, Critics, Linear
 from qmu.agent.optimizers import init_optimizer
 from qmu.config import Config
 from qmu.records import Batch
 
-OBS, ACTION, BATCH = 2, 1, 4
-INIT = jax.jit(init, static_argnums=(1, 2))
-UPDATE = jax.jit(update)
-
 
 def make_batch(seed=0, **columns):
-    generator = np.random.default_rng(seed)
-    drawn = {
-        "obs": generator.normal(size=(BATCH, OBS)),
-        "action": generator.uniform(-1, 1, (BATCH, ACTION)),
-        "reward": generator.normal(size=BATCH),
-        "discount": np.array([0.9, 0.0, 0.9, 0.81]),
-        "next_obs": generator.normal(size=(BATCH, OBS)),
-        "weight": np.ones(BATCH),
-    }
-    return Batch(
-        **{name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()}
-    )._replace(**columns)
+    """Return a batch of one termination, one window of two steps, and two of one step."""
+    mixed = {"discount": jnp.array([0.9, 0.0, 0.9, 0.81])}
+    return updates.make_batch(seed, **mixed | columns)
 
 
 def run(agent, config, updates=1, batch=None):
@@ -46,15 +35,6 @@ def step(agent, batch, number, config):
     """Return the results of one update, with a random key of its own."""
     key = jax.random.fold_in(jax.random.key(9), number)
     return UPDATE(agent, batch, jnp.int32(number), key, trace_numbers(config))
-
-
-def make_agent(config, seed=0):
-    return INIT(jax.random.key(seed), OBS, ACTION, config)
-
-
-def assert_same(left, right, rtol=0.0, atol=0.0):
-    for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
 
 
 def differs(left, right):

@@ -6,56 +6,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from updates import BATCH, OBS, UPDATE, assert_same, make_agent, make_batch
 
 from qmu import config as options
 from qmu.agent.agent import (
     Target,
     bootstrap,
-    init,
     next_actions,
     observe,
     prepared,
     trace_numbers,
-    update,
 )
 from qmu.agent.networks import Actor, Linear
 from qmu.agent.normalize import init_normalizer, observed
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions
-from qmu.records import Batch
 
-OBS, ACTION, BATCH = 2, 1, 4
-INIT = jax.jit(init, static_argnums=(1, 2))
-UPDATE = jax.jit(update)
 KEY = jax.random.key(5)
-
-
-def make_batch(seed=0, rows=BATCH, **columns):
-    generator = np.random.default_rng(seed)
-    drawn = {
-        "obs": generator.normal(size=(rows, OBS)),
-        "action": generator.uniform(-1, 1, (rows, ACTION)),
-        "reward": generator.normal(size=rows),
-        "discount": np.full(rows, 0.9),
-        "next_obs": generator.normal(size=(rows, OBS)),
-        "weight": np.ones(rows),
-    }
-    return Batch(
-        **{name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()}
-    )._replace(**columns)
 
 
 def step(agent, config, batch, number=1):
     return UPDATE(agent, batch, jnp.int32(number), KEY, trace_numbers(config))
-
-
-def make_agent(config):
-    return INIT(jax.random.key(0), OBS, ACTION, config)
-
-
-def assert_same(left, right, rtol=0.0, atol=0.0):
-    for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
 
 
 def differs(left, right):
