@@ -25,7 +25,8 @@ HERE = Path(__file__).resolve().parent
 WORLD = "HalfCheetah-v5"
 RANDOM_STEPS = 1000
 NETWORK = {"lr_end": 1, "hidden_sizes": [256, 256]}
-PLAIN: dict[str, dict[str, Any]] = {
+Options = dict[str, dict[str, Any]]
+PLAIN: Options = {
     "env": {"id": WORLD},
     "actor": NETWORK | {"preactivation_penalty": 0},
     "critic": NETWORK | {"norm": "none"},
@@ -39,7 +40,7 @@ class Switch(NamedTuple):
     """A switch, its options, and the most time that it may take, if there is a limit."""
 
     name: str
-    options: dict[str, dict[str, Any]]
+    options: Options
     limit: float | None = None
 
 
@@ -75,6 +76,8 @@ SWITCHES = [
     Switch("gradient clipping", {name: {"clip_norm": 1.0} for name in ("actor", "critic")}),
     Switch("L2 on the critic", {"critic": {"l2": 0.01}}),
     Switch("preactivation penalty", {"actor": {"preactivation_penalty": 0.01}}),
+    Switch("hard target updates", {"target": {"tau": 1.0, "interval": 500}}),
+    Switch("random with probability 0.1", {"explore": {"epsilon": 0.1}}),
     Switch("OU noise", {"explore": {"noise": "ou"}}),
     Switch("parameter noise", {"explore": {"noise": "none", "parameter_distance": 0.2}}),
     Switch(
@@ -89,7 +92,7 @@ SWITCHES = [
 ]
 
 
-def start(changes: dict[str, dict[str, Any]]) -> Any:
+def start(changes: Options) -> Any:
     """Return a trainer that has compiled, and has begun to learn."""
     from qmu import configure
     from qmu.training.loop import Trainer

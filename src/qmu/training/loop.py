@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import psutil
+from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
 from qmu.agent.exploration import Bools, Floats
@@ -99,6 +100,9 @@ class Trainer:
             Behaviour(np.random.SeedSequence([seed, EXPLORE]), config.explore, config.env.count)
             for seed in self.seeds
         ]
+        # Idle threads of NumPy's BLAS spin on the cores that the learner works on: a member with
+        # parameter noise took 1.4 times as long (docs/decisions/0004-two-cores.md).
+        self.threads = ThreadpoolController()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
         self.learning_began = options.learn_after(config)
@@ -150,9 +154,10 @@ class Trainer:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
         train = self.config.train
         networks = self.actors(lag=train.overlap)
-        rows, episodes = self.collector.collect(
-            steps, self.begin_chunk(networks, steps), slots=2 * train.chunk + 2
-        )
+        with self.threads.limit(limits=1, user_api="blas"):
+            rows, episodes = self.collector.collect(
+                steps, self.begin_chunk(networks, steps), slots=2 * train.chunk + 2
+            )
         self.step += steps * self.config.env.count
         for episode in episodes:
             self.finished[episode.member].append(episode)

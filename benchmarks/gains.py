@@ -1,0 +1,123 @@
+"""What each switch gains: the default recipe with it, or without it, against the default.
+
+    python benchmarks/gains.py                     # Hopper-v5 and HalfCheetah-v5, hours
+    python benchmarks/gains.py --world Hopper-v5 --only prioritized "two critics"
+
+Small networks (64-64, batches of 64), 50,000 steps, ten seeds, so that there can be many arms. A
+seed's result is the mean of the last ten of fifty evaluations: of the last fifth of the training.
+Beside an arm's mean stands its difference to the default's mean with the 95% bootstrap interval;
+where that contains 0, nothing has been shown. Results go to benchmarks/results/gains-WORLD.json,
+arm by arm: what is there is not trained again.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from learning import CASES, Case, measure
+from process import machine, package_versions
+from scipy import stats
+from switches import SWITCHES, Options
+
+HERE = Path(__file__).resolve().parent
+STEPS, EVALUATIONS, EPISODES = 50_000, 50, 2
+SMALL: Options = {
+    "actor": {"hidden_sizes": [64, 64]},
+    "critic": {"hidden_sizes": [64, 64]},
+    "replay": {"batch_size": 64},
+}
+WITHOUT: dict[str, Options] = {
+    "without layer norm": {"critic": {"norm": "none"}},
+    "n-step 1": {"replay": {"n_step": 1}},
+    "n-step 5": {"replay": {"n_step": 5}},
+    "without target smoothing": {"target": {"smoothing_std": None}},
+    "without preactivation penalty": {"actor": {"preactivation_penalty": 0}},
+    "constant learning rates": {"actor": {"lr_end": 1}, "critic": {"lr_end": 1}},
+    "1,000 random steps": {"explore": {"start_steps": 1000}},
+}
+MORE: dict[str, Options] = {
+    "three critics, two asked": {"critic": {"count": 3, "subset": 2}, "actor": {"climbs": "mean"}},
+    "target smoothing, shared": {"target": {"smoothing": "shared"}},
+    "falling noise": {"explore": {"noise_end": 0.1}},
+    "final layers within 3e-3": {name: {"final_range": 3e-3} for name in ("actor", "critic")},
+    "xavier weights, zero biases": {
+        name: {"weights_init": "xavier", "bias_init": "zeros"} for name in ("actor", "critic")
+    },
+}
+DEFAULT = "default"
+
+
+def arms() -> dict[str, Options]:
+    """Return name -> what is changed about the default recipe."""
+    from qmu import config, configure
+
+    added = {
+        switch.name: switch.options
+        for switch in SWITCHES
+        if configure.from_dict(switch.options) != config.Config()
+    }
+    return {DEFAULT: {}} | WITHOUT | added | MORE
+
+
+def difference(arm: list[float], default: list[float]) -> tuple[float, float, float]:
+    """Return the difference of two means, and its 95% bootstrap interval."""
+    if arm == default:
+        return 0.0, 0.0, 0.0
+    found = stats.bootstrap(
+        (arm, default),
+        lambda ours, theirs: np.mean(ours) - np.mean(theirs),
+        vectorized=False,
+        rng=np.random.default_rng(0),
+        method="percentile",
+    ).confidence_interval
+    return statistics.mean(arm) - statistics.mean(default), found.low, found.high
+
+
+def row(name: str, results: dict[str, list[float]]) -> str:
+    """Return an arm's result as the row of a table."""
+    mean = statistics.mean(results[name])
+    apart, low, high = difference(results[name], results[DEFAULT])
+    seeds = " ".join(f"{value:.0f}" for value in results[name])
+    return f"| {name} | {mean:.0f} | {apart:+.0f} ({low:+.0f} to {high:+.0f}) | {seeds} |"
+
+
+def main() -> None:
+    """Train what is not there yet, and print the table."""
+    from qmu import configure
+
+    parser = argparse.ArgumentParser(description="Measure what each switch gains.")
+    parser.add_argument("--world", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
+    parser.add_argument("--only", nargs="+", default=[], help="names of arms")
+    parser.add_argument("--seeds", type=int, default=10)
+    arguments = parser.parse_args()
+    for case in [case for case in CASES if case.world in arguments.world]:
+        small = case._replace(
+            steps=STEPS, evaluations=EVALUATIONS, episodes=EPISODES, final_episodes=1
+        )
+        path = HERE / "results" / f"gains-{case.world}.json"
+        report = json.loads(path.read_text()) if path.exists() else {"arms": {}}
+        for name, changes in arms().items():
+            wanted = not arguments.only or name in (DEFAULT, *arguments.only)
+            if wanted and name not in report["arms"]:
+                report["arms"][name] = trained(
+                    small, arguments.seeds, configure.merge(SMALL, changes)
+                )
+                report |= {"machine": machine(), "versions": package_versions(), "steps": STEPS}
+                path.write_text(json.dumps(report, separators=(",", ":")) + "\n")
+            if name in report["arms"]:
+                results = {arm: values["last_ten"] for arm, values in report["arms"].items()}
+                print(row(name, results), flush=True)
+
+
+def trained(case: Case, seeds: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Train an arm, and return what is worth keeping."""
+    measured = measure(case, seeds, "default", options)
+    kept = ("seeds", "last_ten", "curve", "seconds")
+    return {"options": options} | {name: measured[name] for name in kept}
+
+
+if __name__ == "__main__":
+    main()
