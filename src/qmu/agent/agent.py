@@ -147,7 +147,7 @@ def update(
     actor, actor_optimizer, loss = on_turn(
         number,
         config.actor.interval,
-        lambda: improve_actor(agent, critics, batch, shares[0], config),
+        lambda: improve_actor(agent, critics, batch, shares[0].rows, config),
         lambda: (agent.actor, agent.actor_optimizer, jnp.zeros(())),
     )
     followed = follow(agent.target, Target(actor, critics), number, config)
@@ -264,15 +264,16 @@ def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
 
 
 def improve_actor(
-    agent: Agent, critics: Critics, batch: Batch, first: Share, config: Config
+    agent: Agent, critics: Critics, batch: Batch, rows: slice, config: Config
 ) -> tuple[Actor, Any, Float[Array, ""]]:
     """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
 
-    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. Of a
-    batch that was drawn larger, for several critics, the actor sees what the first one does.
+    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. The
+    actor sees `rows` of the batch: of one that was drawn larger, for several critics, those of the
+    first.
     """
-    obs = batch.obs[first.rows]
-    weight = (batch.weight[first.rows] > 0).astype(jnp.float32)
+    obs = batch.obs[rows]
+    weight = (batch.weight[rows] > 0).astype(jnp.float32)
     climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
 
     def loss(actor: Actor) -> tuple[Array, tuple[Array, Norms]]:
