@@ -31,6 +31,7 @@ FITTING = {
     ("explore", "start_steps"): st.integers(0, 1000),
     ("train", "learn_after"): st.integers(0, 1000),
     ("train", "total_steps"): st.integers(1001, 10**9),
+    ("train", "schedule_steps"): st.integers(1001, 20_000),
     ("train", "seed"): st.integers(0, 2**30),
     ("train", "seeds"): st.integers(1, 1000),
 }

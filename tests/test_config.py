@@ -204,6 +204,10 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
             {"explore": {"start_steps": 0}, "train": {"learn_after": 501, "total_steps": 500}},
             ["learn-after", "after step 501", "total-steps is 500"],
         ),
+        (
+            {"explore": {"start_steps": 500}, "train": {"schedule_steps": 400}},
+            ["after step 500", "--train.schedule-steps is 400"],
+        ),
         ({"train": {"seed": 2**31 - 2, "seeds": 3}}, ["--seed", "--seeds 3"]),
         ({"critic": {"count": 2, "subset": 3}}, ["--critic.subset 3", "--critic.count 2"]),
         ({"critic": {"batches": "own"}}, ["--critic.batches own", "--critic.count"]),

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from qmu.errors import ConfigError as ConfigError
     from qmu.errors import DivergedError as DivergedError
     from qmu.errors import QmuError as QmuError
+    from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
     from qmu.training.model import DDPG as DDPG
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
+    from qmu.training.resume import resume as resume
     from qmu.training.run import train as train
 
 __version__ = metadata.version("qmu")
@@ -30,9 +32,11 @@ _HOMES = {
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
+    "StoppedError": "qmu.errors",
     "WorldError": "qmu.errors",
     "load_policy": "qmu.deploy.policy",
     "open_run": "qmu.training.results",
+    "resume": "qmu.training.resume",
     "train": "qmu.training.run",
 }
 
@@ -44,9 +48,11 @@ __all__ = [
     "Policy",
     "QmuError",
     "Run",
+    "StoppedError",
     "WorldError",
     "load_policy",
     "open_run",
+    "resume",
     "train",
 ]
 

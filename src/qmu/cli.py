@@ -22,6 +22,7 @@ Deterministic policies for continuous control: DDPG and its family, fast.
 
 commands:
   train ENV    train a policy; `qmu train --help` lists every option
+  resume RUN   go on with a run from its newest checkpoint
   eval RUN     measure the best policy of a run on new episodes
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
@@ -30,6 +31,7 @@ examples:
   qmu train Pendulum-v1
   qmu train Hopper-v5 --preset td3 --target.tau 0.01
   qmu train HalfCheetah-v5 --seeds 3 --train.total-steps 100000 --actor.lr 3e-4
+  qmu resume runs/Pendulum-v1/ddpg-20261120-101500-k3f9
   qmu eval runs/Pendulum-v1/ddpg-20261120-101500-k3f9 --episodes 20
 
   --help       this page
@@ -56,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"qmu {__version__}")
         return 0
-    commands = {"train": train, "eval": evaluate, "envs": envs, "presets": presets}
+    commands = {
+        "train": train,
+        "resume": resume,
+        "eval": evaluate,
+        "envs": envs,
+        "presets": presets,
+    }
     try:
         if words[0] not in commands:
             raise ConfigError(
@@ -127,6 +135,43 @@ def train(words: list[str]) -> None:
         file = arguments.config or arguments.preset
         check_id_in_file(config.env.id, file, "give it on the command line")
     train_config(config, console=Console())
+
+
+def resume(words: list[str]) -> None:
+    """Go on with a run."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Train:
+        """What may be changed about the rest of the run."""
+
+        total_steps: Annotated[
+            int | None, tyro.conf.arg(help="a new end of the run; none: its own")
+        ] = None
+        schedule_steps: Annotated[
+            int | None,
+            tyro.conf.arg(help="a new horizon of learning rates and noise; none: its own"),
+        ] = None
+
+    @dataclasses.dataclass
+    class Form:
+        """Go on with a run from its newest checkpoint, to its end or beyond."""
+
+        run: Annotated[
+            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
+        ]
+        exact: Annotated[
+            bool,
+            tyro.conf.arg(
+                help="go back to the newest scheduled checkpoint, where a later one was forced"
+            ),
+        ] = False
+        train: Train = dataclasses.field(default_factory=Train)
+
+    form = tyro.cli(Form, prog="qmu resume", args=words)
+    from qmu.training.resume import resume as resume_run
+
+    resume_run(form.run, exact=form.exact, progress=True, **vars(form.train))
 
 
 def evaluate(words: list[str]) -> None:

@@ -65,6 +65,14 @@ class Env:
     reward_scale: float = numeric(
         1.0, help="what rewards are multiplied with where they are learned from", rule=POSITIVE
     )
+    on_error: str = structural(
+        "stop",
+        help="when a world fails: stop, or restart: replace it, and end its episode there",
+        rule=one_of("stop", "restart"),
+    )
+    step_timeout: float | None = structural(
+        None, help="seconds that a step or reset of a world may take; none: no limit", rule=POSITIVE
+    )
     render: bool = structural(False, help="show the first member's evaluations in a window")
 
 
@@ -75,7 +83,7 @@ class Network:
     lr: float = numeric(1e-3, help="learning rate at the first update", rule=NOT_NEGATIVE)
     lr_end: float = numeric(
         0.0,
-        help="share of lr that is left at train.total_steps, reached linearly; 1: lr is constant",
+        help="share of lr that is left at train.schedule-steps, reached linearly; 1: constant",
         rule=FRACTION,
     )
     optimizer: str = structural(
@@ -194,7 +202,7 @@ class Explore:
 
     start_steps: int | None = structural(
         None,
-        help="first steps with uniformly random actions; none: 5% of total-steps, at most 10000",
+        help="first steps with random actions; none: 5% of train.schedule-steps, at most 10000",
         rule=NOT_NEGATIVE,
     )
     noise: str = structural(
@@ -221,7 +229,7 @@ class Explore:
     )
     noise_end: float = numeric(
         1.0,
-        help="share of std and parameter-distance left at train.total_steps, reached linearly",
+        help="share of std and parameter-distance left at train.schedule-steps, linearly",
         rule=FRACTION,
     )
     epsilon: float = numeric(
@@ -252,7 +260,7 @@ class Replay:
         0.4, help="power of the weights that make up for priorities, at first", rule=FRACTION
     )
     beta_end: float = numeric(
-        1.0, help="what beta has become, linearly, at train.total-steps", rule=FRACTION
+        1.0, help="what beta has become, linearly, at train.schedule-steps", rule=FRACTION
     )
 
 
@@ -268,6 +276,11 @@ class Train:
     total_episodes: int | None = structural(
         None,
         help="stop when every member has finished this many episodes (checked once per chunk)",
+        rule=POSITIVE,
+    )
+    schedule_steps: int | None = structural(
+        None,
+        help="steps in which learning rates, noise and beta reach their ends; none: total-steps",
         rule=POSITIVE,
     )
     learn_after: int | None = structural(
@@ -293,8 +306,11 @@ class Train:
     )
     save_interval: int = structural(
         50_000,
-        help="steps between two saves of the policies; 0: only at the end",
+        help="steps between two checkpoints, at which episodes are cut off; 0: only at the end",
         rule=NOT_NEGATIVE,
+    )
+    keep_checkpoints: int = structural(
+        3, help="newest checkpoints that are kept; of older ones, the policies", rule=POSITIVE
     )
     seed: int = structural(0, help="seed of the first member", rule=SEED)
     seeds: int = structural(1, help="members: seeds seed, seed+1, ...", rule=POSITIVE)
@@ -363,11 +379,19 @@ def total_steps(config: Config) -> int:
     return 100_000 if config.train.total_episodes is None else UNLIMITED_STEPS
 
 
+def schedule_steps(config: Config) -> int | None:
+    """Return the number of steps after which what changes with time has reached its end."""
+    if config.train.schedule_steps is not None:
+        return config.train.schedule_steps
+    return config.train.total_steps
+
+
 def planned_updates(config: Config) -> float:
-    """Return the number of a member's updates in `train.total_steps`; infinite without that."""
-    if config.train.total_steps is None:
+    """Return the number of a member's updates in the schedule; infinite without one."""
+    steps = schedule_steps(config)
+    if steps is None:
         return math.inf
-    return config.train.updates_per_step * (config.train.total_steps - learn_after(config))
+    return config.train.updates_per_step * (steps - learn_after(config))
 
 
 def start_steps(config: Config) -> int:
@@ -377,9 +401,8 @@ def start_steps(config: Config) -> int:
     """
     if config.explore.start_steps is not None:
         return config.explore.start_steps
-    if config.train.total_steps is None:
-        return 1_000
-    return min(config.train.total_steps // 20, 10_000)
+    steps = schedule_steps(config)
+    return 1_000 if steps is None else min(steps // 20, 10_000)
 
 
 def learn_after(config: Config) -> int:

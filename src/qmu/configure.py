@@ -20,6 +20,7 @@ from qmu.config import (
     flag,
     learn_after,
     options,
+    schedule_steps,
     start_steps,
     total_steps,
 )
@@ -144,6 +145,12 @@ def check_together(config: Config) -> None:
             f"learning begins after step {learn_after(config)} (--train.learn-after, or the larger "
             f"of --explore.start-steps and --replay.batch-size), and --train.total-steps is "
             f"{steps}: nothing would be learned; lower the one or raise the other"
+        )
+    horizon = schedule_steps(config)
+    if train.updates_per_step > 0 and horizon is not None and learn_after(config) >= horizon:
+        raise ConfigError(
+            f"learning begins after step {learn_after(config)}, and --train.schedule-steps is "
+            f"{horizon}: learning rates would have fallen before; raise --train.schedule-steps"
         )
     if train.seed + train.seeds > 2**31:
         raise ConfigError(

@@ -25,3 +25,10 @@ class DivergedError(QmuError):
     """Learning led to weights that are not finite."""
 
     status = "diverged"
+
+
+class StoppedError(QmuError):
+    """The process was asked to end, and has saved what there was."""
+
+    exit_code = 143
+    status = "stopped"

@@ -1,5 +1,7 @@
 """The model that learns, predicts, is saved and goes on."""
 
+import json
+
 import gymnasium as gym
 import jax
 import numpy as np
@@ -98,7 +100,7 @@ def test_load_refuses_an_environment_that_does_not_fit(model, tmp_path):
 
 
 def test_a_file_cannot_name_a_module_to_import(tmp_path):
-    from qmu.training import checkpoint
+    from qmu.training import arrays, model
 
     described = {
         "config": {"env": {"id": "antigravity:Pendulum-v1"}},
@@ -106,7 +108,9 @@ def test_a_file_cannot_name_a_module_to_import(tmp_path):
         "updates": 0,
         "episodes": [0],
     }
-    checkpoint.save_agents(tmp_path / "evil.safetensors", [{"a": np.zeros((1, 1))}], described)
+    header = {"format": model.FORMAT, "described": json.dumps(described)}
+    data = arrays.pack({"": {"a": np.zeros((1, 1))}}, header)
+    (tmp_path / "evil.safetensors").write_bytes(data)
     with pytest.raises(qmu.ConfigError, match="may not import"):
         qmu.DDPG.load(tmp_path / "evil")
 

@@ -141,10 +141,15 @@ class Policy:
 
     def save(self, directory: str | Path) -> None:
         """Write `policy.safetensors` and `policy.json` into a directory, which is made."""
-        from safetensors.numpy import save
-
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
+        for name, data in self.files().items():
+            (folder / name).write_bytes(data)
+
+    def files(self) -> dict[str, bytes]:
+        """Return what `save` writes: file name -> content."""
+        from safetensors.numpy import save
+
         arrays = {"low": self.low, "high": self.high}
         for index, (weight, bias) in enumerate(
             zip(self.network.weights, self.network.biases, strict=True)
@@ -171,9 +176,8 @@ class Policy:
             "action_shape": list(self.action_shape),
             "info": self.info,
         }
-        (folder / "policy.safetensors").write_bytes(save(arrays))
         text = json.dumps(description, indent=2) + "\n"
-        (folder / "policy.json").write_text(text, encoding="utf-8")
+        return {"policy.safetensors": save(arrays), "policy.json": text.encode()}
 
 
 def load_policy(directory: str | Path) -> Policy:

@@ -4,6 +4,9 @@ A row's numbers lie side by side in one block, so reading a transition touches n
 memory: the next observation of row t is the observation of row t + 1, and is not stored twice.
 """
 
+import dataclasses
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,8 +36,12 @@ class Stream(eqx.Module):
 
 def stream_bytes(capacity: int, members: int, worlds: int, obs_size: int, action_size: int) -> int:
     """Return how many bytes a stream takes."""
-    rows = members * worlds * ring_length(capacity, worlds)
-    return rows * (4 * (obs_size + action_size + 1) + 1)
+    return members * worlds * ring_length(capacity, worlds) * row_bytes(obs_size, action_size)
+
+
+def row_bytes(obs_size: int, action_size: int) -> int:
+    """Return how many bytes a row takes."""
+    return 4 * (obs_size + action_size + 1) + 1
 
 
 def ring_length(capacity: int, worlds: int) -> int:
@@ -69,12 +76,12 @@ def append(stream: Stream, rows: Rows) -> Stream:
     world = jnp.arange(worlds)[None, :, None]
     numbers = jnp.concatenate([rows.obs, rows.action, rows.reward[..., None]], axis=-1)
     flags = TERMINATED * rows.terminated.astype(jnp.uint8) + LAST * rows.last.astype(jnp.uint8)
-    return Stream(
+    return dataclasses.replace(
+        stream,
         numbers=stream.numbers.at[member, world, slot].set(numbers, mode="drop"),
         flags=stream.flags.at[member, world, slot].set(flags, mode="drop"),
         head=(stream.head + rows.count) % length,
         size=jnp.minimum(stream.size + rows.count, length - 1),
-        obs_size=stream.obs_size,
     )
 
 
@@ -85,6 +92,32 @@ def written_slots(stream: Stream, rows: Rows) -> Int[Array, "members worlds rows
     count = rows.count[..., None]
     written = (time <= count) & (time > count - length)
     return jnp.where(written, (stream.head[..., None] + time) % length, length)
+
+
+def take_rows(
+    stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"]
+) -> tuple[Float[Array, "rows obs+action+1"], UInt8[Array, " rows"]]:
+    """Return what some slots of a world's ring hold, as it is stored."""
+    return stream.numbers[member, world, slot], stream.flags[member, world, slot]
+
+
+def put_rows(
+    stream: Stream,
+    member: Any,
+    world: Any,
+    slot: Int[Array, " rows"],
+    numbers: Float[Array, "rows obs+action+1"],
+    flags: UInt8[Array, " rows"],
+) -> Stream:
+    """Return the stream with some slots of a world's ring as `take_rows` has returned them.
+
+    Slots beyond the ring's end are ignored.
+    """
+    return dataclasses.replace(
+        stream,
+        numbers=stream.numbers.at[member, world, slot].set(numbers, mode="drop"),
+        flags=stream.flags.at[member, world, slot].set(flags, mode="drop"),
+    )
 
 
 def sample(

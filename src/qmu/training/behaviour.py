@@ -1,7 +1,8 @@
 """How a member acts while rows are collected: at random, then with its noise."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -131,6 +132,22 @@ class Behaviour:
         if self.perturbed is None or self.perturbed.size is None:
             return {}
         return {"explore/parameter_std": self.perturbed.size}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that outlasts an episode, but for what `seen` returns, as JSON holds it."""
+        size = None if self.perturbed is None else self.perturbed.size
+        return {"generator": self.generator.bit_generator.state, "size": size}
+
+    def seen(self) -> list[Floats]:
+        """Return the observations that the size of the parameter noise will be measured on."""
+        return [] if self.perturbed is None else self.perturbed.seen
+
+    def restore(self, state: Mapping[str, Any], seen: Floats) -> None:
+        """Become what `state` and `seen` were of, at the beginning of an episode."""
+        self.generator.bit_generator.state = state["generator"]
+        if self.perturbed is not None:
+            self.perturbed.size = state["size"]
+            self.perturbed.seen = list(seen)
 
     def act(self, time: int, obs: Floats, started: Bools) -> Floats:
         """Return the actions [worlds, action] of a step of the chunk, in [-1, 1]."""

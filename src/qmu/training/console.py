@@ -152,6 +152,10 @@ class Console:
         """Print one line, never folded."""
         self.terminal.print(text, soft_wrap=True)
 
+    def tell(self, text: str) -> None:
+        """Print a sentence about something that does not end the run."""
+        self.say(f"note: {text}")
+
     def stop(self) -> None:
         """End the live display."""
         if self.live is not None:

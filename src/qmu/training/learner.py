@@ -229,6 +229,19 @@ class Learner:
         self.newest = [jax.tree.map(jnp.copy, algorithm.acting(loaded)) for loaded in agents]
         self.previous = self.newest
 
+    def settle(self) -> None:
+        """Wait until all that was handed over is done; its actors are the previous ones, too."""
+        jax.block_until_ready(self.members)  # type: ignore[no-untyped-call]
+        self.previous = self.newest
+
+    def place_of(self, member: int) -> tuple[int, int]:
+        """Return a member's group, and its position there."""
+        group = 0
+        while member >= len(self.groups[group].seeds):
+            member -= len(self.groups[group].seeds)
+            group += 1
+        return group, member
+
     def actors(self, lag: bool) -> list[Network]:
         """Return each member's actor, of the newest chunk or the one before; waits for it."""
         return [

@@ -7,12 +7,13 @@ chunk c - 1 returned. The lag is fixed, so a run is deterministic.
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
@@ -27,8 +28,9 @@ from qmu.training.behaviour import Behaviour
 from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.learner import Learner
+from qmu.training.limit import TimeLimit
 from qmu.training.members import divide
-from qmu.world.host import Act, Collector, Episode
+from qmu.world.host import MOST_FAILURES, Act, Collector, Episode
 from qmu.world.make import Maker
 
 # What a member's host-side random numbers are for.
@@ -68,7 +70,15 @@ class Due(NamedTuple):
     actors: list[Network]
 
 
-Event = Progress | Logged | Evaluated | Due
+class Replaced(NamedTuple):
+    """A member's world has failed, and there is another one in its place."""
+
+    step: int
+    seed: int
+    why: str
+
+
+Event = Progress | Logged | Evaluated | Due | Replaced
 
 
 class Trainer:
@@ -92,9 +102,12 @@ class Trainer:
             check_display()
         spaces = maker.spaces
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
-        self.collector = Collector([maker.worlds(config.env.count) for _ in self.seeds], self.seeds)
+        self.guard = TimeLimit(config.env.step_timeout)
+        restarting = config.env.on_error == "restart"
+        worlds = [maker.worlds(config.env.count, self.guard, restarting) for _ in self.seeds]
+        self.collector = Collector(worlds, self.seeds)
         self.evaluation_worlds = maker.evaluation_worlds(
-            config.train.eval_episodes, config.env.render
+            config.train.eval_episodes, config.env.render, self.guard
         )
         self.behaviours = [
             Behaviour(np.random.SeedSequence([seed, EXPLORE]), config.explore, config.env.count)
@@ -108,39 +121,68 @@ class Trainer:
         self.learning_began = options.learn_after(config)
         self.updates_before = 0
         self.episodes = np.zeros(len(self.seeds), np.int64)
+        self.restarts = np.zeros(len(self.seeds), np.int64)
+        # Rows of every world since the run began; the newest of them are in the stream.
+        self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
         self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
         self.logged_at = (0, time.monotonic())
 
     def run(
-        self, steps: int, episodes: int | None = None, evaluating: bool = True
+        self,
+        steps: int,
+        episodes: int | None = None,
+        evaluating: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Iterator[Event]:
         """Take `steps` more steps of each member, or stop after so many episodes; yield events.
 
         With several worlds a member takes steps in multiples of their number. Without
-        `evaluating`, no evaluation and no save is due.
+        `evaluating`, no evaluation and no save is due. `stopped` is asked before each chunk.
 
         Raises:
             WorldError: a world raised or returned something impossible. The trainer's actors are
                 those that had been learned until then.
+            DivergedError: weights or losses are not finite.
         """
         end = self.step + steps
         log, train = self.config.log, self.config.train
         intervals = (log.interval, train.eval_interval, train.save_interval)
         log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
-        if not self.collector.current:
-            fresh = world_seeds(self.seeds, self.config.env.count)
-            self.collector.reset([None for _ in fresh] if self.collector.cut else fresh)
         self.logged_at = (self.step, time.monotonic())
-        while self.step < end and not self.enough(episodes):
+        while self.step < end and not self.enough(episodes) and not stopped():
             before = self.step
             self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))
             yield Progress(self.step)
+            yield from self.replaced()
             if crossed(before, self.step, log_every):
                 yield self.log()
             if crossed(before, self.step, evaluate_every):
                 yield self.evaluate()
             if crossed(before, self.step, save_every):
+                self.cut()
                 yield Due(self.step, self.actors(lag=False))
+
+    def replaced(self) -> Iterator[Replaced]:
+        """Yield which worlds have been replaced in the last chunk."""
+        for member, why in self.collector.restarts:
+            self.restarts[member] += 1
+            yield Replaced(self.step, self.seeds[member], why)
+        self.collector.restarts = []
+
+    def cut(self) -> None:
+        """Cut all episodes off, and wait for the learner: what is left can be saved.
+
+        The next chunk begins new episodes, whose seeds follow from the step, and acts with the
+        newest actors, in this run as in one that is resumed from here.
+        """
+        self.learner.settle()
+        self.collector.cut_off()
+
+    @property
+    def alive(self) -> NDArray[np.int64]:
+        """The rows of every world that are in the stream [members, worlds]."""
+        length = ring_length(self.config.replay.capacity, self.config.env.count)
+        return np.minimum(self.written, length - 1)
 
     def restore(self, step: int, updates: int, episodes: list[int]) -> None:
         """Take over another trainer's counters. The stream is empty: it fills before learning."""
@@ -153,12 +195,15 @@ class Trainer:
     def advance(self, steps: int) -> None:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
         train = self.config.train
+        if not self.collector.current:
+            self.collector.reset(world_seeds(self.seeds, self.config.env.count, self.step))
         networks = self.actors(lag=train.overlap)
         with self.threads.limit(limits=1, user_api="blas"):
             rows, episodes = self.collector.collect(
                 steps, self.begin_chunk(networks, steps), slots=2 * train.chunk + 2
             )
         self.step += steps * self.config.env.count
+        self.written += rows.count
         for episode in episodes:
             self.finished[episode.member].append(episode)
             self.episodes[episode.member] += 1
@@ -175,11 +220,7 @@ class Trainer:
         networks = self.learner.actors(lag)
         for seed, network in zip(self.seeds, networks, strict=True):
             if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
-                raise DivergedError(
-                    f"the member with seed {seed} diverged: at step {self.step} its actor's "
-                    "weights are no finite numbers. Lower --actor.lr and --critic.lr, or look for "
-                    "huge rewards or observations in the environment"
-                )
+                raise DivergedError(diverged(seed, self.step, "its actor's weights"))
         return networks
 
     def begin_chunk(self, networks: list[Network], steps: int) -> Act:
@@ -211,6 +252,10 @@ class Trainer:
         now = time.monotonic()
         self.logged_at = (self.step, now)
         metrics = self.learner.metrics()
+        for seed, learned in zip(self.seeds, metrics, strict=True):
+            for name, value in learned.items():
+                if not math.isfinite(value):
+                    raise DivergedError(diverged(seed, self.step, f"the values of {name}"))
         current = scheduled(self.config, self.learner.share())
         for member, values in enumerate(metrics):
             if values:
@@ -219,6 +264,8 @@ class Trainer:
             values |= self.behaviours[member].metrics()
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
             values["rollout/episodes"] = float(self.episodes[member])
+            if self.config.env.on_error == "restart":
+                values["rollout/restarts"] = float(self.restarts[member])
             if self.finished[member]:
                 window = self.finished[member]
                 values["rollout/ep_rew_mean"] = float(np.mean([e.total_reward for e in window]))
@@ -238,27 +285,54 @@ class Trainer:
             WorldError: a world raised, or returned something impossible.
         """
         seeds = range(first_seed, first_seed + episodes)
-        scores = []
-        for member, actor in zip(self.seeds, actors, strict=True):
+        return [
+            self.score_one(member, actor, seeds)
+            for member, actor in zip(self.seeds, actors, strict=True)
+        ]
+
+    def score_one(self, seed: int, actor: Network, episodes: range) -> Score:
+        """Return the score of one member; with `env.on_error restart`, in new worlds if need be."""
+        attempts = 1 if self.config.env.on_error == "stop" else MOST_FAILURES
+        for left in reversed(range(attempts)):
             try:
-                scores.append(evaluate(actor, self.evaluation_worlds, seeds))
+                return evaluate(actor, self.evaluation_worlds, episodes)
             except WorldError as error:
-                raise WorldError(
-                    f"in the evaluation of the member with seed {member} at step {self.step}: "
-                    f"{error}"
-                ) from error
-        return scores
+                if left == 0:
+                    raise WorldError(
+                        f"in the evaluation of the member with seed {seed} at step {self.step}: "
+                        f"{error}"
+                    ) from error
+                self.evaluation_worlds.close()
+                self.evaluation_worlds = self.maker.evaluation_worlds(
+                    self.config.train.eval_episodes, self.config.env.render, self.guard
+                )
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Close all worlds."""
         self.collector.close()
         self.evaluation_worlds.close()
+        self.guard.close()
 
 
-def world_seeds(seeds: tuple[int, ...], worlds: int) -> list[list[int]]:
-    """Return the seeds of each member's worlds, which derive from the member's seed."""
+def diverged(seed: int, step: int, what: str) -> str:
+    """Return what is to be said of numbers that are not finite."""
+    return (
+        f"the member with seed {seed} diverged: at step {step} {what} are no finite numbers. Lower "
+        "--actor.lr and --critic.lr, or look for huge rewards or observations in the environment"
+    )
+
+
+def world_seeds(seeds: tuple[int, ...], worlds: int, step: int) -> list[list[int]]:
+    """Return the seeds of each member's worlds, which derive from the member's seed and the step.
+
+    They are those of the episodes that begin at this step in all worlds.
+    """
     return [
-        [int(word >> 1) for word in np.random.SeedSequence([seed, WORLD]).generate_state(worlds)]
+        [
+            int(word >> 1)
+            for word in np.random.SeedSequence([seed, WORLD, step]).generate_state(worlds)
+        ]
         for seed in seeds
     ]
 

@@ -1,5 +1,6 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from qmu import config as options
 from qmu import configure
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
-from qmu.training import checkpoint
+from qmu.training import arrays, storage
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
 from qmu.world.make import Source, check_id_in_file
+
+FORMAT = "qmu agent 1"
 
 
 class DDPG:
@@ -129,8 +132,14 @@ class DDPG:
             "updates": trainer.learner.updates,
             "episodes": trainer.episodes.tolist(),
         }
-        agents = [members.agents for members in trainer.learner.members]
-        checkpoint.save_agents(with_suffix(path), agents, described)
+        agents = arrays.stacked([members.agents for members in trainer.learner.members])
+        header = {"format": FORMAT, "described": json.dumps(described)}
+        file = with_suffix(path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            storage.replace_file(file, arrays.pack({"": agents}, header))
+        except OSError as error:
+            raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
     @classmethod
     def load(cls, path: str | Path, env: Source | None = None) -> "DDPG":
@@ -144,7 +153,13 @@ class DDPG:
             ConfigError: no such file, a damaged one, or an environment that does not fit it.
         """
         file = with_suffix(path)
-        described = checkpoint.load_description(file)
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            raise ConfigError(f"there is no file {file}") from None
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+        described = description_in(file, data)
         try:
             config = configure.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
@@ -160,10 +175,14 @@ class DDPG:
             check_id_in_file(config.env.id, file, "give it as env=...")
         groups: dict[str, Any] = options.to_dict(config)
         model = cls(source, **groups)
+        learner = model.trainer.learner
+        groups_of_agents = [members.agents for members in learner.members]
+        try:
+            agents = arrays.like_groups("", arrays.unpack(data), groups_of_agents)
+        except arrays.UnreadableError as error:
+            raise ConfigError(f"{file} does not fit its own configuration: {error}") from None
         model.trainer.restore(step, updates, episodes)
-        model.trainer.learner.load(
-            checkpoint.load_agents(file, [own.agents for own in model.trainer.learner.members])
-        )
+        learner.load(agents)
         return model
 
     @property
@@ -179,6 +198,27 @@ class DDPG:
     def close(self) -> None:
         """Close the worlds."""
         self.trainer.close()
+
+
+def description_in(file: Path, data: bytes) -> dict[str, Any]:
+    """Return the description in the bytes of a saved model.
+
+    Raises:
+        ConfigError: they are not those of one.
+    """
+    try:
+        header = arrays.header_of(data)
+    except arrays.UnreadableError as error:
+        raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
+    if header.get("format") != FORMAT:
+        raise ConfigError(f"{file} holds no agents saved by qmu")
+    try:
+        described = json.loads(header["described"])
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"the description in {file} is damaged: {error}") from None
+    if not isinstance(described, dict):
+        raise ConfigError(f"the description in {file} is damaged: it is no object")
+    return described
 
 
 def with_suffix(path: str | Path) -> Path:

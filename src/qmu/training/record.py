@@ -10,8 +10,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,14 +20,28 @@ import tomli_w
 
 from qmu import config as options
 from qmu.config import Config
-from qmu.deploy.policy import Network, Policy
+from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
+from qmu.training import storage
+from qmu.training.checkpoint import Checkpoint, Saver
 from qmu.training.evaluate import Score
-from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Trainer
-from qmu.training.sinks import JsonLines, Sink, TensorBoard, spread
+from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
+from qmu.training.sinks import (
+    JsonLines,
+    Sink,
+    TensorBoard,
+    read_lines,
+    spread,
+    trim_lines,
+    write_again,
+)
+from qmu.training.storage import DamagedError
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
 
 
 class Best(NamedTuple):
@@ -46,26 +60,55 @@ class Best(NamedTuple):
         return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self
 
 
-@dataclass
+Tell = Callable[[str], None]
+
+
 class Record:
-    """What a run leaves behind while it goes on: files, best policies, last scores."""
+    """What a run leaves behind while it goes on: files, best policies, last scores.
 
-    directory: Path
-    trainer: Trainer
-    sinks: list[Sink]
-    started: float = field(default_factory=time.monotonic)
-    best: list[Best] = field(default_factory=list)
-    last: list[Score] = field(default_factory=list)
-    evaluated_at: int = 0
+    A disk that takes nothing more does not end the run: `tell` is given a sentence about it.
+    """
 
-    def __post_init__(self) -> None:
-        """Begin with no best policy of any member."""
-        self.best = [Best() for _ in self.trainer.seeds]
+    def __init__(self, directory: Path, trainer: Trainer, tell: Tell) -> None:
+        """Begin with no best policy of any member, and nothing saved."""
+        self.directory, self.trainer, self.tell = directory, trainer, tell
+        self.started = time.monotonic()
+        self.best = [Best() for _ in trainer.seeds]
+        self.last: list[Score] = []
+        self.evaluated_at, self.saved_at = 0, 0
+        # How long training stood still for a save that no line of metrics has told of.
+        self.save_seconds: float | None = None
+        self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
+        self.sinks: list[Sink] = []
+
+    def open_sinks(self) -> None:
+        """Open what metrics are written to; lines that are there already are written again."""
+        file = self.directory / METRICS
+        lines = read_lines(file) if file.exists() else []
+        self.sinks = [JsonLines(file)]
+        if self.trainer.config.log.tensorboard:
+            folder = self.directory / "tensorboard"
+            board = TensorBoard(folder, time.time() - (time.monotonic() - self.started))
+            self.sinks.append(board)
+            self.sink(board, lambda: write_again(board, folder, lines))
+
+    def sink(self, sink: Sink, work: Callable[[], None]) -> None:
+        """Do some work of a sink. One that fails is told about, and but for the first given up."""
+        try:
+            work()
+        except OSError as error:
+            if sink is self.sinks[0]:
+                self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
+            else:
+                self.sinks.remove(sink)
+                self.tell(f"{sink.name} is not written any more, the run goes on: {error}")
 
     def hear(self, event: Event) -> None:
         """Write down what an event says."""
         if isinstance(event, Logged):
-            self.write(event.step, event.members)
+            paused = {} if self.save_seconds is None else {"time/save_seconds": self.save_seconds}
+            self.save_seconds = None
+            self.write(event.step, [values | paused for values in event.members])
         elif isinstance(event, Evaluated):
             self.last, self.evaluated_at = event.scores, event.step
             for index, best in enumerate(self.best):
@@ -85,7 +128,12 @@ class Record:
                 ],
             )
         elif isinstance(event, Due):
-            self.save_checkpoint(event.step, event.actors)
+            self.save(True)
+        elif isinstance(event, Replaced):
+            self.tell(
+                f"a world of seed {event.seed} failed before step {event.step} and was replaced: "
+                f"{event.why}"
+            )
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
         """Write every member's metrics, and their mean and spread."""
@@ -95,9 +143,9 @@ class Record:
         }
         if len(members) > 1:
             named["mean"], named["std"] = spread(members)
-        for sink in self.sinks:
+        for sink in list(self.sinks):
             for member, values in named.items():
-                sink.write(step, seconds, member, values)
+                self.sink(sink, partial(sink.write, step, seconds, member, values))
 
     def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
@@ -111,21 +159,89 @@ class Record:
         }
         return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
 
+    def best_policy(self, index: int) -> Policy | None:
+        """Return a member's best policy, if it has been evaluated."""
+        best = self.best[index]
+        return None if best.actor is None else self.policy(index, best.actor, best.step, best.mean)
+
     def save_best(self, index: int) -> None:
         """Save a member's best policy, and the best member's beside them."""
-        best = self.best[index]
-        assert best.actor is not None
-        policy = self.policy(index, best.actor, best.step, best.mean)
-        policy.save(self.directory / "best" / f"seed-{self.trainer.seeds[index]}")
+        policy = self.best_policy(index)
+        if policy is None:
+            return
+        folders = [self.directory / BEST / f"seed-{self.trainer.seeds[index]}"]
         if index == self.winner():
-            policy.save(self.directory / "best")
+            folders.append(self.directory / BEST)
+        try:
+            for folder in folders:
+                policy.save(folder)
+        except OSError as error:
+            self.tell(f"the best policy could not be saved, the run goes on: {error}")
 
-    def save_checkpoint(self, step: int, actors: Sequence[Network]) -> None:
-        """Save every member's policy as it is at this step."""
-        folder = self.directory / "checkpoints" / f"{step:09d}"
-        for index, actor in enumerate(actors):
-            policy = self.policy(index, actor, step, None)
-            policy.save(folder / f"seed-{self.trainer.seeds[index]}")
+    def save(self, scheduled: bool) -> None:
+        """Save all that it takes to go on, and every member's policy as it is."""
+        for sink in list(self.sinks):
+            self.sink(sink, sink.flush)
+        try:
+            seconds = self.saver.save(scheduled, self.policies(), self.state())
+        except OSError as error:
+            self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
+            return
+        self.saved_at, self.save_seconds = self.trainer.step, seconds
+
+    def policies(self) -> dict[str, bytes]:
+        """Return the files of every member's newest and best policy."""
+        newest = self.trainer.actors(lag=False)
+        files: dict[str, bytes] = {}
+        for index, seed in enumerate(self.trainer.seeds):
+            policies = {
+                f"seed-{seed}": self.policy(index, newest[index], self.trainer.step, None),
+                f"{BEST}/seed-{seed}": self.best_policy(index),
+            }
+            for folder, policy in policies.items():
+                if policy is not None:
+                    files |= {f"{folder}/{name}": data for name, data in policy.files().items()}
+        return files
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know of this one, beside the trainer."""
+        file = self.directory / METRICS
+        return {
+            "best": [[best.mean, best.step] if best.actor else None for best in self.best],
+            "last": [[score.rewards, score.lengths] for score in self.last],
+            "evaluated_at": self.evaluated_at,
+            "seconds": time.monotonic() - self.started,
+            "metrics_bytes": file.stat().st_size if file.exists() else 0,
+        }
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Become what was recorded at a checkpoint; what was written after it is taken back.
+
+        Raises:
+            DamagedError: the checkpoint does not hold that.
+        """
+        state = saved.state
+        try:
+            self.started = time.monotonic() - float(state["seconds"])
+            self.evaluated_at = int(state["evaluated_at"])
+            self.last = [
+                Score(tuple(map(float, rewards)), tuple(map(int, lengths)))
+                for rewards, lengths in state["last"]
+            ]
+            for index, entry in enumerate(state["best"]):
+                if entry is not None:
+                    folder = saved.path / BEST / f"seed-{self.trainer.seeds[index]}"
+                    actor = load_policy(folder).network
+                    self.best[index] = Best(float(entry[0]), int(entry[1]), actor)
+            size = int(state["metrics_bytes"])
+        except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
+            raise DamagedError(f"{saved.path} does not hold a run's record: {error!r}") from None
+        self.saved_at = self.trainer.step
+        self.saver.go_on(saved)
+        storage.remove(self.directory / BEST)
+        for index in range(len(self.best)):
+            self.save_best(index)
+        trim_lines(self.directory / METRICS, size, self.trainer.step)
 
     def winner(self) -> int:
         """Return the member with the best evaluation so far."""
@@ -137,9 +253,11 @@ class Record:
         described = json.loads((self.directory / RUN_FILE).read_text(encoding="utf-8"))
         described |= {"status": status, "error": error, "steps": trainer.step}
         described["seconds"] = round(time.monotonic() - self.started, 3)
-        # Weights that are not finite are of no use to anybody.
-        with contextlib.suppress(DivergedError):
-            self.save_checkpoint(trainer.step, trainer.actors(lag=False))
+        if trainer.step > self.saved_at:
+            trainer.cut()
+            # Weights that are not finite are of no use to anybody.
+            with contextlib.suppress(DivergedError):
+                self.save(False)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
@@ -156,18 +274,20 @@ class Record:
                 for index, seed in enumerate(trainer.seeds)
             ]
             described["best_seed"] = trainer.seeds[self.winner()]
-        write_json(self.directory / RUN_FILE, described)
-        for sink in self.sinks:
-            sink.close()
+        try:
+            write_json(self.directory / RUN_FILE, described)
+        except OSError as error:
+            self.tell(f"{RUN_FILE} could not be written: {error}")
+        for sink in list(self.sinks):
+            self.sink(sink, sink.close)
 
 
-def open_record(trainer: Trainer) -> Record:
+def open_record(trainer: Trainer, tell: Tell) -> Record:
     """Make the run's directory, and return the record that writes into it."""
     directory = make_directory(trainer.config, trainer.maker.spaces.name)
-    sinks: list[Sink] = [JsonLines(directory / "metrics.jsonl")]
-    if trainer.config.log.tensorboard:
-        sinks.append(TensorBoard(directory / "tensorboard"))
-    return Record(directory, trainer, sinks)
+    record = Record(directory, trainer, tell)
+    record.open_sinks()
+    return record
 
 
 def make_directory(config: Config, name: str) -> Path:
@@ -202,6 +322,8 @@ def describe(environment: str) -> dict[str, Any]:
     return {
         "environment": environment,
         "status": "running",
+        "process": os.getpid(),
+        "host": platform.node(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
@@ -223,7 +345,5 @@ def git_commit() -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file: beside its place first, then renamed, so that it is never half there."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Write a JSON file, which is never half there."""
+    storage.replace_file(path, json.dumps(value, indent=2).encode() + b"\n")

@@ -10,7 +10,8 @@ from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
 from qmu.training.evaluate import Score, check_display, evaluate
-from qmu.training.record import CONFIG_FILE, RUN_FILE
+from qmu.training.record import CONFIG_FILE, METRICS, RUN_FILE
+from qmu.training.sinks import read_lines
 from qmu.world.make import Source, check_id_in_file, find_maker
 
 # Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
@@ -66,8 +67,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
-        lines = (self.directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return read_lines(self.directory / METRICS)
 
     def evaluate(
         self,

@@ -1,16 +1,21 @@
 """One run from start to end."""
 
+import shlex
+import signal
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from qmu import config as options
 from qmu import configure
 from qmu.config import Config
-from qmu.errors import ConfigError, QmuError
+from qmu.errors import ConfigError, QmuError, StoppedError
 from qmu.presets import read_preset
-from qmu.training.loop import Trainer
-from qmu.training.record import open_record
+from qmu.training.lock import locked
+from qmu.training.loop import Event, Trainer
+from qmu.training.record import Record, open_record
 from qmu.training.results import Run
+from qmu.training.signals import Signals
 from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
 
@@ -82,10 +87,18 @@ def train_config(config: Config, source: Source | None = None, console: Any = No
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
     trainer = Trainer(*prepare(config, source))
+    tell = warn if console is None else console.tell
     try:
-        return train_with(trainer, source, console)
+        record = open_record(trainer, tell)
+        with locked(record.directory):
+            return conduct(trainer, record, source, console)
     finally:
         trainer.close()
+
+
+def warn(text: str) -> None:
+    """Tell of something that does not end the run."""
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
@@ -97,28 +110,27 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
                 "a ready-made vector environment serves one member: give the environment's id or "
                 "a factory to train several seeds"
             )
+        if config.env.on_error == "restart":
+            raise ConfigError(
+                "--env.on-error restart cannot replace a world of a ready-made vector environment: "
+                "give the environment's id or a factory"
+            )
         config = options.replace(config, "env", count=maker.vector.num_envs)
         configure.check(config)
     return config, maker
 
 
-def train_with(trainer: Trainer, source: Source, console: Any) -> Run:
-    """Run a trainer to its end, in a new directory; `source` is what made its worlds."""
-    config = trainer.config
-    record = open_record(trainer)
+def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> Run:
+    """Train until the run's end, and return it; `source` is what made its worlds.
+
+    Raises:
+        KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
+        StoppedError: of SIGTERM; what had been learned is saved.
+    """
     if console is not None:
         console.start(trainer, record)
     try:
-        total = options.total_steps(config)
-        for event in trainer.run(total, config.train.total_episodes):
-            record.hear(event)
-            if console is not None:
-                console.hear(event)
-        if record.evaluated_at != trainer.step:
-            event = trainer.evaluate()
-            record.hear(event)
-            if console is not None:
-                console.hear(event)
+        learn_and_record(trainer, record, console)
         record.finish("finished")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -128,6 +140,8 @@ def train_with(trainer: Trainer, source: Source, console: Any) -> Run:
         else:
             record.finish("failed", f"{type(error).__name__}: {error}")
         error.add_note(f"what was learned until then is saved in {record.directory}")
+        if record.saved_at:
+            error.add_note(f"go on with: qmu resume {shlex.quote(str(record.directory))}")
         raise
     finally:
         if console is not None:
@@ -136,3 +150,29 @@ def train_with(trainer: Trainer, source: Source, console: Any) -> Run:
     if console is not None:
         console.summary(run)
     return run
+
+
+def learn_and_record(trainer: Trainer, record: Record, console: Any) -> None:
+    """Train until the run's end, or a signal, and write down what happens."""
+    config = trainer.config
+
+    def hear(event: Event) -> None:
+        record.hear(event)
+        if console is not None:
+            console.hear(event)
+
+    left = options.total_steps(config) - trainer.step
+    hanging = (
+        f"qmu: the environment hangs where nothing can interrupt it; go on with: qmu resume "
+        f"{shlex.quote(str(record.directory))}"
+    )
+    with Signals(record.tell) as signals, trainer.guard.watched(hanging):
+        events = trainer.run(left, config.train.total_episodes, stopped=signals.stopped)
+        for event in events:
+            hear(event)
+    if signals.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    if signals.received is not None:
+        raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    if record.evaluated_at != trainer.step:
+        hear(trainer.evaluate())

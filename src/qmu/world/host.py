@@ -4,6 +4,7 @@ One vector step is one executed action of every world. Worlds that end are reset
 final observation is a row of its own.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -21,6 +22,9 @@ Floats = NDArray[np.float32]
 # that name them: whoever steps worlds does so under this, without NumPy's own warning.
 quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 Bools = NDArray[np.bool_]
+Guard = contextlib.AbstractContextManager[None]
+# New worlds that may fail before one of them has taken a step.
+MOST_FAILURES = 5
 Act = Callable[[int, int, Floats, Bools], Floats]
 
 
@@ -43,6 +47,13 @@ class Outcome(NamedTuple):
     current: Floats  # [obs]: `final`, unless the world was reset
 
 
+class Restarted(NamedTuple):
+    """A world that failed has been replaced; its episode ended before the action."""
+
+    current: Floats  # [obs]: where the new world starts
+    why: str
+
+
 class Worlds(Protocol):
     """Some worlds that are stepped together."""
 
@@ -52,7 +63,7 @@ class Worlds(Protocol):
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
 
-    def step(self, actions: Floats) -> list[Outcome]:
+    def step(self, actions: Floats) -> Sequence[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
 
     def close(self) -> None:
@@ -62,41 +73,102 @@ class Worlds(Protocol):
 class HostWorlds:
     """Gymnasium environments, one after another in this process."""
 
-    def __init__(self, environments: Sequence[gym.Env[Any, Any]], spaces: Spaces) -> None:
-        """Take the environments, all of these spaces."""
+    def __init__(
+        self,
+        environments: Sequence[gym.Env[Any, Any]],
+        spaces: Spaces,
+        guard: Guard | None = None,
+        make: Callable[[], gym.Env[Any, Any]] | None = None,
+    ) -> None:
+        """Take the environments, all of these spaces.
+
+        Args:
+            environments: the worlds.
+            spaces: what all of them observe and take.
+            guard: entered while an environment runs.
+            make: makes an environment in place of one that failed; without it, failures are raised.
+        """
         self.environments = list(environments)
         self.spaces = spaces
         self.count = len(self.environments)
+        self.guard = guard or contextlib.nullcontext()
+        self.make = make
+        self.declared = [declared(environment) for environment in self.environments]
+        self.seeds = [0] * self.count
+        self.failures = [0] * self.count
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
         given = [None] * self.count if seeds is None else list(seeds)
-        return [self.start(index, seed) for index, seed in enumerate(given)]
+        return [self.start_surely(index, seed) for index, seed in enumerate(given)]
+
+    def start_surely(self, index: int, seed: int | None) -> Floats:
+        """Start an episode in one world, or in the one that replaces it."""
+        try:
+            return self.start(index, seed)
+        except WorldError as error:
+            return self.replace(index, error).current
 
     def start(self, index: int, seed: int | None) -> Floats:
         """Start an episode in one world."""
+        environment = self.environments[index]
+        if seed is not None:
+            self.seeds[index] = seed
         try:
-            obs, _ = self.environments[index].reset(seed=seed)
+            with self.guard:
+                obs, _ = environment.reset(seed=seed)
         except Exception as error:
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        now, before = declared(environment), self.declared[index]
+        if now is not before and any(
+            one is not other and one != other for one, other in zip(now, before, strict=True)
+        ):
+            raise WorldError(
+                f"{self.spaces.name} changed its spaces in reset: they were {before}, they are "
+                f"{now}, and the networks were made for the former"
+            )
         return read_obs(self.spaces, obs)
 
-    def step(self, actions: Floats) -> list[Outcome]:
+    def step(self, actions: Floats) -> list[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
-        outcomes = []
+        outcomes: list[Outcome | Restarted] = []
         for index in range(self.count):
-            result = self.execute(index, actions[index])
+            try:
+                result = self.execute(index, actions[index])
+            except WorldError as error:
+                outcomes.append(self.replace(index, error))
+                continue
+            self.failures[index] = 0
             ended = result.terminated or result.truncated
-            current = self.start(index, None) if ended else result.final
+            current = self.start_surely(index, None) if ended else result.final
             outcomes.append(Outcome(*result, current))
         return outcomes
+
+    def replace(self, index: int, error: WorldError) -> Restarted:
+        """Put a new environment in the place of one that failed, and start an episode in it.
+
+        Raises:
+            WorldError: the failure itself, if nothing makes a new one, or if it is the last of too
+                many in a row.
+        """
+        if self.make is None:
+            raise error
+        self.failures[index] += 1
+        if self.failures[index] > MOST_FAILURES:
+            raise WorldError(f"{error} ({MOST_FAILURES} new worlds in a row failed, too)")
+        close_quietly(self.environments[index])
+        self.environments[index] = self.make()
+        self.declared[index] = declared(self.environments[index])
+        seed = (self.seeds[index] + 1) % 2**31
+        return Restarted(self.start_surely(index, seed), str(error))
 
     def execute(self, index: int, action: Floats) -> Result:
         """Execute one action [action] of one world, without a reset at the episode's end."""
         spaces = self.spaces
         shaped = action.reshape(spaces.action_shape).astype(spaces.action_dtype)
         try:
-            obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
+            with self.guard:
+                obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
         except Exception as error:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
@@ -111,15 +183,21 @@ class HostWorlds:
     def close(self) -> None:
         """Close all environments."""
         for environment in self.environments:
-            environment.close()
+            close_quietly(environment)
 
 
 class VectorWorlds:
     """A ready-made vector environment that resets finished worlds in the same step."""
 
-    def __init__(self, environment: gym.vector.VectorEnv[Any, Any, Any], spaces: Spaces) -> None:
-        """Take the environment, which must be in same-step autoreset mode."""
+    def __init__(
+        self,
+        environment: gym.vector.VectorEnv[Any, Any, Any],
+        spaces: Spaces,
+        guard: Guard | None = None,
+    ) -> None:
+        """Take the environment, which must be in same-step autoreset mode, and runs in `guard`."""
         self.environment = environment
+        self.guard = guard or contextlib.nullcontext()
         self.spaces = spaces
         self.count = environment.num_envs
 
@@ -128,7 +206,8 @@ class VectorWorlds:
         # One seed per world is allowed; the annotation of the base class knows only one for all.
         given: Any = None if seeds is None else list(seeds)
         try:
-            obs, _ = self.environment.reset(seed=given)
+            with self.guard:
+                obs, _ = self.environment.reset(seed=given)
         except Exception as error:
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
         return [read_obs(self.spaces, one) for one in obs]
@@ -138,7 +217,8 @@ class VectorWorlds:
         spaces = self.spaces
         shaped = actions.reshape(self.count, *spaces.action_shape).astype(spaces.action_dtype)
         try:
-            obs, rewards, terminated, truncated, info = self.environment.step(shaped)
+            with self.guard:
+                obs, rewards, terminated, truncated, info = self.environment.step(shaped)
         except Exception as error:
             raise WorldError(f"{spaces.name} raised in step: {told(error)}") from error
         outcomes = []
@@ -154,7 +234,18 @@ class VectorWorlds:
 
     def close(self) -> None:
         """Close the vector environment."""
-        self.environment.close()
+        close_quietly(self.environment)
+
+
+def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
+    """Return an environment's spaces, as it says."""
+    return environment.observation_space, environment.action_space
+
+
+def close_quietly(environment: Any) -> None:
+    """Close an environment; one that has failed may fail in this, too."""
+    with contextlib.suppress(Exception):
+        environment.close()
 
 
 def told(error: Exception) -> str:
@@ -251,13 +342,20 @@ class Collector:
         self.current: list[list[Floats]] = []
         self.rewards = np.zeros((len(self.members), self.worlds))
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
+        # What has failed and been replaced: the member, and why.
+        self.restarts: list[tuple[int, str]] = []
 
     @quiet_overflow
-    def reset(self, seeds: Sequence[Sequence[int] | None]) -> None:
-        """Start an episode in every world, each with its seed if a member's are given."""
+    def reset(self, seeds: Sequence[Sequence[int]]) -> None:
+        """Start an episode in every world, each with its seed."""
         self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
         self.rewards[:] = 0
         self.lengths[:] = 0
+
+    def cut_off(self) -> None:
+        """Break all episodes off between two collections; the worlds have to be reset."""
+        self.cut = self.cut or self.current
+        self.current = []
 
     @quiet_overflow
     def collect(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
@@ -313,7 +411,12 @@ class Collector:
                         f"at step {step} of the member with seed {self.seeds[member]}: {error}"
                     ) from error
                 for world, outcome in enumerate(outcomes):
-                    self.write(rows, member, world, obs[world], action[world], outcome, episodes)
+                    if isinstance(outcome, Restarted):
+                        self.write_restart(rows, member, world, obs[world], outcome)
+                    else:
+                        self.write(
+                            rows, member, world, obs[world], action[world], outcome, episodes
+                        )
         for member in range(shape[0]):
             for world in range(worlds):
                 head = rows.count[member, world]
@@ -322,6 +425,19 @@ class Collector:
         self.steps += steps * worlds
         self.cut = []
         return rows, episodes
+
+    def write_restart(
+        self, rows: Rows, member: int, world: int, obs: Floats, outcome: Restarted
+    ) -> None:
+        """Write that an episode was cut off at its newest observation: a truncation."""
+        row = rows.count[member, world]
+        rows.obs[member, world, row] = obs
+        rows.last[member, world, row] = True
+        rows.count[member, world] = row + 1
+        self.rewards[member, world] = 0
+        self.lengths[member, world] = 0
+        self.current[member][world] = outcome.current
+        self.restarts.append((member, outcome.why))
 
     def write(
         self,

@@ -6,12 +6,13 @@ import importlib
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 
 from qmu.errors import ConfigError
-from qmu.world.host import HostWorlds, VectorWorlds, Worlds
+from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds
 from qmu.world.spaces import Spaces, read_spaces
 
 Source = (
@@ -34,16 +35,21 @@ class Maker(NamedTuple):
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
 
-    def worlds(self, count: int) -> Worlds:
-        """Return `count` fresh worlds, or the ready-made vector environment."""
-        if self.vector is not None:
-            return VectorWorlds(self.vector, self.spaces)
-        return HostWorlds([self.make_one(None) for _ in range(count)], self.spaces)
+    def worlds(self, count: int, guard: Guard | None = None, restarting: bool = False) -> Worlds:
+        """Return `count` fresh worlds, or the ready-made vector environment.
 
-    def evaluation_worlds(self, count: int, render: bool) -> HostWorlds:
+        They run under `guard`; if `restarting`, one that fails is replaced.
+        """
+        if self.vector is not None:
+            return VectorWorlds(self.vector, self.spaces, guard)
+        make = partial(self.make_one, None)
+        environments = [make() for _ in range(count)]
+        return HostWorlds(environments, self.spaces, guard, make if restarting else None)
+
+    def evaluation_worlds(self, count: int, render: bool, guard: Guard | None = None) -> HostWorlds:
         """Return fresh worlds for evaluation; the first one in a window if asked."""
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
-        return HostWorlds([self.make_one(mode) for mode in modes], self.spaces)
+        return HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
 
 
 def find_maker(source: Source, episode_length: int | None = None) -> Maker:

@@ -1,0 +1,40 @@
+"""One process at a time writes into a run's directory."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from qmu.errors import ConfigError
+from qmu.training.record import RUN_FILE
+
+LOCK_FILE = "run.lock"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the run's lock, which the system takes away from a process that has ended.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    lock = FileLock(directory / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{directory} is being trained by {holder(directory)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def holder(directory: Path) -> str:
+    """Return which process trains the run, as far as its description says."""
+    try:
+        described = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
+        return f"process {described['process']} on {described['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

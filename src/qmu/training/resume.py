@@ -1,0 +1,222 @@
+"""Going on with a run from one of its checkpoints."""
+
+import datetime
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from qmu import config as options
+from qmu import configure
+from qmu.config import Config
+from qmu.errors import ConfigError
+from qmu.training import checkpoint, storage
+from qmu.training.checkpoint import Checkpoint
+from qmu.training.lock import locked
+from qmu.training.loop import Trainer
+from qmu.training.record import CHECKPOINTS, CONFIG_FILE, RUN_FILE, Record, Tell, write_json
+from qmu.training.results import Run, open_run
+from qmu.training.run import conduct, prepare, warn
+from qmu.training.storage import DamagedError
+from qmu.world.make import Source, check_id_in_file
+
+# Structural options that may change between a checkpoint and its resumption: none of them changes
+# what is learned.
+MAY_CHANGE = {
+    ("env", "id"),  # compared by what it makes
+    ("env", "render"),
+    ("train", "total_steps"),
+    ("train", "total_episodes"),
+    ("train", "schedule_steps"),
+    ("train", "final_episodes"),
+    ("train", "keep_checkpoints"),
+    ("train", "device"),
+} | {("log", name) for name in vars(options.Log())}
+
+
+def resume(
+    directory: str | Path,
+    *,
+    total_steps: int | None = None,
+    schedule_steps: int | None = None,
+    env: Source | None = None,
+    exact: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Go on with a run from its newest checkpoint, to its end or beyond; return it.
+
+    From a scheduled checkpoint, on the same machine's CPU and in a world that is deterministic
+    after `reset(seed)`, the run is bit for bit the one that was never interrupted.
+
+    Args:
+        directory: the run's.
+        total_steps: a new end, instead of `train.total_steps`.
+        schedule_steps: a new horizon of learning rates and noise, instead of the run's.
+        env: the environment, where it has no id; the same as before.
+        exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
+            signal or an error.
+        progress: show a live display, as the command line does.
+
+    Raises:
+        ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
+            must not, or another process is training it; nothing was written.
+        WorldError: an environment failed; what had been learned is saved.
+    """
+    given = {"total_steps": total_steps, "schedule_steps": schedule_steps}
+    changes = {name: value for name, value in given.items() if value is not None}
+    console: Any = None
+    if progress:
+        from qmu.training.console import Console
+
+        console = Console()
+    return resume_run(open_run(directory), changes, env, exact, console)
+
+
+def resume_run(
+    run: Run, changes: Mapping[str, Any], env: Source | None, exact: bool, console: Any
+) -> Run:
+    """Go on with a run, with some options of `train` changed."""
+    tell = warn if console is None else console.tell
+    with locked(run.directory):
+        saved = newest(run.directory, exact, tell)
+        config = resumed_config(run, saved, changes)
+        source = source_of(run, config, env)
+        trainer = Trainer(*prepare(config, source))
+        try:
+            check_spaces(trainer, saved)
+            check_work_left(trainer, saved, run)
+            record = restored(run, trainer, saved, tell)
+            tell(f"going on from step {trainer.step:,} ({saved.path})")
+            return conduct(trainer, record, source, console)
+        finally:
+            trainer.close()
+
+
+def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
+    """Return the newest checkpoint that is undamaged, of the schedule if `exact`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    damaged = []
+    for path in checkpoint.checkpoints_in(directory / CHECKPOINTS):
+        if not (path / storage.MANIFEST).exists():
+            continue
+        try:
+            found = checkpoint.read_checkpoint(path)
+        except DamagedError as error:
+            damaged.append(path)
+            tell(f"the checkpoint {path} is damaged, looking for the one before: {error}")
+            continue
+        if found.scheduled or not exact:
+            return found
+    if damaged:
+        raise ConfigError(
+            f"all checkpoints of {directory} are damaged; its policies may be whole: see "
+            f"{damaged[0]}"
+        )
+    which = "no checkpoint of its schedule (leave out --exact)" if exact else "no checkpoint yet"
+    raise ConfigError(f"{directory} has {which}: there is nothing to go on from")
+
+
+def resumed_config(run: Run, saved: Checkpoint, changes: Mapping[str, Any]) -> Config:
+    """Return the configuration to go on with: the run's file, changes on top.
+
+    Raises:
+        ConfigError: the file says something else than the checkpoint about what shapes a run.
+    """
+    try:
+        before = configure.from_dict(saved.state["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ConfigError(f"the configuration in {saved.path} is damaged: {error}") from None
+    config = run.config
+    if "total_steps" in changes and config.train.schedule_steps is None:
+        horizon = options.schedule_steps(before)
+        config = options.replace(config, "train", schedule_steps=horizon)
+    config = options.replace(config, "train", **changes)
+    changed = [
+        (options.flag(group, option.name), getattr(getattr(before, group), option.name))
+        for group, option in options.options()
+        if option.metadata["kind"] == "structural"
+        and (group, option.name) not in MAY_CHANGE
+        and getattr(getattr(before, group), option.name)
+        != getattr(getattr(config, group), option.name)
+    ]
+    if changed:
+        said = ", ".join(f"{flag} was {configure.spelled(value)}" for flag, value in changed)
+        raise ConfigError(
+            f"{run.directory / CONFIG_FILE} has changed since the checkpoint was written: {said}. "
+            "Such options shape a run: put them back, or begin a new one"
+        )
+    configure.check(config)
+    return config
+
+
+def source_of(run: Run, config: Config, env: Source | None) -> Source:
+    """Return what makes the run's worlds."""
+    if env is not None:
+        return env
+    if config.env.id is None:
+        raise ConfigError(
+            f"{run.directory} was trained in an environment without an id: give it, in Python, as "
+            "qmu.resume(..., env=...)"
+        )
+    check_id_in_file(config.env.id, run.directory / CONFIG_FILE, "give it as env=...")
+    return config.env.id
+
+
+def check_spaces(trainer: Trainer, saved: Checkpoint) -> None:
+    """Raise ConfigError if the environment is no longer what it was."""
+    described = json.loads(json.dumps(checkpoint.describe_spaces(trainer.maker.spaces)))
+    before = saved.state.get("spaces")
+    if described != before:
+        raise ConfigError(
+            f"the environment has changed since the checkpoint {saved.path} was written: it was "
+            f"{before}, it is {described}. Begin a new run"
+        )
+
+
+def check_work_left(trainer: Trainer, saved: Checkpoint, run: Run) -> None:
+    """Raise ConfigError if the run is at its end already, or would learn nothing more."""
+    config, step = trainer.config, int(saved.state["step"])
+    if step >= options.total_steps(config) and run.info["status"] == "finished":
+        raise ConfigError(
+            f"{run.directory} has finished its {step} steps: give a later end, such as "
+            f"--train.total-steps {2 * step}"
+        )
+    horizon = options.schedule_steps(config)
+    rates = (config.actor, config.critic)
+    going_on = horizon is not None and horizon <= step < options.total_steps(config)
+    if going_on and any(network.lr_end == 0 for network in rates):
+        raise ConfigError(
+            f"the learning rates of {run.directory} have fallen to 0 at step {horizon}: give "
+            f"--train.schedule-steps {options.total_steps(config)}, too; they are then what they "
+            f"would be at step {step} of that many"
+        )
+
+
+def restored(run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell) -> Record:
+    """Make trainer and record what was saved, and say in the run's files that it goes on."""
+    record = Record(run.directory, trainer, tell)
+    try:
+        checkpoint.restore(trainer, saved)
+        record.restore(saved)
+    except DamagedError as error:
+        raise ConfigError(str(error)) from None
+    info = run.info
+    again = {
+        "step": trainer.step,
+        "from": saved.path.name,
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+    text = tomli_w.dumps(options.to_dict(trainer.config)).encode()
+    storage.replace_file(run.directory / CONFIG_FILE, text)
+    described = info | {"status": "running", "error": None}
+    described["resumed"] = [*info.get("resumed", []), again]
+    write_json(run.directory / RUN_FILE, described)
+    record.open_sinks()
+    return record

@@ -1,0 +1,219 @@
+"""Folders of files that are there as a whole or not at all, and that tell when they are damaged.
+
+A folder is written beside its final place, every file and then the folder flushed to the disk, and
+renamed. Its manifest has the size and the SHA-256 sum of every file, and its own. Nothing here
+knows what the files hold.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MANIFEST = "manifest.json"
+# Names of folders that are being written, or were when a process ended, begin with this.
+UNFINISHED = ".unfinished-"
+# A file of a folder, or of the folder beside it that several share: no way out of either.
+PLAIN_NAME = re.compile(r"(?:[\w-][\w.-]*/){0,3}[\w-][\w.-]*")
+LARGEST_MANIFEST = 64 * 2**20
+
+
+class DamagedError(Exception):
+    """A folder is not what its manifest says, or has none that can be read."""
+
+
+class Entry(NamedTuple):
+    """What a manifest says about a file."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def write_file(path: Path, data: bytes) -> Entry:
+    """Write a new file through to the disk; return what a manifest says about it."""
+    with path.open("xb") as file:
+        file.write(data)
+        flush(file.fileno())
+    return Entry(path.name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def flush(descriptor: int) -> None:
+    """Have the disk take over what was written."""
+    os.fsync(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk take over a folder's names; where folders cannot be opened, do nothing."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, to: Path) -> None:
+    """Give a file or folder its final name, for good. A file that has the name is replaced."""
+    source.replace(to)
+    flush_folder(to.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file, or write it anew: whenever this ends, the old one or the new one is there."""
+    unfinished = path.with_name(UNFINISHED + path.name)
+    unfinished.unlink(missing_ok=True)
+    write_file(unfinished, data)
+    rename(unfinished, path)
+
+
+def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
+    """Write a file that several folders can refer to, under the name of its own sum."""
+    name = f"{hashlib.sha256(data).hexdigest()[:32]}{ending}"
+    made = not folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    if made:
+        flush_folder(folder.parent)
+    unfinished = folder / f"{UNFINISHED}{name}"
+    unfinished.unlink(missing_ok=True)
+    entry = write_file(unfinished, data)
+    rename(unfinished, folder / name)
+    return entry._replace(name=name)
+
+
+def write_folder(
+    folder: Path, files: Mapping[str, bytes], shared: list[Entry], described: Mapping[str, Any]
+) -> None:
+    """Write a folder with these files and a manifest; `folder` must not be there yet.
+
+    Args:
+        folder: its final place.
+        files: relative name -> content; a name may lead into folders.
+        shared: the files beside the folder that belong to it, their names relative to its parent.
+        described: what else the manifest says.
+
+    Raises:
+        OSError: it could not be written. Nothing of it is left.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(UNFINISHED + folder.name)
+    remove(unfinished)
+    try:
+        unfinished.mkdir()
+        inside = {unfinished}
+        entries = []
+        for name, data in files.items():
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            inside |= {parent for parent in path.parents if unfinished in parent.parents}
+            entries.append(write_file(path, data)._replace(name=name))
+        manifest = dict(described) | {
+            "files": [entry._asdict() for entry in entries],
+            "shared": [entry._asdict() for entry in shared],
+        }
+        write_file(unfinished / MANIFEST, sealed(manifest))
+        for one in sorted(inside, key=lambda path: len(path.parts), reverse=True):
+            flush_folder(one)
+        rename(unfinished, folder)
+    except OSError:
+        remove(unfinished)
+        raise
+
+
+def sealed(manifest: dict[str, Any]) -> bytes:
+    """Return a manifest as bytes, with the sum of everything else in it."""
+    seal = hashlib.sha256(canonical(manifest)).hexdigest()
+    return json.dumps(manifest | {"sha256": seal}, indent=1).encode() + b"\n"
+
+
+def canonical(manifest: Mapping[str, Any]) -> bytes:
+    """Return the one spelling of a manifest that its sum is taken of."""
+    return json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a folder's manifest, without its sum.
+
+    Raises:
+        DamagedError: there is none, it is not JSON, or is not what was written.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > LARGEST_MANIFEST:
+            raise DamagedError(f"{path} is larger than any manifest")
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from None
+    if not isinstance(manifest, dict):
+        raise DamagedError(f"{path} is no manifest")
+    seal = manifest.pop("sha256", None)
+    if hashlib.sha256(canonical(manifest)).hexdigest() != seal:
+        raise DamagedError(f"{path} is not what was written: its SHA-256 sum is another one")
+    return manifest
+
+
+def entries_of(manifest: Mapping[str, Any], kind: str) -> list[Entry]:
+    """Return the `files` or the `shared` files that a manifest lists.
+
+    Raises:
+        DamagedError: that is no list of files, or a name leads elsewhere.
+    """
+    try:
+        entries = [
+            Entry(str(one["name"]), int(one["size"]), str(one["sha256"])) for one in manifest[kind]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise DamagedError(f"the manifest has no list of {kind}") from None
+    for entry in entries:
+        if not PLAIN_NAME.fullmatch(entry.name):
+            raise DamagedError(f"the manifest names a file elsewhere: {entry.name!r}")
+    return entries
+
+
+def read_checked(root: Path, entry: Entry) -> bytes:
+    """Return a file's content, if it is what was written.
+
+    Raises:
+        DamagedError: it is not there, is no ordinary file, or another size or sum.
+    """
+    path = root / entry.name
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise DamagedError(f"{path} is missing")
+        size = path.stat().st_size
+        if size != entry.size:
+            raise DamagedError(f"{path} has {size} bytes instead of {entry.size}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DamagedError(f"{path} is not what was written: its SHA-256 sum is another one")
+    return data
+
+
+def remove(path: Path) -> None:
+    """Remove a folder or a file, if it is there; what cannot be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def unfinished_in(folder: Path) -> Iterator[Path]:
+    """Yield what was being written into a folder when a process ended."""
+    if folder.is_dir():
+        yield from folder.glob(f"{UNFINISHED}*")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how many bytes can still be written on a folder's disk, the folder made or not."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,96 @@
+"""Small runs for the fault tests, and what is compared of two of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import qmu
+from qmu import configure
+from qmu.training import checkpoint, storage
+
+SMALL = {
+    "actor": {"hidden_sizes": [8]},
+    "critic": {"hidden_sizes": [8]},
+    "replay": {"capacity": 300, "batch_size": 8},
+    "explore": {"start_steps": 20},
+    "train": {
+        "total_steps": 240,
+        "schedule_steps": 240,
+        "save_interval": 60,
+        "eval_interval": 40,
+        "eval_episodes": 1,
+        "final_episodes": 1,
+        "chunk": 8,
+    },
+    "log": {"tensorboard": False, "interval": 50},
+}
+
+
+def options(folder, changes=()):
+    """Return the options of a small run in this folder, with some changed."""
+    return configure.merge(configure.merge(SMALL, {"log": {"dir": str(folder)}}), dict(changes))
+
+
+def train(folder, world="Pendulum-v1", **changes):
+    """Train a small run, and return its directory."""
+    return qmu.train(world, **options(folder, changes)).directory
+
+
+def only_run(folder):
+    """Return the directory of the only run below a folder."""
+    (file,) = Path(folder).glob("*/*/run.json")
+    return file.parent
+
+
+def checkpoints(directory):
+    """Return the folders of a run's checkpoints that can be gone on from, the newest first."""
+    found = checkpoint.checkpoints_in(Path(directory) / "checkpoints")
+    return [path for path in found if (path / storage.MANIFEST).exists()]
+
+
+def final_state(directory):
+    """Return everything that a run's newest checkpoint holds, as bytes and JSON."""
+    saved = checkpoint.read_checkpoint(checkpoints(directory)[0])
+    arrays = {name: value.tobytes() for name, value in saved.arrays.items()}
+    state = {name: value for name, value in saved.state.items() if name not in NOT_COMPARED}
+    return arrays, state, stream(saved, Path(directory) / "checkpoints" / checkpoint.SEGMENTS)
+
+
+# What a run knows of its own way, of the clock, and of files.
+NOT_COMPARED = ("config", "seconds", "metrics_bytes")
+
+
+def stream(saved, folder):
+    """Return member, world -> number of a row -> its bytes, as the segments hold them."""
+    rows = {}
+    for segment in saved.segments:
+        from safetensors.numpy import load_file
+
+        held = load_file(folder / segment.entry.name)
+        start = 0
+        for part in segment.parts:
+            own = rows.setdefault((part.member, part.world), {})
+            for index in range(part.rows):
+                numbers, flags = held["numbers"][start + index], held["flags"][start + index]
+                own[part.first + index] = numbers.tobytes() + bytes([flags])
+            start += part.rows
+    length = saved.state["config"]["replay"]["capacity"]
+    return {
+        place: {number: own[number] for number in sorted(own)[-length:]}
+        for place, own in rows.items()
+    }
+
+
+def metrics(directory):
+    """Return a run's lines of metrics without what the clock says."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if not name.startswith(("time/", "seconds"))}
+        for line in lines
+    ]
+
+
+def weights(directory, seed=0):
+    """Return the best policy's weights of a member."""
+    return [np.asarray(one) for one in qmu.open_run(directory).policy(seed).network.weights]

@@ -1,0 +1,48 @@
+"""A run that was resumed from a scheduled save is, bit for bit, the one never interrupted."""
+
+import numpy as np
+import pytest
+import runs
+
+import qmu
+
+VARIANTS = {
+    "plain": {},
+    "three members": {"train": {"seeds": 3}},
+    "two worlds": {"env": {"count": 2}},
+    "prioritized": {"replay": {"prioritized": True}},
+    "parameter noise": {"explore": {"noise": "none", "parameter_distance": 0.3}},
+    "Ornstein-Uhlenbeck": {"explore": {"noise": "ou", "epsilon": 0.1, "noise_end": 0.5}},
+    "normalization": {"env": {"normalize_obs": True}, "critic": {"norm": "batch"}},
+    "regions": {
+        "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},
+        "actor": {"climbs": "mean"},
+    },
+    "a ring that wraps": {"replay": {"capacity": 70}},
+    "no overlap": {"train": {"overlap": False, "chunk": 1}},
+    "lines of metrics across a save": {"log": {"interval": 25}},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
+    changes = VARIANTS[name]
+    whole = runs.train(tmp_path / "whole", **changes)
+    half = dict(changes)
+    half["train"] = {**changes.get("train", {}), "total_steps": 120}
+    directory = runs.train(tmp_path / "halves", **half)
+    assert runs.final_state(directory) != runs.final_state(whole)
+    with pytest.warns(RuntimeWarning, match="going on from step 120"):
+        run = qmu.resume(directory, total_steps=240)
+    assert run.directory == directory
+    assert runs.final_state(directory) == runs.final_state(whole)
+    assert runs.metrics(directory) == runs.metrics(whole)
+    for seed in range(changes.get("train", {}).get("seeds", 1)):
+        for one, other in zip(
+            runs.weights(directory, seed), runs.weights(whole, seed), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+    described, expected = qmu.open_run(directory).info, qmu.open_run(whole).info
+    assert described["members"] == expected["members"]
+    assert described["status"] == "finished"
+    assert [entry["step"] for entry in described["resumed"]] == [120]
