@@ -7,7 +7,7 @@ import numpy as np
 
 import qmu
 from qmu import configure
-from qmu.training import checkpoint, storage
+from qmu.training import store
 
 SMALL = {
     "actor": {"hidden_sizes": [8]},
@@ -45,16 +45,15 @@ def only_run(folder):
 
 def checkpoints(directory):
     """Return the folders of a run's checkpoints that can be gone on from, the newest first."""
-    found = checkpoint.checkpoints_in(Path(directory) / "checkpoints")
-    return [path for path in found if (path / storage.MANIFEST).exists()]
+    return store.complete(Path(directory) / "checkpoints")
 
 
 def final_state(directory):
     """Return everything that a run's newest checkpoint holds, as bytes and JSON."""
-    saved = checkpoint.read_checkpoint(checkpoints(directory)[0])
+    saved = store.read_checkpoint(checkpoints(directory)[0])
     arrays = {name: value.tobytes() for name, value in saved.arrays.items()}
     state = {name: value for name, value in saved.state.items() if name not in NOT_COMPARED}
-    return arrays, state, stream(saved, Path(directory) / "checkpoints" / checkpoint.SEGMENTS)
+    return arrays, state, stream(saved, Path(directory) / "checkpoints" / store.SEGMENTS)
 
 
 # What a run knows of its own way, of the clock, and of files.

@@ -8,48 +8,25 @@ rest is JSON; rows are in segments that the checkpoints of a run share.
 import dataclasses
 import itertools
 import json
-import re
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from qmu import config as options
 from qmu.agent.agent import Metrics
-from qmu.errors import ConfigError, DivergedError
+from qmu.errors import DivergedError
 from qmu.replay.stream import row_bytes
-from qmu.training import arrays, segments, storage
+from qmu.training import arrays, segments, store
 from qmu.training.arrays import UnreadableError
 from qmu.training.loop import Trainer, diverged
-from qmu.training.segments import Part, Segment
 from qmu.training.storage import DamagedError
+from qmu.training.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.world.host import Episode
 from qmu.world.spaces import Spaces
-
-FORMAT = 1
-ARRAYS, STATE = "state.safetensors", "state.json"
-SEGMENTS = "segments"
-NAME = re.compile(r"(\d{9,})(?:-(\d+))?")
-# What a save may need on the disk beyond the files themselves.
-MARGIN = 2**20
-
-
-class NoSpaceError(OSError):
-    """The disk has no room for a checkpoint."""
-
-
-class Checkpoint(NamedTuple):
-    """A checkpoint that has been read, and found to be what was written."""
-
-    path: Path
-    scheduled: bool
-    state: dict[str, Any]
-    arrays: dict[str, Any]
-    segments: list[Segment]
 
 
 class Saver:
@@ -71,6 +48,7 @@ class Saver:
 
         Raises:
             OSError: it could not be written. What was there before is as it was.
+            DivergedError: the agents have numbers that are not finite.
         """
         started = time.monotonic()
         trainer = self.trainer
@@ -79,104 +57,29 @@ class Saver:
             ARRAYS: arrays.pack(trees),
             STATE: json.dumps(dict(state) | own).encode(),
         }
-        self.check_space(sum(map(len, contents.values())))
-        needed = segments.still_needed(self.segments, trainer.written, trainer.alive)
-        needed += segments.write_new(
-            self.folder / SEGMENTS, trainer.learner, self.stored, trainer.written, trainer.alive
+        store.check_space(self.folder, self.new_bytes() + sum(map(len, contents.values())))
+        self.segments = store.write_checkpoint(
+            self.folder,
+            trainer.step,
+            scheduled,
+            contents,
+            segments.still_needed(self.segments, trainer.written, trainer.alive),
+            segments.new_rows(trainer.learner, self.stored, trainer.written, trainer.alive),
         )
-        path = free_name(self.folder, trainer.step)
-        described = {
-            "format": FORMAT,
-            "qmu": metadata.version("qmu"),
-            "step": trainer.step,
-            "scheduled": scheduled,
-            "parts": [segment.parts for segment in needed],
-        }
-        shared = [
-            segment.entry._replace(name=f"{SEGMENTS}/{segment.entry.name}") for segment in needed
-        ]
-        storage.write_folder(path, contents, shared, described)
-        self.segments, self.stored = needed, trainer.written.copy()
-        self.prune()
+        self.stored = trainer.written.copy()
+        store.prune(self.folder, self.keep)
         return time.monotonic() - started
+
+    def new_bytes(self) -> int:
+        """Return how many bytes the rows take that are in no segment yet."""
+        spaces = self.trainer.maker.spaces
+        new = np.minimum(self.trainer.written - self.stored, self.trainer.alive)
+        return int(new.sum()) * row_bytes(spaces.obs_size, spaces.action_size)
 
     def go_on(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""
         self.segments, self.stored = saved.segments, self.trainer.written.copy()
-        clean(self.folder)
-
-    def check_space(self, size: int) -> None:
-        """Raise NoSpaceError if the disk has no room for so many bytes and the new rows."""
-        new = np.minimum(self.trainer.written - self.stored, self.trainer.alive)
-        spaces = self.trainer.maker.spaces
-        size += int(new.sum()) * row_bytes(spaces.obs_size, spaces.action_size) + MARGIN
-        free = storage.free_bytes(self.folder)
-        if free < size:
-            raise NoSpaceError(
-                f"a checkpoint needs {size / 2**20:.0f} MiB, and the disk of {self.folder} has "
-                f"{free / 2**20:.0f} MiB free"
-            )
-
-    def prune(self) -> None:
-        """Remove what is not kept: old checkpoints but for their policies, and leftovers."""
-        there = [path for path in checkpoints_in(self.folder) if (path / storage.MANIFEST).exists()]
-        kept = {path for path in there if is_scheduled(path)}
-        kept = set(there[: self.keep]) | set(sorted(kept, key=order)[-1:])
-        for path in there:
-            if path not in kept:
-                storage.remove(path / storage.MANIFEST)
-                for name in (ARRAYS, STATE, "best"):
-                    storage.remove(path / name)
-        clean(self.folder)
-
-
-def clean(folder: Path) -> None:
-    """Remove what was being written when a process ended, and segments that nothing refers to."""
-    for path in [*storage.unfinished_in(folder), *storage.unfinished_in(folder / SEGMENTS)]:
-        storage.remove(path)
-    used = set()
-    for path in checkpoints_in(folder):
-        try:
-            entries = storage.entries_of(storage.read_manifest(path), "shared")
-        except DamagedError:
-            continue
-        used |= {Path(entry.name).name for entry in entries}
-    if (folder / SEGMENTS).is_dir():
-        for path in (folder / SEGMENTS).iterdir():
-            if path.name not in used:
-                storage.remove(path)
-
-
-def free_name(folder: Path, step: int) -> Path:
-    """Return a folder for a checkpoint at this step that is not there yet."""
-    path, again = folder / f"{step:09d}", 1
-    while path.exists():
-        again += 1
-        path = folder / f"{step:09d}-{again}"
-    return path
-
-
-def order(path: Path) -> tuple[int, int]:
-    """Return a checkpoint's step, and which of several at that step it is."""
-    match = NAME.fullmatch(path.name)
-    assert match is not None
-    return int(match[1]), int(match[2] or 1)
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Return the folders of checkpoints, the newest first; some may hold policies only."""
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=order, reverse=True)
-
-
-def is_scheduled(path: Path) -> bool:
-    """Tell whether a checkpoint can be read and belongs to the run's schedule."""
-    try:
-        return storage.read_manifest(path).get("scheduled") is True
-    except DamagedError:
-        return False
+        store.clean(self.folder)
 
 
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -233,40 +136,6 @@ def arrays_of_totals(per_group: list[Metrics]) -> Any:
     """Return the sums of a chunk's metrics, of all groups, on the host."""
     host = [jax.device_get(group) for group in per_group]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a checkpoint, every file of which has been compared with its manifest.
-
-    Raises:
-        ConfigError: it was written by a newer version.
-        DamagedError: it is not what was written.
-    """
-    manifest = storage.read_manifest(path)
-    if manifest.get("format") != FORMAT:
-        raise ConfigError(
-            f"{path} has format {manifest.get('format')!r}, written by qmu "
-            f"{manifest.get('qmu')}; this version of qmu reads format {FORMAT}: use that one"
-        )
-    files = {
-        entry.name: storage.read_checked(path, entry)
-        for entry in storage.entries_of(manifest, "files")
-    }
-    shared = storage.entries_of(manifest, "shared")
-    for entry in shared:
-        storage.read_checked(path.parent, entry)
-    try:
-        state = json.loads(files[STATE])
-        held = arrays.unpack(files[ARRAYS])
-        parts = [tuple(Part(*map(int, one)) for one in many) for many in manifest["parts"]]
-        listed = [Segment(*pair) for pair in zip(shared, parts, strict=True)]
-    except (KeyError, TypeError, ValueError, RecursionError, UnreadableError) as error:
-        raise DamagedError(f"{path} does not hold a checkpoint: {error!r}") from None
-    local = [
-        segment._replace(entry=segment.entry._replace(name=Path(segment.entry.name).name))
-        for segment in listed
-    ]
-    return Checkpoint(path, manifest.get("scheduled") is True, state, held, local)
 
 
 def restore(trainer: Trainer, saved: Checkpoint) -> None:

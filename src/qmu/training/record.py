@@ -23,7 +23,7 @@ from qmu.config import Config
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
 from qmu.training import storage
-from qmu.training.checkpoint import Checkpoint, Saver
+from qmu.training.checkpoint import Saver
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
 from qmu.training.sinks import (
@@ -36,6 +36,7 @@ from qmu.training.sinks import (
     write_again,
 )
 from qmu.training.storage import DamagedError
+from qmu.training.store import Checkpoint
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"

@@ -13,14 +13,14 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
-from qmu.training import checkpoint, storage
-from qmu.training.checkpoint import Checkpoint
+from qmu.training import checkpoint, storage, store
 from qmu.training.lock import locked
 from qmu.training.loop import Trainer
 from qmu.training.record import CHECKPOINTS, CONFIG_FILE, RUN_FILE, Record, Tell, write_json
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
 from qmu.training.storage import DamagedError
+from qmu.training.store import Checkpoint
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -102,11 +102,9 @@ def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
         ConfigError: there is none.
     """
     damaged = []
-    for path in checkpoint.checkpoints_in(directory / CHECKPOINTS):
-        if not (path / storage.MANIFEST).exists():
-            continue
+    for path in store.complete(directory / CHECKPOINTS):
         try:
-            found = checkpoint.read_checkpoint(path)
+            found = store.read_checkpoint(path)
         except DamagedError as error:
             damaged.append(path)
             tell(f"the checkpoint {path} is damaged, looking for the one before: {error}")

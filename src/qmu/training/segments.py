@@ -8,7 +8,7 @@ which.
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,59 +17,36 @@ from numpy.typing import NDArray
 from qmu.replay.stream import Stream, put_rows, take_rows
 from qmu.training import arrays, storage
 from qmu.training.learner import Learner
-from qmu.training.storage import DamagedError, Entry
+from qmu.training.storage import DamagedError
+from qmu.training.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
 
-ENDING = ".safetensors"
 # Rows that are copied from or to a stream in one call, which is compiled for that many.
 BLOCK = 4096
-# A segment is no larger than this, so that a save needs little memory beside the stream.
-LARGEST_BYTES = 32 * 2**20
-
 Counts = NDArray[np.int64]  # [members, worlds]
 
 
-class Part(NamedTuple):
-    """Consecutive rows of a member's world: `rows` of them, from number `first` on."""
-
-    member: int
-    world: int
-    first: int
-    rows: int
-
-
-class Segment(NamedTuple):
-    """A file of rows, and which ones they are."""
-
-    entry: Entry
-    parts: tuple[Part, ...]
-
-
-def write_new(
-    folder: Path, learner: Learner, stored: Counts, written: Counts, alive: Counts
-) -> list[Segment]:
-    """Write the rows from number `stored` to `written` of every world; return their segments.
+def new_rows(
+    learner: Learner, stored: Counts, written: Counts, alive: Counts
+) -> Iterator[tuple[bytes, tuple[Part, ...]]]:
+    """Yield the rows from number `stored` to `written` of every world, as segments.
 
     Args:
-        folder: where segments are.
         learner: it has the streams, and is not at work.
         stored: how many rows of each world are in segments already.
         written: how many rows each world has had since the run began.
         alive: how many of them its ring still holds.
     """
-    segments = []
     longest = most_rows(learner.members[0].stream)
     for parts in divided(np.maximum(stored, written - alive), written, longest):
         blocks = [block for part in parts for block in read_part(learner, part)]
         numbers = np.concatenate([numbers for numbers, _ in blocks])
         flags = np.concatenate([flags for _, flags in blocks])
-        data = arrays.pack({"numbers": numbers, "flags": flags})
-        segments.append(Segment(storage.write_shared(folder, ENDING, data), tuple(parts)))
-    return segments
+        yield arrays.pack({"numbers": numbers, "flags": flags}), tuple(parts)
 
 
 def most_rows(stream: Stream) -> int:
     """Return how many rows a segment has at most."""
-    return max(LARGEST_BYTES // (4 * stream.numbers.shape[-1] + 1), 1)
+    return max(LARGEST_ROWS // (4 * stream.numbers.shape[-1] + 1), 1)
 
 
 def divided(first: Counts, end: Counts, longest: int) -> Iterator[list[Part]]:
@@ -157,7 +134,7 @@ def rows_of(folder: Path, segment: Segment, like: Stream) -> tuple[Any, Any]:
     width = like.numbers.shape[-1]
     if rows > most_rows(like):
         raise DamagedError(f"{segment.entry.name} claims {rows} rows, more than any segment has")
-    held = arrays.unpack(storage.read_checked(folder, segment.entry))
+    held = arrays.unpack(storage.read_checked(folder, segment.entry, LARGEST_SEGMENT))
     return (
         arrays.named(held, "numbers", (rows, width), np.float32),
         arrays.named(held, "flags", (rows,), np.uint8),

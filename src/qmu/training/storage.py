@@ -39,6 +39,7 @@ def write_file(path: Path, data: bytes) -> Entry:
     """Write a new file through to the disk; return what a manifest says about it."""
     with path.open("xb") as file:
         file.write(data)
+        file.flush()
         flush(file.fileno())
     return Entry(path.name, len(data), hashlib.sha256(data).hexdigest())
 
@@ -176,13 +177,16 @@ def entries_of(manifest: Mapping[str, Any], kind: str) -> list[Entry]:
     return entries
 
 
-def read_checked(root: Path, entry: Entry) -> bytes:
+def read_checked(root: Path, entry: Entry, limit: int) -> bytes:
     """Return a file's content, if it is what was written.
 
     Raises:
-        DamagedError: it is not there, is no ordinary file, or another size or sum.
+        DamagedError: it is not there, is no ordinary file, has another size or sum, or is said to
+            have more bytes than the limit.
     """
     path = root / entry.name
+    if entry.size > limit:
+        raise DamagedError(f"{path} is said to have {entry.size} bytes: at most {limit} make sense")
     try:
         if path.is_symlink() or not path.is_file():
             raise DamagedError(f"{path} is missing")
