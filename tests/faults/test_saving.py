@@ -150,7 +150,9 @@ def mutate(choices, kind, path, whole, newest, before):
     """Return the file's content after a mutation; None if it is gone."""
     place = choices.randrange(len(whole))
     if kind == "bit":
-        return whole[:place] + bytes([whole[place] ^ 1 << choices.randrange(8)]) + whole[place + 1 :]
+        return (
+            whole[:place] + bytes([whole[place] ^ 1 << choices.randrange(8)]) + whole[place + 1 :]
+        )
     if kind == "cut":
         return whole[:place]
     if kind == "longer":
@@ -178,7 +180,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used_loudly(trained, tmp_path
         (path / storage.MANIFEST).write_text("{}")
     with (
         pytest.warns(RuntimeWarning, match="is damaged"),
-        pytest.raises(qmu.ConfigError, match="all checkpoints of .* are damaged"),
+        pytest.raises(qmu.ConfigError, match=r"all checkpoints of .* are damaged"),
     ):
         qmu.resume(directory, total_steps=500)
 

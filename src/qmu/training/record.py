@@ -16,12 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import tomli_w
 
 from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
+from qmu.replay.stream import row_bytes
 from qmu.training import storage
 from qmu.training.checkpoint import Saver
 from qmu.training.evaluate import Score
@@ -102,6 +104,8 @@ class Record:
                 self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
             else:
                 self.sinks.remove(sink)
+                with contextlib.suppress(OSError):
+                    sink.close()
                 self.tell(f"{sink.name} is not written any more, the run goes on: {error}")
 
     def hear(self, event: Event) -> None:
@@ -284,11 +288,37 @@ class Record:
 
 
 def open_record(trainer: Trainer, tell: Tell) -> Record:
-    """Make the run's directory, and return the record that writes into it."""
+    """Make the run's directory, and return the record that writes into it.
+
+    Raises:
+        ConfigError: the disk has no room for the run, or the directory cannot be made.
+    """
+    check_disk(trainer)
     directory = make_directory(trainer.config, trainer.maker.spaces.name)
     record = Record(directory, trainer, tell)
     record.open_sinks()
     return record
+
+
+def check_disk(trainer: Trainer) -> None:
+    """Raise ConfigError if the disk has no room for the checkpoints that will be kept."""
+    config, spaces = trainer.config, trainer.maker.spaces
+    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.seeds)
+    agents = sum(
+        leaf.nbytes
+        for members in trainer.learner.members
+        for leaf in jax.tree.leaves((members.agents, members.priorities))
+    )
+    needed = rows * row_bytes(spaces.obs_size, spaces.action_size)
+    needed += (config.train.keep_checkpoints + 1) * agents
+    folder = Path(config.log.dir)
+    free = storage.free_bytes(folder)
+    if free < needed:
+        raise ConfigError(
+            f"the run needs about {needed / 2**20:.2f} MiB for its checkpoints, and the disk of "
+            f"{folder} has {free / 2**20:.2f} MiB free: choose another --log.dir, or lower "
+            "--replay.capacity"
+        )
 
 
 def make_directory(config: Config, name: str) -> Path:

@@ -6,6 +6,7 @@ final observation is a row of its own.
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -197,6 +198,7 @@ class VectorWorlds:
     ) -> None:
         """Take the environment, which must be in same-step autoreset mode, and runs in `guard`."""
         self.environment = environment
+        self.failed = False
         self.guard = guard or contextlib.nullcontext()
         self.spaces = spaces
         self.count = environment.num_envs
@@ -209,6 +211,7 @@ class VectorWorlds:
             with self.guard:
                 obs, _ = self.environment.reset(seed=given)
         except Exception as error:
+            self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
         return [read_obs(self.spaces, one) for one in obs]
 
@@ -220,6 +223,7 @@ class VectorWorlds:
             with self.guard:
                 obs, rewards, terminated, truncated, info = self.environment.step(shaped)
         except Exception as error:
+            self.failed = True
             raise WorldError(f"{spaces.name} raised in step: {told(error)}") from error
         outcomes = []
         for index in range(self.count):
@@ -234,7 +238,10 @@ class VectorWorlds:
 
     def close(self) -> None:
         """Close the vector environment."""
-        close_quietly(self.environment)
+        if self.failed:
+            end_workers(self.environment)
+        else:
+            close_quietly(self.environment)
 
 
 def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
@@ -243,9 +250,18 @@ def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
 
 
 def close_quietly(environment: Any) -> None:
-    """Close an environment; one that has failed may fail in this, too."""
-    with contextlib.suppress(Exception):
+    """Close an environment; one that has failed may fail in this, too, and complain."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         environment.close()
+
+
+def end_workers(environment: Any) -> None:
+    """End the processes of a vector environment, one of which may hang or be gone."""
+    for process in getattr(environment, "processes", []):
+        process.kill()
+        process.join()
+    environment.closed = True
 
 
 def told(error: Exception) -> str:

@@ -1,0 +1,194 @@
+"""SIGTERM, Ctrl-C, kill -9: what is saved, what is said, and how the run goes on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import runs
+
+import qmu
+from qmu.training import store
+
+ENDLESS = [
+    *("--actor.hidden-sizes", "8", "--critic.hidden-sizes", "8", "--replay.batch-size", "8"),
+    *("--replay.capacity", "2000", "--explore.start-steps", "50", "--log.no-tensorboard"),
+    *("--train.chunk", "8", "--train.eval-interval", "500", "--train.eval-episodes", "1"),
+    *("--train.save-interval", "250", "--train.total-steps", "10000000"),
+]
+PATIENCE = 120
+
+
+def start(folder, *words, world="Pendulum-v1", **keywords):
+    """Start `qmu train` as a process of its own group."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "qmu", "train", world, "--log.dir", str(folder), *ENDLESS, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **keywords,
+    )
+
+
+def wait_for_checkpoint(process, folder, count=1):
+    """Return the run's directory when so many checkpoints have been written."""
+    limit = time.monotonic() + PATIENCE
+    while time.monotonic() < limit and process.poll() is None:
+        found = list(folder.glob("*/*/checkpoints/0*/manifest.json"))
+        if len(found) >= count:
+            return found[0].parents[2]
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def go_on(directory, **changes):
+    """Resume a run for some 300 steps more, and return where it began."""
+    step = store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"]
+    with pytest.warns(RuntimeWarning, match="going on from step"):
+        run = qmu.resume(directory, total_steps=step + 300, **changes)
+    assert run.info["status"] == "finished"
+    return run.info["resumed"][-1]["step"]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
+    process = start(tmp_path)
+    directory = wait_for_checkpoint(process, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143, said
+    assert f"qmu resume {directory}" in said
+    assert "Traceback" not in said
+    info = qmu.open_run(directory).info
+    assert info["status"] == "stopped"
+    saved = store.read_checkpoint(store.complete(directory / "checkpoints")[0])
+    assert saved.state["step"] == info["steps"]
+    assert saved.scheduled == (info["steps"] % 250 == 0)
+    # The newest of the schedule is kept, whatever came after it.
+    exact = info["steps"] // 250 * 250
+    assert go_on(directory, exact=True) == exact
+
+
+@pytest.mark.slow
+def test_sigterm_at_random_moments_and_then_kill(tmp_path):
+    moments = random.Random(0)
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        process = start(folder)
+        directory = wait_for_checkpoint(process, folder)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(signal.SIGTERM)
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        assert go_on(directory) >= 250
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_exits_with_130(tmp_path):
+    process = start(tmp_path)
+    directory = wait_for_checkpoint(process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert f"go on with: qmu resume {directory}" in said
+    assert qmu.open_run(directory).info["status"] == "interrupted"
+    assert go_on(directory) == qmu.open_run(directory).info["resumed"][-1]["step"]
+
+
+HANGING = '''
+import subprocess
+import time
+
+import gymnasium as gym
+from gymnasium.envs.classic_control import PendulumEnv
+
+
+class Hanging(PendulumEnv):
+    """Starts a process of its own, and hangs at its 400th step."""
+
+    steps = 0
+
+    def __init__(self):
+        super().__init__()
+        self.child = subprocess.Popen(["sleep", "1000"])
+
+    def step(self, action):
+        Hanging.steps += 1
+        while Hanging.steps >= 400:
+            time.sleep(0.01)
+        return super().step(action)
+
+
+gym.register("Hanging-v0", entry_point=Hanging, max_episode_steps=200)
+'''
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_everything_at_once(tmp_path):
+    (tmp_path / "hanging.py").write_text(HANGING)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = start(tmp_path / "runs", world="hanging:Hanging-v0", env=environment)
+    directory = wait_for_checkpoint(process, tmp_path / "runs")
+    time.sleep(1.5)  # it hangs by now
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    process.communicate(timeout=10)
+    assert time.monotonic() - started < 3
+    assert process.returncode == 130
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+    assert store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"] == 250
+
+
+@pytest.mark.slow
+def test_kill_between_is_bit_for_bit_the_whole_run(tmp_path):
+    words = [
+        "--train.total-steps",
+        "1000",
+        "--train.schedule-steps",
+        "1000",
+        "--log.interval",
+        "70",
+    ]
+    whole = start(tmp_path / "whole", *words)
+    whole.communicate(timeout=PATIENCE)
+    assert whole.returncode == 0
+    process = start(tmp_path / "killed", *words)
+    directory = wait_for_checkpoint(process, tmp_path / "killed", 2)
+    process.kill()
+    process.communicate()
+    assert qmu.open_run(directory).info["status"] == "running"
+    done = subprocess.run(
+        [sys.executable, "-m", "qmu", "resume", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    other = runs.only_run(tmp_path / "whole")
+    assert runs.final_state(directory) == runs.final_state(other)
+    assert runs.metrics(directory) == runs.metrics(other)
+
+
+@pytest.mark.slow
+def test_two_processes_with_one_seed_are_equal_bit_for_bit(tmp_path):
+    words = ["--train.total-steps", "500", "--seeds", "2"]
+    processes = [start(tmp_path / name, *words) for name in ("one", "other")]
+    for process in processes:
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    one, other = (runs.only_run(tmp_path / name) for name in ("one", "other"))
+    assert runs.final_state(one) == runs.final_state(other)
+    assert runs.metrics(one) == runs.metrics(other)

@@ -1,0 +1,222 @@
+"""Worlds that raise, hang, die, or return something impossible: stopped at, or replaced."""
+
+import os
+import signal
+import time
+
+import gymnasium as gym
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+
+import qmu
+from qmu.training import store
+
+FINE = np.full(3, 0.5, np.float32)
+
+
+class World(gym.Env):
+    """Behaves, but for one step of all that training worlds of this class take."""
+
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    steps = 0
+    made = 0
+
+    def __init__(self, fault, at, often=1):
+        self.fault, self.at, self.often = fault, at, often
+        World.made += 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return FINE, {}
+
+    def step(self, action):
+        World.steps += 1
+        self.time += 1
+        obs = FINE
+        if self.at <= World.steps < self.at + self.often:
+            obs = self.fault(self)
+        return obs, 1.0, False, self.time == 20, {}
+
+
+def raises(world):
+    raise RuntimeError("the motor burned out")
+
+
+def hangs(world):
+    time.sleep(1000)
+
+
+def hangs_in_code(world):
+    while True:
+        pass
+
+
+FAULTS = {
+    "raises": raises,
+    "NaN": lambda world: np.array([0, np.nan, 0], np.float32),
+    "infinity": lambda world: np.array([0, 0, np.inf], np.float32),
+    "a shape that broadcasts": lambda world: np.zeros((3, 1), np.float32),
+    "another shape": lambda world: np.zeros(4, np.float32),
+    "a single number": lambda world: np.float32(0),
+}
+# Evaluations are left out: they would take their share of the steps.
+QUIET = {"train": {"total_steps": 200, "save_interval": 0, "eval_interval": 0}}
+
+
+def train(folder, world, **changes):
+    """Train in worlds of this kind, with nothing counted yet."""
+    World.steps = World.made = 0
+    return runs.train(folder, world, **qmu_merge(QUIET, changes))
+
+
+def qmu_merge(*many):
+    merged = {}
+    for one in many:
+        for group, values in one.items():
+            merged[group] = merged.get(group, {}) | values
+    return merged
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_kept_out_of_the_stream_saved_and_reported(name, tmp_path):
+    with pytest.raises(qmu.WorldError, match="at step 100 of the member with seed 0") as raised:
+        train(tmp_path, lambda: World(FAULTS[name], 100))
+    directory = runs.only_run(tmp_path)
+    assert raised.value.exit_code == 1
+    assert any("qmu resume" in note for note in raised.value.__notes__)
+    assert qmu.open_run(directory).info["status"] == "failed"
+    saved = store.read_checkpoint(runs.checkpoints(directory)[0])
+    assert saved.state["step"] == 98  # what had been handed over, and nothing of the chunk after
+    assert not saved.scheduled
+    World.steps = 10**6
+    with pytest.warns(RuntimeWarning, match="going on from step 98"):
+        run = qmu.resume(directory, env=lambda: World(raises, 10**9))
+    assert run.info["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", [*FAULTS, "hangs", "hangs in code"])
+def test_a_world_is_replaced_and_its_episode_truncated(name, tmp_path):
+    fault = FAULTS | {"hangs": hangs, "hangs in code": hangs_in_code}
+    changes = {"env": {"on_error": "restart"}, "log": {"interval": 20}}
+    if "hangs" in name:
+        changes["env"]["step_timeout"] = 0.2
+    with pytest.warns(RuntimeWarning, match="failed before step .* and was replaced"):
+        directory = train(tmp_path, lambda: World(fault[name], 50), **changes)
+    counted = [line.get("rollout/restarts") for line in runs.metrics(directory)]
+    assert [count for count in counted if count is not None] == [0] * 2 + [1] * 8
+    # Step 50 was the tenth of an episode, which ended there: 200 steps, one of them in vain, are
+    # two episodes of 20, one cut off after 9, and those of the new world.
+    saved = store.read_checkpoint(runs.checkpoints(directory)[0])
+    rows = runs.stream(saved, directory / "checkpoints" / store.SEGMENTS)[0, 0]
+    flags = [row[-1] for row in rows.values()]
+    lengths = np.diff(np.flatnonzero([flag & 2 for flag in flags]), prepend=-1) - 1
+    assert list(lengths[:4]) == [20, 20, 9, 20]
+    assert not any(flag & 1 for flag in flags)
+    assert all(np.isfinite(np.frombuffer(row[:-1], np.float32)).all() for row in rows.values())
+
+
+@pytest.mark.filterwarnings("ignore:a world of seed 0 failed")
+def test_worlds_that_fail_again_and_again_are_given_up(tmp_path):
+    with pytest.raises(qmu.WorldError, match="5 new worlds in a row failed, too"):
+        train(tmp_path, lambda: World(raises, 50, often=10**9), env={"on_error": "restart"})
+    assert World.made < 20
+
+
+def test_a_hanging_world_is_stopped_at(tmp_path):
+    with pytest.raises(qmu.WorldError, match=r"took longer than 0\.2 s \(--env.step-timeout\)"):
+        train(tmp_path, lambda: World(hangs, 100), env={"step_timeout": 0.2})
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_spaces_that_change_are_noticed(tmp_path):
+    class Changing(World):
+        def reset(self, *, seed=None, options=None):
+            if World.steps >= 60:
+                self.observation_space = gym.spaces.Box(-2, 2, (3,), np.float32)
+            return super().reset(seed=seed, options=options)
+
+    with pytest.raises(qmu.WorldError, match="changed its spaces in reset"):
+        train(tmp_path, lambda: Changing(raises, 10**9))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint8])
+def test_other_numbers_are_cast(dtype, tmp_path):
+    class Other(World):
+        observation_space = gym.spaces.Box(0, 100, (3,), dtype)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.full(3, 7, dtype), {}
+
+        def step(self, action):
+            return np.full(3, 7, dtype), *super().step(action)[1:]
+
+    directory = train(tmp_path, lambda: Other(raises, 10**9))
+    saved = store.read_checkpoint(runs.checkpoints(directory)[0])
+    (rows,) = runs.stream(saved, directory / "checkpoints" / store.SEGMENTS).values()
+    assert {tuple(np.frombuffer(row[:12], np.float32)) for row in rows.values()} == {(7, 7, 7)}
+
+
+class Dying(World):
+    """Ends its process at a step."""
+
+    def __init__(self, at):
+        super().__init__(raises, 10**9)
+        self.at_all = at
+
+    def step(self, action):
+        if World.steps >= self.at_all:
+            os._exit(7)
+        return super().step(action)
+
+
+@pytest.mark.slow
+def test_a_world_that_dies_in_a_process_of_its_own_is_reported(tmp_path):
+    World.steps = 0
+    vector = gym.vector.AsyncVectorEnv(
+        [lambda: Dying(60)] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP
+    )
+    with pytest.raises(qmu.WorldError, match="raised in step"):
+        train(tmp_path, vector)
+    directory = runs.only_run(tmp_path)
+    assert store.read_checkpoint(runs.checkpoints(directory)[0]).state["step"] == 116
+    assert all(not process.is_alive() for process in vector.processes)
+
+
+def test_a_vector_environment_has_no_worlds_to_replace(tmp_path):
+    vector = gym.vector.SyncVectorEnv(
+        [lambda: World(raises, 10**9)] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP
+    )
+    with pytest.raises(qmu.ConfigError, match=r"--env\.on-error restart cannot replace"):
+        train(tmp_path, vector, env={"on_error": "restart"})
+
+
+def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, monkeypatch):
+    from qmu.agent import agent as algorithm
+
+    healthy = algorithm.critic_loss
+
+    def poisoned(value, target, weight):
+        # Where the batch happens to hold what the world only shows late.
+        return healthy(value, target, weight) * jnp.where((target > 1e3).any(), jnp.inf, 1.0)
+
+    class Late(World):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, 1e4 if World.steps > 100 else 1.0, *rest
+
+    monkeypatch.setattr(algorithm, "critic_loss", poisoned)
+    with pytest.raises(qmu.DivergedError, match=r"diverged: at step .*no finite numbers\. Lower"):
+        train(tmp_path, lambda: Late(raises, 10**9), train={"save_interval": 40})
+    directory = runs.only_run(tmp_path)
+    assert qmu.open_run(directory).info["status"] == "diverged"
+    for path in runs.checkpoints(directory):
+        saved = store.read_checkpoint(path)
+        assert saved.state["step"] <= 120
+        agents = [value for name, value in saved.arrays.items() if name.startswith("agents")]
+        assert agents
+        assert all(np.isfinite(value).all() for value in agents)
