@@ -2,6 +2,7 @@
 
 DEMO_STEPS ?= 10000
 DEMO_SEEDS ?= 3
+FAULTS ?= bounded
 
 # The first interpreter that runs, is new enough and can create environments. A name on the PATH
 # may be a launcher for a version that is not there, so each one is tried.
@@ -15,7 +16,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults check check-format check-lint check-types check-tests format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then eval
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
 
+test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
+	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault tests/faults
+
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
 check-format: $(STAMP)  ## is everything formatted?
@@ -49,7 +53,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -m "not slow" -x -q
+	$(BIN)/python -m pytest -m "not slow and not fault" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .

@@ -1,6 +1,7 @@
 """Small runs for the fault tests, and what is compared of two of them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ SMALL = {
     },
     "log": {"tensorboard": False, "interval": 50},
 }
+
+
+def count(bounded, full):
+    """Return how often something is tried: bounded, or in full with QMU_FAULTS=full."""
+    return full if os.environ.get("QMU_FAULTS") == "full" else bounded
 
 
 def options(folder, changes=()):

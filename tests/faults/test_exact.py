@@ -24,6 +24,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
     changes = VARIANTS[name]

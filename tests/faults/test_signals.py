@@ -56,7 +56,7 @@ def go_on(directory, **changes):
     return run.info["resumed"][-1]["step"]
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
     process = start(tmp_path)
     directory = wait_for_checkpoint(process, tmp_path)
@@ -75,10 +75,10 @@ def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
     assert go_on(directory, exact=True) == exact
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_sigterm_at_random_moments_and_then_kill(tmp_path):
     moments = random.Random(0)
-    for attempt in range(3):
+    for attempt in range(runs.count(3, 20)):
         folder = tmp_path / str(attempt)
         process = start(folder)
         directory = wait_for_checkpoint(process, folder)
@@ -90,7 +90,7 @@ def test_sigterm_at_random_moments_and_then_kill(tmp_path):
         assert go_on(directory) >= 250
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     process = start(tmp_path)
     directory = wait_for_checkpoint(process, tmp_path)
@@ -130,7 +130,7 @@ gym.register("Hanging-v0", entry_point=Hanging, max_episode_steps=200)
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_a_second_ctrl_c_ends_everything_at_once(tmp_path):
     (tmp_path / "hanging.py").write_text(HANGING)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -152,7 +152,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(tmp_path):
     assert store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"] == 250
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_kill_between_is_bit_for_bit_the_whole_run(tmp_path):
     words = [
         "--train.total-steps",
@@ -182,7 +182,7 @@ def test_kill_between_is_bit_for_bit_the_whole_run(tmp_path):
     assert runs.metrics(directory) == runs.metrics(other)
 
 
-@pytest.mark.slow
+@pytest.mark.fault
 def test_two_processes_with_one_seed_are_equal_bit_for_bit(tmp_path):
     words = ["--train.total-steps", "500", "--seeds", "2"]
     processes = [start(tmp_path / name, *words) for name in ("one", "other")]

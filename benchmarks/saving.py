@@ -1,0 +1,131 @@
+"""How long training stands still for a checkpoint, and what comes onto the disk.
+
+    python benchmarks/saving.py                      # a million transitions of HalfCheetah-v5
+
+First a checkpoint of the whole stream, as after a signal in a run without a schedule of saves; then
+those of a schedule, each of 50,000 new rows. `resume` is reading the last one back. The figures go
+to benchmarks/results/saving-DATE.json.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from process import machine, package_versions
+
+HERE = Path(__file__).resolve().parent
+WORLD = "HalfCheetah-v5"
+NEW_ROWS = 50_000
+
+
+def make_trainer(rows: int, folder: Path, prioritized: bool) -> Any:
+    """Return a trainer, and its configuration, with an empty stream for so many rows."""
+    from qmu import configure
+    from qmu.training.loop import Trainer
+    from qmu.world.make import find_maker
+
+    config = configure.from_dict(
+        {
+            "env": {"id": WORLD},
+            "train": {"total_steps": 10 * rows},
+            "replay": {"capacity": rows, "prioritized": prioritized},
+            "log": {"dir": str(folder), "tensorboard": False},
+        }
+    )
+    trainer = Trainer(config, find_maker(WORLD))
+    for _ in trainer.run(64, evaluating=False):
+        pass
+    trainer.cut()
+    return trainer
+
+
+def fill(trainer: Any, rows: int) -> None:
+    """Pretend that so many rows have been collected: the stream holds numbers that do not repeat."""
+    (members,) = trainer.learner.members
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal(members.stream.numbers.shape, dtype=np.float32)
+    length = members.stream.rows_per_world
+    trainer.written[:] += rows
+    stream = dataclasses.replace(
+        members.stream,
+        numbers=members.stream.numbers.at[:].set(numbers),
+        flags=members.stream.flags.at[:].set(0),
+        head=members.stream.head.at[:].set(int(trainer.written[0, 0]) % length),
+        size=members.stream.size.at[:].set(int(trainer.alive[0, 0])),
+    )
+    trainer.learner.members = [dataclasses.replace(members, stream=stream)]
+    trainer.step += rows
+
+
+def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
+    """Return the seconds of the first save, of those that follow, and of reading back."""
+    from qmu.training import checkpoint, store
+    from qmu.training.record import Record, make_directory
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(rows, Path(folder), prioritized)
+        record = Record(make_directory(trainer.config, WORLD), trainer, print)
+        fill(trainer, rows)
+        record.open_sinks()
+        record.save(False)
+        first = record.save_seconds
+        scheduled = []
+        for _ in range(saves):
+            fill(trainer, NEW_ROWS)
+            record.save(True)
+            scheduled.append(record.save_seconds)
+        newest = store.complete(record.saver.folder)[0]
+        size = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
+        segments = sum(path.stat().st_size for path in (newest.parent / "segments").iterdir())
+        trainer.close()
+        fresh = make_trainer(rows, Path(folder), prioritized)
+        started = time.monotonic()
+        checkpoint.restore(fresh, store.read_checkpoint(newest))
+        seconds = time.monotonic() - started
+        fresh.close()
+        for sink in record.sinks:
+            sink.close()
+    return {
+        "prioritized": prioritized,
+        "rows": rows,
+        "whole_stream_seconds": first,
+        "new_rows": NEW_ROWS,
+        "scheduled_seconds": scheduled,
+        "resume_seconds": seconds,
+        "checkpoint_bytes": size,
+        "segments_bytes": segments,
+    }
+
+
+def main() -> None:
+    """Measure, print and write down."""
+    parser = argparse.ArgumentParser(description="Measure how long a checkpoint takes.")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--saves", type=int, default=7)
+    arguments = parser.parse_args()
+    cases = [measure(arguments.rows, arguments.saves, prioritized) for prioritized in (False, True)]
+    for case in cases:
+        kind = "prioritized" if case["prioritized"] else "uniform"
+        pauses = case["scheduled_seconds"]
+        print(
+            f"{kind}: whole stream {case['whole_stream_seconds']:.2f} s; {NEW_ROWS:,} new rows "
+            f"{statistics.median(pauses):.3f} s ({min(pauses):.3f} to {max(pauses):.3f}); resume "
+            f"{case['resume_seconds']:.2f} s; on disk {case['segments_bytes'] / 1e6:.0f} MB of rows "
+            f"and {case['checkpoint_bytes'] / 1e6:.1f} MB"
+        )
+    today = datetime.datetime.now().strftime("%Y-%m-%d")
+    report = {"date": today, "machine": machine(), "versions": package_versions(), "cases": cases}
+    path = HERE / "results" / f"saving-{today}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
