@@ -47,7 +47,7 @@ def make_trainer(rows: int, folder: Path, prioritized: bool) -> Any:
 
 
 def fill(trainer: Any, rows: int) -> None:
-    """Pretend that so many rows have been collected: the stream holds numbers that do not repeat."""
+    """Pretend that so many rows have been collected: numbers that do not repeat."""
     (members,) = trainer.learner.members
     rng = np.random.default_rng(0)
     numbers = rng.standard_normal(members.stream.numbers.shape, dtype=np.float32)
@@ -116,9 +116,9 @@ def main() -> None:
         pauses = case["scheduled_seconds"]
         print(
             f"{kind}: whole stream {case['whole_stream_seconds']:.2f} s; {NEW_ROWS:,} new rows "
-            f"{statistics.median(pauses):.3f} s ({min(pauses):.3f} to {max(pauses):.3f}); resume "
-            f"{case['resume_seconds']:.2f} s; on disk {case['segments_bytes'] / 1e6:.0f} MB of rows "
-            f"and {case['checkpoint_bytes'] / 1e6:.1f} MB"
+            f"{statistics.median(pauses):.3f} s ({min(pauses):.3f} to {max(pauses):.3f}); "
+            f"resume {case['resume_seconds']:.2f} s; on disk {case['segments_bytes'] / 1e6:.0f} MB "
+            f"of rows and {case['checkpoint_bytes'] / 1e6:.1f} MB"
         )
     today = datetime.datetime.now().strftime("%Y-%m-%d")
     report = {"date": today, "machine": machine(), "versions": package_versions(), "cases": cases}

@@ -110,6 +110,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
         "qmu.training.run.train_config", lambda config, **kw: trained.append(config)
     )
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
+    monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
     for words in commands(page):
         try:
