@@ -79,7 +79,7 @@ class Saver:
     def go_on(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""
         self.segments, self.stored = saved.segments, self.trainer.written.copy()
-        store.clean(self.folder)
+        store.drop_later(saved.path)
 
 
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -180,19 +180,19 @@ def check_spaces(trainer: Trainer, saved: Checkpoint) -> None:
 def check_work_left(trainer: Trainer, saved: Checkpoint, run: Run) -> None:
     """Raise ConfigError if the run is at its end already, or would learn nothing more."""
     config, step = trainer.config, int(saved.state["step"])
-    if step >= options.total_steps(config) and run.info["status"] == "finished":
+    total, horizon = options.total_steps(config), options.schedule_steps(config)
+    falling = 0 in (config.actor.lr_end, config.critic.lr_end)
+    if step >= total and run.info["status"] == "finished":
+        both = f" --train.schedule-steps {2 * step}" if falling else ""
         raise ConfigError(
             f"{run.directory} has finished its {step} steps: give a later end, such as "
-            f"--train.total-steps {2 * step}"
+            f"--train.total-steps {2 * step}{both}"
         )
-    horizon = options.schedule_steps(config)
-    rates = (config.actor, config.critic)
-    going_on = horizon is not None and horizon <= step < options.total_steps(config)
-    if going_on and any(network.lr_end == 0 for network in rates):
+    if falling and horizon is not None and horizon <= step < total:
         raise ConfigError(
             f"the learning rates of {run.directory} have fallen to 0 at step {horizon}: give "
-            f"--train.schedule-steps {options.total_steps(config)}, too; they are then what they "
-            f"would be at step {step} of that many"
+            f"--train.schedule-steps {total}, too; they are then what they would be at step "
+            f"{step} of that many"
         )
 
 

@@ -113,10 +113,23 @@ def prune(folder: Path, keep: int) -> None:
     kept = {*there[:keep], *scheduled[:1]}
     for path in there:
         if path not in kept:
-            storage.remove(path / storage.MANIFEST)
-            for name in (ARRAYS, STATE, "best"):
-                storage.remove(path / name)
+            strip(path)
     clean(folder)
+
+
+def drop_later(path: Path) -> None:
+    """Leave only the policies of checkpoints that are newer than this one: it is gone on from."""
+    for other in complete(path.parent):
+        if order(other) > order(path):
+            strip(other)
+    clean(path.parent)
+
+
+def strip(path: Path) -> None:
+    """Leave only the policies of a checkpoint."""
+    storage.remove(path / storage.MANIFEST)
+    for name in (ARRAYS, STATE, "best"):
+        storage.remove(path / name)
 
 
 def clean(folder: Path) -> None:

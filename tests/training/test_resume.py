@@ -1,0 +1,193 @@
+"""Going on with a run: what is refused, what may change, and what is said."""
+
+import json
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import qmu
+from qmu import cli, configure
+
+SMALL = {
+    "actor": {"hidden_sizes": [8], "lr_end": 1},
+    "critic": {"hidden_sizes": [8], "lr_end": 1},
+    "replay": {"capacity": 300, "batch_size": 8},
+    "explore": {"start_steps": 20},
+    "train": {
+        "total_steps": 80,
+        "save_interval": 40,
+        "eval_interval": 40,
+        "eval_episodes": 1,
+        "final_episodes": 1,
+        "chunk": 8,
+    },
+    "log": {"tensorboard": False, "interval": 40},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the directory of a finished run."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = configure.merge(SMALL, {"log": {"dir": str(folder)}})
+    return qmu.train("Pendulum-v1", **options).directory
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """Return a copy of the finished run."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def refused(capsys, *words):
+    """Return what the command says that refuses these words."""
+    assert cli.main(["resume", *map(str, words)]) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def edit(directory, old, new):
+    file = directory / "config.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def files_of(directory):
+    return {
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != "run.lock"
+    }
+
+
+def test_what_cannot_be_gone_on_with_is_refused_in_a_sentence(run, tmp_path, capsys):
+    assert "is no directory" in refused(capsys, tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    assert "is not a run's directory" in refused(capsys, tmp_path / "empty")
+    before = files_of(run)
+    assert "has finished its 80 steps: give a later end" in refused(capsys, run)
+    said = refused(capsys, run, "--train.total-steps", "60")
+    assert "has finished its 80 steps" in said
+    assert "greater than 0" in refused(capsys, run, "--train.total-steps", "-5")
+    assert files_of(run) == before
+    shutil.rmtree(run / "checkpoints")
+    assert "no checkpoint yet: there is nothing to go on from" in refused(capsys, run)
+
+
+def test_a_run_without_a_scheduled_checkpoint_has_nothing_exact(run, capsys):
+    for path in (run / "checkpoints").glob("0*"):
+        shutil.rmtree(path)
+    assert "there is nothing to go on from" in refused(capsys, run, "--exact")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("count = 1\nnormalize", "count = 2\nnormalize", "--env.count was 1"),
+        ("batch_size = 8", "batch_size = 16", "--replay.batch-size was 8"),
+        ("save_interval = 40", "save_interval = 20", "--train.save-interval was 40"),
+        ("seed = 0", "seed = 1", "--train.seed was 0"),
+        ('activation = "relu"', 'activation = "tanh"', "--actor.activation was relu"),
+    ],
+)
+def test_options_that_shape_a_run_must_not_change(old, new, said, run, capsys):
+    edit(run, old, new)
+    before = files_of(run)
+    told = refused(capsys, run, "--train.total-steps", "120")
+    assert said in told
+    assert "put them back, or begin a new one" in told
+    assert files_of(run) == before
+
+
+def test_numbers_may_change(run):
+    edit(run, "gamma = 0.99", "gamma = 0.9")
+    with pytest.warns(RuntimeWarning, match="going on from step 80"):
+        again = qmu.resume(run, total_steps=120)
+    assert again.info["status"] == "finished"
+    assert again.info["steps"] == 120
+    assert again.config.target.gamma == 0.9
+    assert again.config.train.total_steps == 120
+    assert again.config.train.schedule_steps == 80
+
+
+def test_another_environment_is_refused(run, capsys):
+    edit(run, 'id = "Pendulum-v1"', 'id = "MountainCarContinuous-v0"')
+    said = refused(capsys, run, "--train.total-steps", "120")
+    assert "the environment has changed since the checkpoint" in said
+
+
+def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
+    options = configure.merge(
+        SMALL,
+        {"actor": {"lr_end": 0}, "critic": {"lr_end": 0}, "log": {"dir": str(tmp_path)}},
+    )
+    directory = qmu.train("Pendulum-v1", **options).directory
+    with pytest.raises(qmu.ConfigError, match=r"have fallen to 0 at step 80: give --train.sch"):
+        qmu.resume(directory, total_steps=120)
+    with pytest.warns(RuntimeWarning, match="going on from step 80"):
+        run = qmu.resume(directory, total_steps=120, schedule_steps=160)
+    rates = [line["train/actor_lr"] for line in run.metrics() if "train/actor_lr" in line]
+    assert rates[1] == 0
+    # 100 of the 140 updates that 160 steps pay for have been done.
+    assert rates[2] == pytest.approx(1e-3 * 40 / 140, rel=1e-5)
+
+
+class Nameless(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.full(2, 0.5, np.float32), 1.0, False, self.time == 20, {}
+
+
+def test_an_environment_without_an_id_has_to_be_given_again(tmp_path):
+    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    directory = qmu.train(Nameless, **options).directory
+    with pytest.raises(qmu.ConfigError, match=r"qmu\.resume\(\.\.\., env=\.\.\.\)"):
+        qmu.resume(directory, total_steps=120)
+    with pytest.warns(RuntimeWarning, match="going on from step 80"):
+        assert qmu.resume(directory, total_steps=120, env=Nameless).info["steps"] == 120
+
+
+def test_the_command_says_where_it_goes_on_and_how_it_ended(run, capsys):
+    assert cli.main(["resume", str(run), "--train.total-steps", "120"]) == 0
+    said = capsys.readouterr().out
+    assert f"going on from step 80 ({run / 'checkpoints' / '000000080'})" in said
+    assert "120 steps in" in said
+    (entry,) = json.loads((run / "run.json").read_text())["resumed"]
+    assert (entry["step"], entry["from"]) == (80, "000000080")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "eval/mean_reward" in line]
+    assert steps == [40, 80, 120]
+
+
+def test_checkpoints_of_a_way_that_was_left_are_not_gone_on_from(run):
+    from qmu.training import store
+
+    (scheduled, earlier) = store.complete(run / "checkpoints")
+    manifest = scheduled / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"step": 80', '"step": 81'))
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        qmu.resume(run, total_steps=60)
+    assert [path.name for path in store.complete(run / "checkpoints")] == ["000000060", "000000040"]
+    assert (scheduled / "seed-0" / "policy.json").is_file()
+    assert earlier.name == "000000040"
+
+
+def test_a_run_that_was_killed_at_its_end_is_only_finished(run):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    with pytest.warns(RuntimeWarning, match="going on from step 80"):
+        again = qmu.resume(run)
+    assert again.info["status"] == "finished"
+    assert again.info["members"] == info["members"]
