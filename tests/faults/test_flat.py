@@ -9,8 +9,9 @@ import runs
 
 import qmu
 from qmu import configure
+from qmu.training.directory import make_directory
 from qmu.training.loop import Due, Evaluated, Logged, Trainer
-from qmu.training.record import Record, make_directory
+from qmu.training.record import Record
 from qmu.world.make import find_maker
 
 SECONDS = runs.count(90, 600)

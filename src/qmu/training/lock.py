@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qmu.errors import ConfigError
-from qmu.training.record import RUN_FILE
+from qmu.training.directory import RUN_FILE
 
 LOCK_FILE = "run.lock"
 

@@ -1,14 +1,8 @@
-"""What a run leaves behind while it goes on: its directory, best policies, metrics."""
+"""What a run leaves behind while it goes on: best policies, checkpoints, metrics."""
 
 import contextlib
-import datetime
 import json
 import math
-import os
-import platform
-import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,16 +10,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import tomli_w
-
-from qmu import config as options
-from qmu.config import Config
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
-from qmu.replay.stream import row_bytes
 from qmu.training import storage
 from qmu.training.checkpoint import Saver
+from qmu.training.directory import (
+    BEST,
+    CHECKPOINTS,
+    METRICS,
+    RUN_FILE,
+    check_disk,
+    make_directory,
+    write_json,
+)
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
 from qmu.training.sinks import (
@@ -39,12 +36,6 @@ from qmu.training.sinks import (
 )
 from qmu.training.storage import DamagedError
 from qmu.training.store import Checkpoint
-
-RUN_FILE = "run.json"
-CONFIG_FILE = "config.toml"
-METRICS = "metrics.jsonl"
-CHECKPOINTS = "checkpoints"
-BEST = "best"
 
 
 class Best(NamedTuple):
@@ -179,7 +170,9 @@ class Record:
             folders.append(self.directory / BEST)
         try:
             for folder in folders:
-                policy.save(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, data in policy.files().items():
+                    storage.replace_file(folder / name, data)
         except OSError as error:
             self.tell(f"the best policy could not be saved, the run goes on: {error}")
 
@@ -298,83 +291,3 @@ def open_record(trainer: Trainer, tell: Tell) -> Record:
     record = Record(directory, trainer, tell)
     record.open_sinks()
     return record
-
-
-def check_disk(trainer: Trainer) -> None:
-    """Raise ConfigError if the disk has no room for the checkpoints that will be kept."""
-    config, spaces = trainer.config, trainer.maker.spaces
-    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.seeds)
-    agents = sum(
-        leaf.nbytes
-        for members in trainer.learner.members
-        for leaf in jax.tree.leaves((members.agents, members.priorities))
-    )
-    needed = rows * row_bytes(spaces.obs_size, spaces.action_size)
-    needed += (config.train.keep_checkpoints + 1) * agents
-    folder = Path(config.log.dir)
-    free = storage.free_bytes(folder)
-    if free < needed:
-        raise ConfigError(
-            f"the run needs about {needed / 2**20:.2f} MiB for its checkpoints, and the disk of "
-            f"{folder} has {free / 2**20:.2f} MiB free: choose another --log.dir, or lower "
-            "--replay.capacity"
-        )
-
-
-def make_directory(config: Config, name: str) -> Path:
-    """Make the run's directory, with its configuration and description."""
-    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config.log.dir) / name.replace("/", "_").replace(":", "_")
-    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
-    suffix = "".join(secrets.choice(alphabet) for _ in range(4))
-    directory = folder / f"{config.log.name}-{moment}-{suffix}"
-    try:
-        directory.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make the run's directory {directory}: {error.strerror}; choose another "
-            "--log.dir"
-        ) from None
-    with (directory / CONFIG_FILE).open("wb") as file:
-        tomli_w.dump(options.to_dict(config), file)
-    write_json(directory / RUN_FILE, describe(name))
-    return directory
-
-
-def describe(environment: str) -> dict[str, Any]:
-    """Return where and with what a run was started."""
-    packages = ("qmu", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium", "mujoco")
-    versions: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "environment": environment,
-        "status": "running",
-        "process": os.getpid(),
-        "host": platform.node(),
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "versions": versions,
-        "commit": git_commit(),
-    }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the folder that the user works in, if it is under git."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, which is never half there."""
-    storage.replace_file(path, json.dumps(value, indent=2).encode() + b"\n")

@@ -9,8 +9,8 @@ from qmu import configure
 from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
+from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
-from qmu.training.record import CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.sinks import read_lines
 from qmu.world.make import Source, check_id_in_file, find_maker
 
@@ -53,9 +53,9 @@ class Run:
         Raises:
             ConfigError: there is no such policy.
         """
-        best = self.directory / "best"
+        best = self.directory / BEST
         if not best.is_dir():
-            saved = sorted((self.directory / "checkpoints").glob("*/seed-*"))
+            saved = sorted((self.directory / CHECKPOINTS).glob("*/seed-*"))
             hint = f"; the newest policy is qmu.load_policy({str(saved[-1])!r})" if saved else ""
             raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
         if seed is None:

@@ -14,9 +14,10 @@ from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.training import checkpoint, storage, store
+from qmu.training.directory import CHECKPOINTS, CONFIG_FILE, RUN_FILE, write_json
 from qmu.training.lock import locked
 from qmu.training.loop import Trainer
-from qmu.training.record import CHECKPOINTS, CONFIG_FILE, RUN_FILE, Record, Tell, write_json
+from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
 from qmu.training.storage import DamagedError

@@ -1,0 +1,108 @@
+"""A run's directory: its name, the names of its files, and what is said about the run."""
+
+import datetime
+import json
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import tomli_w
+
+from qmu import config as options
+from qmu.config import Config
+from qmu.errors import ConfigError
+from qmu.replay.stream import row_bytes
+from qmu.training import storage
+from qmu.training.loop import Trainer
+
+RUN_FILE = "run.json"
+CONFIG_FILE = "config.toml"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+
+
+def check_disk(trainer: Trainer) -> None:
+    """Raise ConfigError if the disk has no room for the checkpoints that will be kept."""
+    config, spaces = trainer.config, trainer.maker.spaces
+    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.seeds)
+    agents = sum(
+        leaf.nbytes
+        for members in trainer.learner.members
+        for leaf in jax.tree.leaves((members.agents, members.priorities))
+    )
+    needed = rows * row_bytes(spaces.obs_size, spaces.action_size)
+    needed += (config.train.keep_checkpoints + 1) * agents
+    folder = Path(config.log.dir)
+    free = storage.free_bytes(folder)
+    if free < needed:
+        raise ConfigError(
+            f"the run needs about {needed / 2**20:.2f} MiB for its checkpoints, and the disk of "
+            f"{folder} has {free / 2**20:.2f} MiB free: choose another --log.dir, or lower "
+            "--replay.capacity"
+        )
+
+
+def make_directory(config: Config, name: str) -> Path:
+    """Make the run's directory, with its configuration and description."""
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(config.log.dir) / name.replace("/", "_").replace(":", "_")
+    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+    suffix = "".join(secrets.choice(alphabet) for _ in range(4))
+    directory = folder / f"{config.log.name}-{moment}-{suffix}"
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the run's directory {directory}: {error.strerror}; choose another "
+            "--log.dir"
+        ) from None
+    with (directory / CONFIG_FILE).open("wb") as file:
+        tomli_w.dump(options.to_dict(config), file)
+    write_json(directory / RUN_FILE, describe(name))
+    return directory
+
+
+def describe(environment: str) -> dict[str, Any]:
+    """Return where and with what a run was started."""
+    packages = ("qmu", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium", "mujoco")
+    versions: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "environment": environment,
+        "status": "running",
+        "process": os.getpid(),
+        "host": platform.node(),
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "versions": versions,
+        "commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Return the commit of the folder that the user works in, if it is under git."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, which is never half there."""
+    storage.replace_file(path, json.dumps(value, indent=2).encode() + b"\n")
