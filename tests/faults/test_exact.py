@@ -5,6 +5,7 @@ import pytest
 import runs
 
 import qmu
+from qmu.training import segments, store
 
 VARIANTS = {
     "plain": {},
@@ -47,3 +48,20 @@ def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
     assert described["members"] == expected["members"]
     assert described["status"] == "finished"
     assert [entry["step"] for entry in described["resumed"]] == [120]
+
+
+@pytest.mark.slow
+def test_rows_that_need_many_segments_come_back(tmp_path, monkeypatch):
+    changes = {"train": {"seeds": 3}, "env": {"count": 2}}
+    whole = runs.train(tmp_path / "whole", **changes)
+    # Five rows to a segment, three rows to a copy.
+    monkeypatch.setattr(segments, "LARGEST_ROWS", 5 * 21)
+    monkeypatch.setattr(segments, "BLOCK", 3)
+    changes["train"]["total_steps"] = 120
+    directory = runs.train(tmp_path / "halves", **changes)
+    saved = store.read_checkpoint(runs.checkpoints(directory)[0])
+    assert len(saved.segments) > 3 * 120 // 5
+    with pytest.warns(RuntimeWarning, match="going on from step 120"):
+        qmu.resume(directory, total_steps=240)
+    assert runs.final_state(directory) == runs.final_state(whole)
+    assert runs.metrics(directory) == runs.metrics(whole)

@@ -1,0 +1,71 @@
+"""A limit for what hangs: where a signal helps, and where none does."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import qmu
+from qmu.training.limit import TimeLimit, TookTooLongError
+
+
+def test_what_takes_too_long_is_interrupted_and_what_does_not_is_not():
+    limit = TimeLimit(0.05)
+    try:
+        for _ in range(20):
+            with limit:
+                pass
+        time.sleep(0.1)
+        with pytest.raises(TookTooLongError, match=r"longer than 0\.05 s"), limit:
+            time.sleep(10)
+        with limit:
+            pass
+    finally:
+        limit.close()
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_without_a_limit_nothing_is_touched():
+    limit = TimeLimit(None)
+    with limit, limit.watched("never said"):
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    limit.close()
+
+
+def test_another_thread_cannot_keep_a_limit():
+    refused = []
+
+    def make():
+        try:
+            TimeLimit(1.0)
+        except qmu.ConfigError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    assert "--env.step-timeout needs" in refused[0]
+
+
+NATIVE = """
+import ctypes
+import signal
+from qmu.training.limit import TimeLimit
+limit = TimeLimit(0.2)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # as native code that never comes back
+with limit.watched("it hangs: go on with this"), limit:
+    ctypes.CDLL(None).sleep(1000)
+"""
+
+
+def test_what_hangs_in_native_code_ends_the_process_with_a_sentence():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", NATIVE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "it hangs: go on with this\n"
+    assert time.monotonic() - started < 30
