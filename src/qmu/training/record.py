@@ -74,6 +74,8 @@ class Record:
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.sinks: list[Sink] = []
+        # Whether it has been told that lines find no room in the first of them.
+        self.lacking = False
 
     def open_sinks(self) -> None:
         """Open what metrics are written to; lines that are there already are written again."""
@@ -92,7 +94,9 @@ class Record:
             work()
         except OSError as error:
             if sink is self.sinks[0]:
-                self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
+                if not self.lacking:
+                    self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
+                self.lacking = True
             else:
                 self.sinks.remove(sink)
                 with contextlib.suppress(OSError):
@@ -186,6 +190,8 @@ class Record:
             self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
             return
         self.saved_at, self.save_seconds = self.trainer.step, seconds
+        # There is room again.
+        self.lacking = False
 
     def policies(self) -> dict[str, bytes]:
         """Return the files of every member's newest and best policy."""

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from qmu.training import storage
+
 Metrics = Mapping[str, float]
 # TensorBoard reads a file while it is written; it is written through to the disk this often.
 SECONDS_TO_FLUSH = 10.0
@@ -127,7 +129,7 @@ def trim_lines(path: Path, size: int, step: int) -> None:
         whole = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
         kept = b"".join(line for line in whole if not is_later(line, step))
     if kept != data:
-        path.write_bytes(kept)
+        storage.replace_file(path, kept)
 
 
 def is_later(line: bytes, step: int) -> bool:
