@@ -148,6 +148,9 @@ def resume(words: list[str]) -> None:
         total_steps: Annotated[
             int | None, tyro.conf.arg(help="a new end of the run; none: its own")
         ] = None
+        total_episodes: Annotated[
+            int | None, tyro.conf.arg(help="a new number of episodes; none: its own")
+        ] = None
         schedule_steps: Annotated[
             int | None,
             tyro.conf.arg(help="a new horizon of learning rates and noise; none: its own"),
@@ -166,12 +169,16 @@ def resume(words: list[str]) -> None:
                 help="go back to the newest scheduled checkpoint, where a later one was forced"
             ),
         ] = False
+        env: Annotated[
+            str | None,
+            tyro.conf.arg(help="the environment, where its id needs a module: module:id"),
+        ] = None
         train: Train = dataclasses.field(default_factory=Train)
 
     form = tyro.cli(Form, prog="qmu resume", args=words)
     from qmu.training.resume import resume as resume_run
 
-    resume_run(form.run, exact=form.exact, progress=True, **vars(form.train))
+    resume_run(form.run, exact=form.exact, env=form.env, progress=True, **vars(form.train))
 
 
 def evaluate(words: list[str]) -> None:

@@ -11,6 +11,7 @@ from qmu import configure
 from qmu.training import store
 
 SMALL = {
+    "env": {"episode_length": 30},
     "actor": {"hidden_sizes": [8]},
     "critic": {"hidden_sizes": [8]},
     "replay": {"capacity": 300, "batch_size": 8},

@@ -50,8 +50,7 @@ def wait_for_checkpoint(process, folder, count=1):
 def go_on(directory, **changes):
     """Resume a run for some 300 steps more, and return where it began."""
     step = store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"]
-    with pytest.warns(RuntimeWarning, match="going on from step"):
-        run = qmu.resume(directory, total_steps=step + 300, **changes)
+    run = qmu.resume(directory, total_steps=step + 300, **changes)
     assert run.info["status"] == "finished"
     return run.info["resumed"][-1]["step"]
 

@@ -64,7 +64,10 @@ FAULTS = {
     "a single number": lambda world: np.float32(0),
 }
 # Evaluations are left out: they would take their share of the steps.
-QUIET = {"train": {"total_steps": 200, "save_interval": 0, "eval_interval": 0}}
+QUIET = {
+    "env": {"episode_length": None},
+    "train": {"total_steps": 200, "save_interval": 0, "eval_interval": 0},
+}
 
 
 def train(folder, world, **changes):
@@ -87,14 +90,13 @@ def test_a_fault_is_kept_out_of_the_stream_saved_and_reported(name, tmp_path):
         train(tmp_path, lambda: World(FAULTS[name], 100))
     directory = runs.only_run(tmp_path)
     assert raised.value.exit_code == 1
-    assert any("qmu resume" in note for note in raised.value.__notes__)
+    assert any("go on with: qmu.resume(" in note for note in raised.value.__notes__)
     assert qmu.open_run(directory).info["status"] == "failed"
     saved = store.read_checkpoint(runs.checkpoints(directory)[0])
     assert saved.state["step"] == 98  # what had been handed over, and nothing of the chunk after
     assert not saved.scheduled
     World.steps = 10**6
-    with pytest.warns(RuntimeWarning, match="going on from step 98"):
-        run = qmu.resume(directory, env=lambda: World(raises, 10**9))
+    run = qmu.resume(directory, env=lambda: World(raises, 10**9))
     assert run.info["status"] == "finished"
 
 
@@ -117,6 +119,66 @@ def test_a_world_is_replaced_and_its_episode_truncated(name, tmp_path):
     assert list(lengths[:4]) == [20, 20, 9, 20]
     assert not any(flag & 1 for flag in flags)
     assert all(np.isfinite(np.frombuffer(row[:-1], np.float32)).all() for row in rows.values())
+
+
+def test_a_world_that_fails_in_reset_is_replaced_and_counted(tmp_path):
+    class Stuck(World):
+        def reset(self, *, seed=None, options=None):
+            if World.steps == 60:
+                World.steps += 1
+                raise RuntimeError("the gears are stuck")
+            return super().reset(seed=seed, options=options)
+
+    with pytest.warns(RuntimeWarning, match="was replaced: .*the gears are stuck"):
+        directory = train(tmp_path, lambda: Stuck(raises, 10**9), env={"on_error": "restart"})
+    counted = [line.get("rollout/restarts") for line in runs.metrics(directory)]
+    assert max(count for count in counted if count is not None) == 1
+
+
+def test_a_factory_that_fails_later_is_a_failure_of_the_world(tmp_path):
+    def make():
+        if World.made == 3:
+            raise OSError("no more of them")
+        return World(raises, 50)
+
+    with pytest.raises(qmu.WorldError, match=r"no other could be made: .*no more of them"):
+        train(tmp_path, make, env={"on_error": "restart"})
+
+
+def test_a_world_that_hangs_when_it_is_closed_holds_nobody_up(tmp_path):
+    class Clinging(World):
+        def close(self):
+            if World.steps >= 100:
+                time.sleep(1000)
+
+    started = time.monotonic()
+    with pytest.raises(qmu.WorldError, match="the motor burned out"):
+        train(tmp_path, lambda: Clinging(raises, 100), env={"step_timeout": 0.2})
+    assert time.monotonic() - started < 60
+
+
+WRONG_VECTORS = {
+    "three observations": lambda result: (np.zeros((3, 3), np.float32), *result[1:]),
+    "one observation": lambda result: (np.zeros((1, 3), np.float32), *result[1:]),
+    "no observation": lambda result: (None, *result[1:]),
+    "one reward": lambda result: (result[0], 1.0, *result[2:]),
+    "one flag": lambda result: (*result[:2], np.array([True]), *result[3:]),
+    "no final observations": lambda result: (*result[:2], np.array([True, False]), result[3], {}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_VECTORS)
+def test_a_vector_environment_that_returns_the_wrong_number_is_named(name, tmp_path):
+    class Wrong(gym.vector.SyncVectorEnv):
+        def step(self, actions):
+            result = super().step(actions)
+            return WRONG_VECTORS[name](result) if World.steps > 100 else result
+
+    vector = Wrong(
+        [lambda: World(raises, 10**9)] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP
+    )
+    with pytest.raises(qmu.WorldError, match=r"SyncVectorEnv|Wrong"):
+        train(tmp_path, vector)
 
 
 @pytest.mark.filterwarnings("ignore:a world of seed 0 failed")
@@ -175,6 +237,7 @@ class Dying(World):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_a_world_that_dies_in_a_process_of_its_own_is_reported(tmp_path):
     World.steps = 0
     vector = gym.vector.AsyncVectorEnv(
@@ -193,6 +256,31 @@ def test_a_vector_environment_has_no_worlds_to_replace(tmp_path):
     )
     with pytest.raises(qmu.ConfigError, match=r"--env\.on-error restart cannot replace"):
         train(tmp_path, vector, env={"on_error": "restart"})
+
+
+def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, monkeypatch):
+    from qmu.agent import agent as algorithm
+
+    def poisoned(value, target, weight):
+        return jnp.sum(value * weight) * jnp.where((target > 1e3).any(), jnp.nan, 1.0)
+
+    class Late(World):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, 1e4 if World.steps > 60 else 1.0, *rest
+
+    monkeypatch.setattr(algorithm, "critic_loss", poisoned)
+    # The actor, which is looked at in every chunk, never learns.
+    with pytest.raises(qmu.DivergedError, match="critics"):
+        train(
+            tmp_path,
+            lambda: Late(raises, 10**9),
+            actor={"interval": 10**6},
+            log={"interval": 10**6},
+        )
+    directory = runs.only_run(tmp_path)
+    assert qmu.open_run(directory).info["status"] == "diverged"
+    assert runs.checkpoints(directory) == []
 
 
 def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import qmu
 from qmu import cli, configure
 
 SMALL = {
+    "env": {"episode_length": 30},
     "actor": {"hidden_sizes": [8], "lr_end": 1},
     "critic": {"hidden_sizes": [8], "lr_end": 1},
     "replay": {"capacity": 300, "batch_size": 8},
@@ -69,9 +70,10 @@ def test_what_cannot_be_gone_on_with_is_refused_in_a_sentence(run, tmp_path, cap
     (tmp_path / "empty").mkdir()
     assert "is not a run's directory" in refused(capsys, tmp_path / "empty")
     before = files_of(run)
-    assert "has finished its 80 steps: give a later end" in refused(capsys, run)
-    said = refused(capsys, run, "--train.total-steps", "60")
-    assert "has finished its 80 steps" in said
+    said = refused(capsys, run)
+    assert "is at step 80, after 2 episodes: its end has been reached" in said
+    assert "such as --train.total-steps 160\n" in said
+    assert "its end has been reached" in refused(capsys, run, "--train.total-steps", "60")
     assert "greater than 0" in refused(capsys, run, "--train.total-steps", "-5")
     assert files_of(run) == before
     shutil.rmtree(run / "checkpoints")
@@ -87,7 +89,7 @@ def test_a_run_without_a_scheduled_checkpoint_has_nothing_exact(run, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("count = 1\nnormalize", "count = 2\nnormalize", "--env.count was 1"),
+        ("count = 1\n", "count = 2\n", "--env.count was 1"),
         ("batch_size = 8", "batch_size = 16", "--replay.batch-size was 8"),
         ("save_interval = 40", "save_interval = 20", "--train.save-interval was 40"),
         ("seed = 0", "seed = 1", "--train.seed was 0"),
@@ -105,8 +107,7 @@ def test_options_that_shape_a_run_must_not_change(old, new, said, run, capsys):
 
 def test_numbers_may_change(run):
     edit(run, "gamma = 0.99", "gamma = 0.9")
-    with pytest.warns(RuntimeWarning, match="going on from step 80"):
-        again = qmu.resume(run, total_steps=120)
+    again = qmu.resume(run, total_steps=120)
     assert again.info["status"] == "finished"
     assert again.info["steps"] == 120
     assert again.config.target.gamma == 0.9
@@ -128,8 +129,7 @@ def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
     directory = qmu.train("Pendulum-v1", **options).directory
     with pytest.raises(qmu.ConfigError, match=r"have fallen to 0 at step 80: give --train.sch"):
         qmu.resume(directory, total_steps=120)
-    with pytest.warns(RuntimeWarning, match="going on from step 80"):
-        run = qmu.resume(directory, total_steps=120, schedule_steps=160)
+    run = qmu.resume(directory, total_steps=120, schedule_steps=160)
     rates = [line["train/actor_lr"] for line in run.metrics() if "train/actor_lr" in line]
     assert rates[1] == 0
     # 100 of the 140 updates that 160 steps pay for have been done.
@@ -155,8 +155,7 @@ def test_an_environment_without_an_id_has_to_be_given_again(tmp_path):
     directory = qmu.train(Nameless, **options).directory
     with pytest.raises(qmu.ConfigError, match=r"qmu\.resume\(\.\.\., env=\.\.\.\)"):
         qmu.resume(directory, total_steps=120)
-    with pytest.warns(RuntimeWarning, match="going on from step 80"):
-        assert qmu.resume(directory, total_steps=120, env=Nameless).info["steps"] == 120
+    assert qmu.resume(directory, total_steps=120, env=Nameless).info["steps"] == 120
 
 
 def test_the_command_says_where_it_goes_on_and_how_it_ended(run, capsys):
@@ -174,7 +173,7 @@ def test_the_command_says_where_it_goes_on_and_how_it_ended(run, capsys):
 def test_checkpoints_of_a_way_that_was_left_are_not_gone_on_from(run):
     from qmu.training import store
 
-    (scheduled, earlier) = store.complete(run / "checkpoints")
+    scheduled, earlier = store.complete(run / "checkpoints")
     manifest = scheduled / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"step": 80', '"step": 81'))
     with pytest.warns(RuntimeWarning, match="is damaged|going on from step 40"):
@@ -184,10 +183,83 @@ def test_checkpoints_of_a_way_that_was_left_are_not_gone_on_from(run):
     assert earlier.name == "000000040"
 
 
+def test_a_run_that_has_had_its_episodes_needs_more_of_them(tmp_path, capsys):
+    options = configure.merge(
+        SMALL, {"train": {"total_episodes": 2}, "log": {"dir": str(tmp_path)}}
+    )
+    directory = qmu.train("Pendulum-v1", **options).directory
+    said = refused(capsys, directory, "--train.total-steps", "400")
+    assert "after 2 episodes: its end has been reached" in said
+    assert "--train.total-episodes 4" in said
+    again = qmu.resume(directory, total_steps=400, total_episodes=4)
+    assert 4 <= again.info["members"][0]["episodes"] < 6
+
+
+def test_what_followed_from_the_length_of_the_run_stays(tmp_path):
+    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    options["explore"] = {}
+    options["train"] |= {"total_steps": 400}
+    directory = qmu.train("Pendulum-v1", **options).directory
+    again = qmu.resume(directory, total_steps=440)
+    assert again.config.explore.start_steps == 20
+    assert again.config.train.schedule_steps == 400
+
+
+def test_a_number_that_appears_shapes_the_program(run, capsys):
+    edit(
+        run,
+        "clip_norm" if "clip_norm" in (run / "config.toml").read_text() else "lr = 0.001",
+        "lr = 0.001\nclip_norm = 1.0",
+    )
+    said = refused(capsys, run, "--train.total-steps", "120")
+    assert "--actor.clip-norm was None" in said
+
+
+def test_damaged_lines_of_metrics_are_left_out(run):
+    file = run / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + b"{\xff\n" + b"[]\n" + b"".join(lines[1:]))
+    assert len(qmu.open_run(run).metrics()) == len(lines)
+    assert qmu.resume(run, total_steps=120).info["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/segments", "run.lock", "best"])
+def test_links_are_refused_and_what_they_lead_to_is_left_alone(name, run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious").write_text("mine")
+    target = other if (run / name).is_dir() else other / "precious"
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    else:
+        (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(target)
+    assert "is a link" in refused(capsys, run, "--train.total-steps", "120")
+    assert (other / "precious").read_text() == "mine"
+
+
+def test_a_module_for_the_environment_is_named_on_the_command_line(run, capsys):
+    edit(run, 'id = "Pendulum-v1"', 'id = "gymnasium:Pendulum-v1"')
+    assert "give it with --env" in refused(capsys, run, "--train.total-steps", "120")
+    words = ["resume", str(run), "--train.total-steps", "120", "--env", "Pendulum-v1"]
+    assert cli.main(words) == 0
+
+
+def test_saves_that_cut_every_episode_off_are_noticed(tmp_path):
+    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    options["train"] |= {"save_interval": 20}
+    with pytest.warns(RuntimeWarning, match=r"no episode has ended .* raise --train.save-interval"):
+        qmu.train("Pendulum-v1", **options)
+    options["train"] |= {"total_episodes": 3}
+    with pytest.raises(
+        qmu.ConfigError, match=r"--train.save-interval 20 cuts episodes .* 30 steps"
+    ):
+        qmu.train("Pendulum-v1", **options)
+
+
 def test_a_run_that_was_killed_at_its_end_is_only_finished(run):
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"status": "running"}))
-    with pytest.warns(RuntimeWarning, match="going on from step 80"):
-        again = qmu.resume(run)
+    again = qmu.resume(run)
     assert again.info["status"] == "finished"
     assert again.info["members"] == info["members"]

@@ -58,14 +58,18 @@ class Saver:
             STATE: json.dumps(dict(state) | own).encode(),
         }
         store.check_space(self.folder, self.new_bytes() + sum(map(len, contents.values())))
-        self.segments = store.write_checkpoint(
-            self.folder,
-            trainer.step,
-            scheduled,
-            contents,
-            segments.still_needed(self.segments, trainer.written, trainer.alive),
-            segments.new_rows(trainer.learner, self.stored, trainer.written, trainer.alive),
-        )
+        try:
+            self.segments = store.write_checkpoint(
+                self.folder,
+                trainer.step,
+                scheduled,
+                contents,
+                segments.still_needed(self.segments, trainer.written, trainer.alive),
+                segments.new_rows(trainer.learner, self.stored, trainer.written, trainer.alive),
+            )
+        except OSError:
+            store.clean(self.folder)
+            raise
         self.stored = trainer.written.copy()
         store.prune(self.folder, self.keep)
         return time.monotonic() - started

@@ -28,8 +28,8 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 
 
-def check_disk(trainer: Trainer) -> None:
-    """Raise ConfigError if the disk has no room for the checkpoints that will be kept."""
+def check_disk(trainer: Trainer, folder: Path) -> None:
+    """Raise ConfigError if a folder's disk has no room for the checkpoints that will be kept."""
     config, spaces = trainer.config, trainer.maker.spaces
     rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.seeds)
     agents = sum(
@@ -39,7 +39,6 @@ def check_disk(trainer: Trainer) -> None:
     )
     needed = rows * row_bytes(spaces.obs_size, spaces.action_size)
     needed += (config.train.keep_checkpoints + 1) * agents
-    folder = Path(config.log.dir)
     free = storage.free_bytes(folder)
     if free < needed:
         raise ConfigError(
@@ -101,6 +100,15 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of the run holds; nothing if it is gone or damaged."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def write_json(path: Path, value: Any) -> None:

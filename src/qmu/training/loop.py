@@ -102,6 +102,7 @@ class Trainer:
             check_display()
         spaces = maker.spaces
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
+        self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
         restarting = config.env.on_error == "restart"
         worlds = [maker.worlds(config.env.count, self.guard, restarting) for _ in self.seeds]
@@ -121,6 +122,7 @@ class Trainer:
         self.learning_began = options.learn_after(config)
         self.updates_before = 0
         self.episodes = np.zeros(len(self.seeds), np.int64)
+        self.evaluation_restarts: list[tuple[int, str]] = []
         self.restarts = np.zeros(len(self.seeds), np.int64)
         # Rows of every world since the run began; the newest of them are in the stream.
         self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
@@ -158,16 +160,17 @@ class Trainer:
                 yield self.log()
             if crossed(before, self.step, evaluate_every):
                 yield self.evaluate()
+                yield from self.replaced()
             if crossed(before, self.step, save_every):
                 self.cut()
                 yield Due(self.step, self.actors(lag=False))
 
     def replaced(self) -> Iterator[Replaced]:
         """Yield which worlds have been replaced in the last chunk."""
-        for member, why in self.collector.restarts:
+        for member, why in [*self.collector.restarts(), *self.evaluation_restarts]:
             self.restarts[member] += 1
             yield Replaced(self.step, self.seeds[member], why)
-        self.collector.restarts = []
+        self.evaluation_restarts = []
 
     def cut(self) -> None:
         """Cut all episodes off, and wait for the learner: what is left can be saved.
@@ -285,12 +288,9 @@ class Trainer:
             WorldError: a world raised, or returned something impossible.
         """
         seeds = range(first_seed, first_seed + episodes)
-        return [
-            self.score_one(member, actor, seeds)
-            for member, actor in zip(self.seeds, actors, strict=True)
-        ]
+        return [self.score_one(member, actor, seeds) for member, actor in enumerate(actors)]
 
-    def score_one(self, seed: int, actor: Network, episodes: range) -> Score:
+    def score_one(self, member: int, actor: Network, episodes: range) -> Score:
         """Return the score of one member; with `env.on_error restart`, in new worlds if need be."""
         attempts = 1 if self.config.env.on_error == "stop" else MOST_FAILURES
         for left in reversed(range(attempts)):
@@ -299,9 +299,10 @@ class Trainer:
             except WorldError as error:
                 if left == 0:
                     raise WorldError(
-                        f"in the evaluation of the member with seed {seed} at step {self.step}: "
-                        f"{error}"
+                        f"in the evaluation of the member with seed {self.seeds[member]} at step "
+                        f"{self.step}: {error}"
                     ) from error
+                self.evaluation_restarts.append((member, str(error)))
                 self.evaluation_worlds.close()
                 self.evaluation_worlds = self.maker.evaluation_worlds(
                     self.config.train.eval_episodes, self.config.env.render, self.guard
@@ -309,10 +310,12 @@ class Trainer:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close all worlds."""
-        self.collector.close()
-        self.evaluation_worlds.close()
-        self.guard.close()
+        """Close all worlds, once."""
+        if not self.closed:
+            self.closed = True
+            self.collector.close()
+            self.evaluation_worlds.close()
+            self.guard.close()
 
 
 def diverged(seed: int, step: int, what: str) -> str:

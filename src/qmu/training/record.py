@@ -1,7 +1,6 @@
 """What a run leaves behind while it goes on: best policies, checkpoints, metrics."""
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from qmu.training.directory import (
     RUN_FILE,
     check_disk,
     make_directory,
+    read_json,
     write_json,
 )
 from qmu.training.evaluate import Score
@@ -70,6 +70,7 @@ class Record:
         self.best = [Best() for _ in trainer.seeds]
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
+        self.ended_before_save, self.said_cut = 0, False
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
@@ -182,6 +183,15 @@ class Record:
 
     def save(self, scheduled: bool) -> None:
         """Save all that it takes to go on, and every member's policy as it is."""
+        ended = int(self.trainer.episodes.sum())
+        whole = self.trainer.step - self.saved_at >= self.trainer.config.train.save_interval
+        if scheduled and whole and ended == self.ended_before_save and not self.said_cut:
+            self.said_cut = True
+            self.tell(
+                "no episode has ended since the save before, and each save cuts all episodes off: "
+                "raise --train.save-interval"
+            )
+        self.ended_before_save = ended
         for sink in list(self.sinks):
             self.sink(sink, sink.flush)
         try:
@@ -241,9 +251,13 @@ class Record:
         except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
             raise DamagedError(f"{saved.path} does not hold a run's record: {error!r}") from None
         self.saved_at = self.trainer.step
+        self.ended_before_save = int(self.trainer.episodes.sum())
         self.saver.go_on(saved)
-        storage.remove(self.directory / BEST)
-        for index in range(len(self.best)):
+        if all(best.actor is None for best in self.best):
+            storage.remove(self.directory / BEST)
+        for index, seed in enumerate(self.trainer.seeds):
+            if self.best[index].actor is None:
+                storage.remove(self.directory / BEST / f"seed-{seed}")
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
 
@@ -254,14 +268,15 @@ class Record:
     def finish(self, status: str, error: str | None = None) -> None:
         """Save what there is, measure the best policies on new episodes, and write it down."""
         trainer = self.trainer
-        described = json.loads((self.directory / RUN_FILE).read_text(encoding="utf-8"))
-        described |= {"status": status, "error": error, "steps": trainer.step}
-        described["seconds"] = round(time.monotonic() - self.started, 3)
         if trainer.step > self.saved_at:
             trainer.cut()
-            # Weights that are not finite are of no use to anybody.
-            with contextlib.suppress(DivergedError):
+            # Weights that are not finite are of no use to anybody; if nothing else has been said
+            # of this run, this has to be.
+            with contextlib.nullcontext() if error is None else contextlib.suppress(DivergedError):
                 self.save(False)
+        described = read_json(self.directory / RUN_FILE)
+        described |= {"status": status, "error": error, "steps": trainer.step}
+        described["seconds"] = round(time.monotonic() - self.started, 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
@@ -292,7 +307,7 @@ def open_record(trainer: Trainer, tell: Tell) -> Record:
     Raises:
         ConfigError: the disk has no room for the run, or the directory cannot be made.
     """
-    check_disk(trainer)
+    check_disk(trainer, Path(trainer.config.log.dir))
     directory = make_directory(trainer.config, trainer.maker.spaces.name)
     record = Record(directory, trainer, tell)
     record.open_sinks()

@@ -1,8 +1,6 @@
 """Going on with a run from one of its checkpoints."""
 
-import datetime
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,14 @@ from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.training import checkpoint, storage, store
-from qmu.training.directory import CHECKPOINTS, CONFIG_FILE, RUN_FILE, write_json
+from qmu.training.directory import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    RUN_FILE,
+    check_disk,
+    describe,
+    write_json,
+)
 from qmu.training.lock import locked
 from qmu.training.loop import Trainer
 from qmu.training.record import Record, Tell
@@ -42,6 +47,7 @@ def resume(
     directory: str | Path,
     *,
     total_steps: int | None = None,
+    total_episodes: int | None = None,
     schedule_steps: int | None = None,
     env: Source | None = None,
     exact: bool = False,
@@ -55,8 +61,9 @@ def resume(
     Args:
         directory: the run's.
         total_steps: a new end, instead of `train.total_steps`.
+        total_episodes: a new number of episodes, instead of `train.total_episodes`.
         schedule_steps: a new horizon of learning rates and noise, instead of the run's.
-        env: the environment, where it has no id; the same as before.
+        env: the environment, where it has no id, or one that needs a module; the same as before.
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
@@ -66,31 +73,35 @@ def resume(
             must not, or another process is training it; nothing was written.
         WorldError: an environment failed; what had been learned is saved.
     """
-    given = {"total_steps": total_steps, "schedule_steps": schedule_steps}
+    given = {
+        "total_steps": total_steps,
+        "total_episodes": total_episodes,
+        "schedule_steps": schedule_steps,
+    }
     changes = {name: value for name, value in given.items() if value is not None}
     console: Any = None
     if progress:
         from qmu.training.console import Console
 
         console = Console()
-    return resume_run(open_run(directory), changes, env, exact, console)
-
-
-def resume_run(
-    run: Run, changes: Mapping[str, Any], env: Source | None, exact: bool, console: Any
-) -> Run:
-    """Go on with a run, with some options of `train` changed."""
+    run = open_run(directory)
     tell = warn if console is None else console.tell
+    for link in storage.links_in(run.directory):
+        raise ConfigError(f"{link} is a link, and a run's directory holds none: remove it")
     with locked(run.directory):
         saved = newest(run.directory, exact, tell)
-        config = resumed_config(run, saved, changes)
+        before = frozen(config_of(saved), config_of(saved))
+        config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
         trainer = Trainer(*prepare(config, source))
         try:
             check_spaces(trainer, saved)
-            check_work_left(trainer, saved, run)
+            check_work_left(trainer, saved, run, changes)
             record = restored(run, trainer, saved, tell)
-            tell(f"going on from step {trainer.step:,} ({saved.path})")
+            if console is not None:
+                console.say(f"going on from step {trainer.step:,} ({saved.path})")
+                for line in configure.differences(config, before):
+                    console.say(f"changed: {line}")
             return conduct(trainer, record, source, console)
         finally:
             trainer.close()
@@ -121,34 +132,47 @@ def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
     raise ConfigError(f"{directory} has {which}: there is nothing to go on from")
 
 
-def resumed_config(run: Run, saved: Checkpoint, changes: Mapping[str, Any]) -> Config:
+def config_of(saved: Checkpoint) -> Config:
+    """Return the configuration that a checkpoint was written with.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return configure.from_dict(saved.state["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ConfigError(f"the configuration in {saved.path} is damaged: {error}") from None
+
+
+def frozen(config: Config, before: Config) -> Config:
+    """Return a configuration in which what follows from the run's length is what it was before."""
+    if config.train.schedule_steps is None:
+        horizon = options.schedule_steps(before)
+        config = options.replace(config, "train", schedule_steps=horizon)
+    if config.explore.start_steps is None:
+        config = options.replace(config, "explore", start_steps=options.start_steps(before))
+    return config
+
+
+def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Config:
     """Return the configuration to go on with: the run's file, changes on top.
 
     Raises:
-        ConfigError: the file says something else than the checkpoint about what shapes a run.
+        ConfigError: the file says something else than before about what shapes a run.
     """
-    try:
-        before = configure.from_dict(saved.state["config"])
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ConfigError(f"the configuration in {saved.path} is damaged: {error}") from None
-    config = run.config
-    if "total_steps" in changes and config.train.schedule_steps is None:
-        horizon = options.schedule_steps(before)
-        config = options.replace(config, "train", schedule_steps=horizon)
-    config = options.replace(config, "train", **changes)
-    changed = [
-        (options.flag(group, option.name), getattr(getattr(before, group), option.name))
-        for group, option in options.options()
-        if option.metadata["kind"] == "structural"
-        and (group, option.name) not in MAY_CHANGE
-        and getattr(getattr(before, group), option.name)
-        != getattr(getattr(config, group), option.name)
-    ]
+    config = options.replace(frozen(run.config, before), "train", **changes)
+    changed = []
+    for group, option in options.options():
+        was = getattr(getattr(before, group), option.name)
+        now = getattr(getattr(config, group), option.name)
+        # A number that appears or goes away changes the program.
+        shaping = option.metadata["kind"] == "structural" or (was is None) != (now is None)
+        if shaping and (group, option.name) not in MAY_CHANGE and was != now:
+            changed.append(f"{options.flag(group, option.name)} was {configure.spelled(was)}")
     if changed:
-        said = ", ".join(f"{flag} was {configure.spelled(value)}" for flag, value in changed)
         raise ConfigError(
-            f"{run.directory / CONFIG_FILE} has changed since the checkpoint was written: {said}. "
-            "Such options shape a run: put them back, or begin a new one"
+            f"{run.directory / CONFIG_FILE} has changed since the checkpoint was written: "
+            f"{', '.join(changed)}. Such options shape a run: put them back, or begin a new one"
         )
     configure.check(config)
     return config
@@ -163,7 +187,8 @@ def source_of(run: Run, config: Config, env: Source | None) -> Source:
             f"{run.directory} was trained in an environment without an id: give it, in Python, as "
             "qmu.resume(..., env=...)"
         )
-    check_id_in_file(config.env.id, run.directory / CONFIG_FILE, "give it as env=...")
+    way_out = "give it with --env, in Python as env=..."
+    check_id_in_file(config.env.id, run.directory / CONFIG_FILE, way_out)
     return config.env.id
 
 
@@ -178,16 +203,24 @@ def check_spaces(trainer: Trainer, saved: Checkpoint) -> None:
         )
 
 
-def check_work_left(trainer: Trainer, saved: Checkpoint, run: Run) -> None:
+def check_work_left(
+    trainer: Trainer, saved: Checkpoint, run: Run, changes: Mapping[str, Any]
+) -> None:
     """Raise ConfigError if the run is at its end already, or would learn nothing more."""
     config, step = trainer.config, int(saved.state["step"])
     total, horizon = options.total_steps(config), options.schedule_steps(config)
     falling = 0 in (config.actor.lr_end, config.critic.lr_end)
-    if step >= total and run.info["status"] == "finished":
+    episodes, wanted = min(saved.state["episodes"]), config.train.total_episodes
+    ended = step >= total or (wanted is not None and episodes >= wanted)
+    # A run that was killed at its very end still has to be scored.
+    if ended and (changes or run.info.get("status") == "finished"):
         both = f" --train.schedule-steps {2 * step}" if falling else ""
+        end = f"--train.total-steps {2 * step}{both}"
+        if wanted is not None and episodes >= wanted:
+            end = f"--train.total-episodes {2 * wanted}"
         raise ConfigError(
-            f"{run.directory} has finished its {step} steps: give a later end, such as "
-            f"--train.total-steps {2 * step}{both}"
+            f"{run.directory} is at step {step}, after {episodes} episodes: its end has been "
+            f"reached. Give a later one, such as {end}"
         )
     if falling and horizon is not None and horizon <= step < total:
         raise ConfigError(
@@ -199,23 +232,31 @@ def check_work_left(trainer: Trainer, saved: Checkpoint, run: Run) -> None:
 
 def restored(run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell) -> Record:
     """Make trainer and record what was saved, and say in the run's files that it goes on."""
+    check_disk(trainer, run.directory)
     record = Record(run.directory, trainer, tell)
     try:
         checkpoint.restore(trainer, saved)
         record.restore(saved)
+        write_resumption(run, trainer, saved)
+        record.open_sinks()
     except DamagedError as error:
         raise ConfigError(str(error)) from None
+    except OSError as error:
+        raise ConfigError(f"{run.directory} cannot be written to: {error}") from None
+    return record
+
+
+def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
+    """Write into the run's files that it goes on, with what, and by which process."""
+    text = tomli_w.dumps(options.to_dict(trainer.config)).encode()
+    storage.replace_file(run.directory / CONFIG_FILE, text)
+    now = describe(trainer.maker.spaces.name)
     info = run.info
     again = {
         "step": trainer.step,
         "from": saved.path.name,
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        **{name: now[name] for name in ("started", "command", "versions")},
     }
-    text = tomli_w.dumps(options.to_dict(trainer.config)).encode()
-    storage.replace_file(run.directory / CONFIG_FILE, text)
-    described = info | {"status": "running", "error": None}
-    described["resumed"] = [*info.get("resumed", []), again]
+    described = info | {name: now[name] for name in ("status", "process", "host")}
+    described |= {"error": None, "resumed": [*info.get("resumed", []), again]}
     write_json(run.directory / RUN_FILE, described)
-    record.open_sinks()
-    return record

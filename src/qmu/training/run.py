@@ -104,6 +104,7 @@ def warn(text: str) -> None:
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     """Return the resolved configuration and the maker of the worlds."""
     maker = find_maker(source, config.env.episode_length)
+    check_episodes(config, maker)
     if maker.vector is not None:
         if config.train.seeds > 1:
             raise ConfigError(
@@ -120,8 +121,21 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     return config, maker
 
 
+def check_episodes(config: Config, maker: Maker) -> None:
+    """Raise ConfigError if saves cut every episode off, and the run is to end after some."""
+    steps, longest = config.train.save_interval, maker.longest
+    if config.train.total_episodes is None or not steps or longest is None:
+        return
+    if steps < longest * config.env.count:
+        raise ConfigError(
+            f"--train.save-interval {steps} cuts episodes of {maker.name} off, which may take "
+            f"{longest} steps in each of {config.env.count} world(s), and --train.total-episodes "
+            "waits for their ends: raise the interval"
+        )
+
+
 def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> Run:
-    """Train until the run's end, and return it; `source` is what made its worlds.
+    """Train until the run's end, close the trainer, and return the run; `source` made its worlds.
 
     Raises:
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
@@ -129,30 +143,54 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
     """
     if console is not None:
         console.start(trainer, record)
-    try:
-        learn_and_record(trainer, record, console)
-        record.finish("finished")
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            record.finish("interrupted")
-        elif isinstance(error, QmuError):
-            record.finish(error.status, str(error))
-        else:
-            record.finish("failed", f"{type(error).__name__}: {error}")
-        error.add_note(f"what was learned until then is saved in {record.directory}")
-        if record.saved_at:
-            error.add_note(f"go on with: qmu resume {shlex.quote(str(record.directory))}")
-        raise
-    finally:
-        if console is not None:
-            console.stop()
+    again = how_to_go_on(record)
+    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+    with trainer.guard.watched(hanging), Signals(record.tell) as signals:
+        try:
+            learn_and_record(trainer, record, console, signals)
+            record.finish("finished")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                record.finish("interrupted")
+            elif isinstance(error, QmuError):
+                record.finish(error.status, str(error))
+            else:
+                record.finish("failed", f"{type(error).__name__}: {error}")
+            error.add_note(what_is_saved(trainer, record))
+            if record.saved_at:
+                error.add_note(again)
+            raise
+        finally:
+            if console is not None:
+                console.stop()
+            trainer.close()
     run = Run(record.directory, source)
     if console is not None:
         console.summary(run)
     return run
 
 
-def learn_and_record(trainer: Trainer, record: Record, console: Any) -> None:
+def what_is_saved(trainer: Trainer, record: Record) -> str:
+    """Return what is left of a run that has ended early, in words."""
+    if record.saved_at == trainer.step and trainer.step > 0:
+        return f"what was learned until then is saved in {record.directory}"
+    if record.saved_at:
+        return f"what was learned until step {record.saved_at} is saved in {record.directory}"
+    return f"there is no checkpoint; what there is is in {record.directory}"
+
+
+def how_to_go_on(record: Record) -> str:
+    """Return the command that goes on with a run."""
+    name = record.trainer.config.env.id
+    if name is None:
+        return f"go on with: qmu.resume({str(record.directory)!r}, env=...)"
+    words = ["qmu", "resume", str(record.directory)]
+    # A file may not name the module that an environment's id needs.
+    words += ["--env", name] if ":" in name else []
+    return f"go on with: {shlex.join(words)}"
+
+
+def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Signals) -> None:
     """Train until the run's end, or a signal, and write down what happens."""
     config = trainer.config
 
@@ -162,17 +200,11 @@ def learn_and_record(trainer: Trainer, record: Record, console: Any) -> None:
             console.hear(event)
 
     left = options.total_steps(config) - trainer.step
-    hanging = (
-        f"qmu: the environment hangs where nothing can interrupt it; go on with: qmu resume "
-        f"{shlex.quote(str(record.directory))}"
-    )
-    with Signals(record.tell) as signals, trainer.guard.watched(hanging):
-        events = trainer.run(left, config.train.total_episodes, stopped=signals.stopped)
-        for event in events:
-            hear(event)
+    for event in trainer.run(left, config.train.total_episodes, stopped=signals.stopped):
+        hear(event)
+    if not signals.stopped() and record.evaluated_at != trainer.step:
+        hear(trainer.evaluate())
     if signals.received == signal.SIGINT:
         raise KeyboardInterrupt
     if signals.received is not None:
         raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
-    if record.evaluated_at != trainer.step:
-        hear(trainer.evaluate())

@@ -16,7 +16,11 @@ ENDED_BY = 128
 
 
 class Signals:
-    """While it is entered, signals are noted; a handler that the user has set is left alone."""
+    """While it is entered, signals are noted; a handler that the user has set is left alone.
+
+    Python hears signals in the main thread: elsewhere nothing is noted. In an interactive session a
+    second Ctrl-C raises KeyboardInterrupt.
+    """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         """Say what a signal does by `tell`."""
@@ -51,6 +55,9 @@ class Signals:
         """Remember the first signal; end everything at a second Ctrl-C."""
         del frame
         if self.received is not None and number == signal.SIGINT:
+            if hasattr(sys, "ps1") or "IPython" in sys.modules:
+                # A session with a person in it, and with more than this run.
+                raise KeyboardInterrupt
             end_at_once(ENDED_BY + signal.SIGINT)
         if self.received is None:
             self.received = number

@@ -113,9 +113,16 @@ class TensorBoard:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; a torn last line is left out."""
-    data = path.read_bytes()
-    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+    """Return the lines of a `metrics.jsonl`; those that are torn or damaged are left out."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and {"step", "seconds", "member"} <= values.keys():
+            found.append(values)
+    return found
 
 
 def trim_lines(path: Path, size: int, step: int) -> None:

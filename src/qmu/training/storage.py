@@ -210,6 +210,14 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def links_in(folder: Path) -> Iterator[Path]:
+    """Yield every link in a folder, at any depth; none is followed."""
+    for place, folders, files in os.walk(folder):
+        yield from (
+            path for name in [*folders, *files] if (path := Path(place) / name).is_symlink()
+        )
+
+
 def unfinished_in(folder: Path) -> Iterator[Path]:
     """Yield what was being written into a folder when a process ended."""
     if folder.is_dir():

@@ -22,6 +22,7 @@ ARRAYS, STATE = "state.safetensors", "state.json"
 SEGMENTS = "segments"
 ENDING = ".safetensors"
 NAME = re.compile(r"(\d{9,})(?:-(\d+))?")
+SEGMENT_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 # The rows of a segment have at most so many bytes, so that a save needs little memory beside the
 # stream; its header comes on top.
 LARGEST_ROWS = 32 * 2**20
@@ -145,7 +146,7 @@ def clean(folder: Path) -> None:
         used |= {Path(entry.name).name for entry in entries}
     if (folder / SEGMENTS).is_dir():
         for path in (folder / SEGMENTS).iterdir():
-            if path.name not in used:
+            if SEGMENT_NAME.fullmatch(path.name) and path.name not in used:
                 storage.remove(path)
 
 

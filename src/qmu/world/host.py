@@ -52,7 +52,6 @@ class Restarted(NamedTuple):
     """A world that failed has been replaced; its episode ended before the action."""
 
     current: Floats  # [obs]: where the new world starts
-    why: str
 
 
 class Worlds(Protocol):
@@ -60,6 +59,7 @@ class Worlds(Protocol):
 
     spaces: Spaces
     count: int
+    replaced: list[str]  # why worlds have been replaced, since somebody has asked last
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -95,6 +95,7 @@ class HostWorlds:
         self.guard = guard or contextlib.nullcontext()
         self.make = make
         self.declared = [declared(environment) for environment in self.environments]
+        self.replaced: list[str] = []
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
 
@@ -157,11 +158,16 @@ class HostWorlds:
         self.failures[index] += 1
         if self.failures[index] > MOST_FAILURES:
             raise WorldError(f"{error} ({MOST_FAILURES} new worlds in a row failed, too)")
-        close_quietly(self.environments[index])
-        self.environments[index] = self.make()
+        self.replaced.append(str(error))
+        close_quietly(self.environments[index], self.guard)
+        try:
+            with self.guard:
+                self.environments[index] = self.make()
+        except Exception as second:
+            raise WorldError(f"{error} (no other could be made: {told(second)})") from second
         self.declared[index] = declared(self.environments[index])
         seed = (self.seeds[index] + 1) % 2**31
-        return Restarted(self.start_surely(index, seed), str(error))
+        return Restarted(self.start_surely(index, seed))
 
     def execute(self, index: int, action: Floats) -> Result:
         """Execute one action [action] of one world, without a reset at the episode's end."""
@@ -184,7 +190,7 @@ class HostWorlds:
     def close(self) -> None:
         """Close all environments."""
         for environment in self.environments:
-            close_quietly(environment)
+            close_quietly(environment, self.guard)
 
 
 class VectorWorlds:
@@ -202,6 +208,7 @@ class VectorWorlds:
         self.guard = guard or contextlib.nullcontext()
         self.spaces = spaces
         self.count = environment.num_envs
+        self.replaced: list[str] = []
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -213,7 +220,7 @@ class VectorWorlds:
         except Exception as error:
             self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
-        return [read_obs(self.spaces, one) for one in obs]
+        return [read_obs(self.spaces, one) for one in self.each("observations", obs)]
 
     def step(self, actions: Floats) -> list[Outcome]:
         """Execute one action of every world [worlds, action], in the environment's units."""
@@ -225,23 +232,56 @@ class VectorWorlds:
         except Exception as error:
             self.failed = True
             raise WorldError(f"{spaces.name} raised in step: {told(error)}") from error
+        obs, rewards = self.each("observations", obs), self.each("rewards", rewards)
+        terminated = self.each("values of terminated", terminated)
+        truncated = self.each("values of truncated", truncated)
         outcomes = []
         for index in range(self.count):
             current = read_obs(spaces, obs[index])
             is_terminated = read_flag(spaces, "terminated", terminated[index])
             is_truncated = read_flag(spaces, "truncated", truncated[index])
             ended = is_terminated or is_truncated
-            final = read_obs(spaces, info["final_obs"][index]) if ended else current
+            final = read_obs(spaces, self.finals(info)[index]) if ended else current
             reward = read_reward(spaces, rewards[index])
             outcomes.append(Outcome(final, reward, is_terminated, is_truncated, current))
         return outcomes
+
+    def each(self, what: str, values: Any) -> Any:
+        """Return what a vector environment has returned, if it is one value for each world.
+
+        Raises:
+            WorldError: it is not.
+        """
+        try:
+            count = len(values)
+        except TypeError:
+            count = -1
+        if count != self.count:
+            raise WorldError(
+                f"{self.spaces.name} returned {values!r:.200}, which are not {what} of its "
+                f"{self.count} worlds"
+            )
+        return values
+
+    def finals(self, info: Any) -> Any:
+        """Return the final observations of the worlds whose episode has ended.
+
+        Raises:
+            WorldError: there are none.
+        """
+        if not isinstance(info, dict) or "final_obs" not in info:
+            raise WorldError(
+                f"{self.spaces.name} ended an episode and returned no final_obs: is it in "
+                "same-step autoreset mode?"
+            )
+        return self.each("final observations", info["final_obs"])
 
     def close(self) -> None:
         """Close the vector environment."""
         if self.failed:
             end_workers(self.environment)
         else:
-            close_quietly(self.environment)
+            close_quietly(self.environment, self.guard)
 
 
 def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
@@ -249,11 +289,12 @@ def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
     return environment.observation_space, environment.action_space
 
 
-def close_quietly(environment: Any) -> None:
-    """Close an environment; one that has failed may fail in this, too, and complain."""
+def close_quietly(environment: Any, guard: Guard) -> None:
+    """Close an environment; one that has failed may fail in this, too, and complain or hang."""
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        environment.close()
+        with guard:
+            environment.close()
 
 
 def end_workers(environment: Any) -> None:
@@ -358,8 +399,6 @@ class Collector:
         self.current: list[list[Floats]] = []
         self.rewards = np.zeros((len(self.members), self.worlds))
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
-        # What has failed and been replaced: the member, and why.
-        self.restarts: list[tuple[int, str]] = []
 
     @quiet_overflow
     def reset(self, seeds: Sequence[Sequence[int]]) -> None:
@@ -453,7 +492,13 @@ class Collector:
         self.rewards[member, world] = 0
         self.lengths[member, world] = 0
         self.current[member][world] = outcome.current
-        self.restarts.append((member, outcome.why))
+
+    def restarts(self) -> list[tuple[int, str]]:
+        """Return which members' worlds have been replaced since the last call, and why."""
+        found = [(index, why) for index, own in enumerate(self.members) for why in own.replaced]
+        for own in self.members:
+            own.replaced = []
+        return found
 
     def write(
         self,

@@ -34,6 +34,7 @@ class Maker(NamedTuple):
     spaces: Spaces
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
+    longest: int | None = None  # steps of an episode at most, if that is known
 
     def worlds(self, count: int, guard: Guard | None = None, restarting: bool = False) -> Worlds:
         """Return `count` fresh worlds, or the ready-made vector environment.
@@ -85,12 +86,13 @@ def find_maker(source: Source, episode_length: int | None = None) -> Maker:
         )
     first = make_one(None)
     name = source if isinstance(source, str) else environment_name(first)
+    longest = episode_length or (first.spec.max_episode_steps if first.spec else None)
     try:
         spaces = read_spaces(name, first.observation_space, first.action_space)
     finally:
         if first is not source:
             first.close()
-    return Maker(name, spaces, make_one, None)
+    return Maker(name, spaces, make_one, None, longest)
 
 
 def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: int | None) -> Maker:
