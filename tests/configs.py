@@ -25,6 +25,7 @@ def rule_of(group, name):
 
 # What makes options fit together, whatever the others are.
 FITTING = {
+    ("env", "step_timeout"): st.floats(100, 1000),
     ("env", "count"): st.integers(1, 8),
     ("replay", "capacity"): st.integers(1000, 10**7),
     ("replay", "batch_size"): st.integers(1, 1000),

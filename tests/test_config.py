@@ -125,6 +125,7 @@ OUT_OF_RANGE = {
     options.PART: [-0.1, 1.0],
     options.SHARE: [0.0, -0.5, 1.5],
     options.WIDTH: [0.0, -0.1, 2.5],
+    options.NOTICEABLE: [0.0, -1.0, 0.0009],
     options.FINITE: [],
     options.ZERO_OR_ONE: [-1, 2],
     options.SIZES: [[0], [64, -1]],

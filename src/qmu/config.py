@@ -18,6 +18,7 @@ FRACTION: Rule = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 PART: Rule = (lambda value: 0 <= value < 1, "must lie in [0, 1)")
 WIDTH: Rule = (lambda value: 0 < value <= 2, "must lie in (0, 2]")
 SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
+NOTICEABLE: Rule = (lambda value: value >= 0.001, "must be 0.001 or greater")
 FINITE: Rule = (lambda value: True, "must be a finite number")
 ZERO_OR_ONE: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
 SIZES: Rule = (lambda sizes: all(size > 0 for size in sizes), "must all be greater than 0")
@@ -71,7 +72,9 @@ class Env:
         rule=one_of("stop", "restart"),
     )
     step_timeout: float | None = structural(
-        None, help="seconds that a step or reset of a world may take; none: no limit", rule=POSITIVE
+        None,
+        help="seconds that a step or reset of a world may take; none: no limit",
+        rule=NOTICEABLE,
     )
     render: bool = structural(False, help="show the first member's evaluations in a window")
 

@@ -1,5 +1,6 @@
 """A limit for what hangs: where a signal helps, and where none does."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -26,6 +27,18 @@ def test_what_takes_too_long_is_interrupted_and_what_does_not_is_not():
     finally:
         limit.close()
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_a_limit_that_is_over_at_once_leaves_no_timer_behind():
+    limit = TimeLimit(0.001)
+    try:
+        for attempt in range(300):
+            with contextlib.suppress(TookTooLongError), limit:
+                time.sleep(0.0005 * (attempt % 5))
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        time.sleep(0.01)
+    finally:
+        limit.close()
 
 
 def test_without_a_limit_nothing_is_touched():

@@ -47,16 +47,20 @@ class TimeLimit:
         self.before = signal.signal(signal.SIGALRM, self.interrupt)
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Raise TookTooLongError where the main thread is, if that is inside."""
+        """Raise TookTooLongError where the main thread is, if that is inside.
+
+        Only once: it may be so early that `__exit__` is never called.
+        """
         del number, frame
         if self.entered is not None:
+            self.entered = None
             raise TookTooLongError(f"it took longer than {self.seconds:g} s (--env.step-timeout)")
 
     def __enter__(self) -> None:
         """Begin to count."""
         if self.seconds is not None:
             self.entered = time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, self.seconds, self.seconds)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
     def __exit__(
         self,
@@ -72,6 +76,7 @@ class TimeLimit:
     def close(self) -> None:
         """Give the signal back."""
         if self.seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self.before)
 
     @contextmanager
