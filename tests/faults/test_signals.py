@@ -47,6 +47,15 @@ def wait_for_checkpoint(process, folder, count=1):
     raise AssertionError(process.communicate())
 
 
+def ended_by(process, number, code):
+    """Send a signal, and return what the process says before it ends with this code."""
+    process.send_signal(number)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    return said
+
+
 def go_on(directory, **changes):
     """Resume a run for some 300 steps more, and return where it began."""
     step = store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"]
@@ -59,11 +68,8 @@ def go_on(directory, **changes):
 def test_sigterm_saves_says_how_to_go_on_and_exits_with_143(tmp_path):
     process = start(tmp_path)
     directory = wait_for_checkpoint(process, tmp_path)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143, said
+    said = ended_by(process, signal.SIGTERM, 143)
     assert f"qmu resume {directory}" in said
-    assert "Traceback" not in said
     info = qmu.open_run(directory).info
     assert info["status"] == "stopped"
     saved = store.read_checkpoint(store.complete(directory / "checkpoints")[0])
@@ -93,12 +99,11 @@ def test_sigterm_at_random_moments_and_then_kill(tmp_path):
 def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     process = start(tmp_path)
     directory = wait_for_checkpoint(process, tmp_path)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, said
+    said = ended_by(process, signal.SIGINT, 130)
     assert f"go on with: qmu resume {directory}" in said
-    assert qmu.open_run(directory).info["status"] == "interrupted"
-    assert go_on(directory) == qmu.open_run(directory).info["resumed"][-1]["step"]
+    info = qmu.open_run(directory).info
+    assert info["status"] == "interrupted"
+    assert go_on(directory) == info["steps"]
 
 
 HANGING = '''

@@ -6,26 +6,21 @@ import shutil
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
 
 import qmu
 from qmu import cli, configure
 
-SMALL = {
-    "env": {"episode_length": 30},
-    "actor": {"hidden_sizes": [8], "lr_end": 1},
-    "critic": {"hidden_sizes": [8], "lr_end": 1},
-    "replay": {"capacity": 300, "batch_size": 8},
-    "explore": {"start_steps": 20},
-    "train": {
-        "total_steps": 80,
-        "save_interval": 40,
-        "eval_interval": 40,
-        "eval_episodes": 1,
-        "final_episodes": 1,
-        "chunk": 8,
+# Rates that do not fall: a run that has finished can go on.
+SMALL = configure.merge(
+    runs.SMALL,
+    {
+        "actor": {"lr_end": 1},
+        "critic": {"lr_end": 1},
+        "train": {"total_steps": 80, "schedule_steps": None, "save_interval": 40},
+        "log": {"interval": 40},
     },
-    "log": {"tensorboard": False, "interval": 40},
-}
+)
 
 
 @pytest.fixture(scope="module")

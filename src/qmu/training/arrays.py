@@ -43,12 +43,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 def header_of(data: bytes) -> dict[str, Any]:
-    """Return the header of words that arrays were packed with.
-
-    Raises:
-        UnreadableError: these are no packed arrays.
-    """
-    unpack(data)  # checks the length below
+    """Return the header of words that arrays were packed with; `unpack` has read the bytes."""
     length = int.from_bytes(data[:PREFIX], "little")
     words = json.loads(data[PREFIX : PREFIX + length]).get("__metadata__", {})
     return dict(words)

@@ -6,7 +6,6 @@ rest is JSON; rows are in segments that the checkpoints of a run share.
 """
 
 import dataclasses
-import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -89,7 +88,7 @@ class Saver:
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a trainer is, as trees of arrays and as JSON. Its worlds have been cut off."""
     learner, spaces = trainer.learner, trainer.maker.spaces
-    totals = [arrays_of_totals(per_group) for per_group, _ in learner.totals]
+    totals = [arrays.stacked(per_group) for per_group, _ in learner.totals]
     agents = arrays.stacked([members.agents for members in learner.members])
     check_finite(agents, trainer)
     trees: dict[str, Any] = {
@@ -136,12 +135,6 @@ def check_finite(agents: Any, trainer: Trainer) -> None:
                 raise DivergedError(diverged(seed, trainer.step, jax.tree_util.keystr(path)))
 
 
-def arrays_of_totals(per_group: list[Metrics]) -> Any:
-    """Return the sums of a chunk's metrics, of all groups, on the host."""
-    host = [jax.device_get(group) for group in per_group]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *host)
-
-
 def restore(trainer: Trainer, saved: Checkpoint) -> None:
     """Make a fresh trainer what the saved one was.
 
@@ -175,9 +168,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     for index, behaviour in enumerate(trainer.behaviours):
         behaviour.restore(state["behaviours"][index], saved.arrays[f"seen-{index}"])
     learner.updates = int(state["updates"])
-    learner.totals = totals_of(
-        saved.arrays, state["due"], [len(own.seeds) for own in learner.groups]
-    )
+    learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
     learner.load(
         arrays.like_groups("agents", saved.arrays, [own.agents for own in learner.members])
     )
@@ -195,17 +186,13 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
 
 
 def totals_of(
-    held: Mapping[str, Any], due: list[int], sizes: list[int]
+    held: Mapping[str, Any], due: list[int], slices: list[slice]
 ) -> list[tuple[list[Metrics], int]]:
     """Return the metrics of the chunks since the last log, as the learner keeps them."""
     names = [field.name for field in dataclasses.fields(Metrics)]
-    ends = np.cumsum([0, *sizes])
     totals = []
     for index, count in enumerate(due):
         rows = {name: held[f"totals.{name}"][index] for name in names}
-        per_group = [
-            Metrics(**{name: row[start:end] for name, row in rows.items()})
-            for start, end in itertools.pairwise(ends)
-        ]
+        per_group = [Metrics(**{name: row[own] for name, row in rows.items()}) for own in slices]
         totals.append((per_group, int(count)))
     return totals

@@ -62,8 +62,7 @@ def make_directory(config: Config, name: str) -> Path:
             f"cannot make the run's directory {directory}: {error.strerror}; choose another "
             "--log.dir"
         ) from None
-    with (directory / CONFIG_FILE).open("wb") as file:
-        tomli_w.dump(options.to_dict(config), file)
+    write_config(directory, config)
     write_json(directory / RUN_FILE, describe(name))
     return directory
 
@@ -109,6 +108,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return held if isinstance(held, dict) else {}
+
+
+def write_config(directory: Path, config: Config) -> None:
+    """Write a run's configuration, which is never half there."""
+    text = tomli_w.dumps(options.to_dict(config))
+    storage.replace_file(directory / CONFIG_FILE, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

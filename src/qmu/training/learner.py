@@ -1,6 +1,7 @@
 """The one compiled function: append a chunk's rows, then the updates that they pay for."""
 
 import dataclasses
+import itertools
 from functools import partial
 from typing import Any
 
@@ -187,6 +188,9 @@ class Learner:
     ) -> None:
         """Make the members, and allocate their streams."""
         self.groups = groups
+        ends = np.cumsum([0, *(len(group.seeds) for group in groups)]).tolist()
+        # Which of all members belong to each group.
+        self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
         self.updates = 0
         self.planned = options.planned_updates(config)
         self.members = [init_members(group, obs_size, action_size, config) for group in groups]
@@ -209,12 +213,9 @@ class Learner:
         self.previous = self.newest
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
-        start = 0
-        for index, group in enumerate(self.groups):
-            end = start + len(group.seeds)
-            own = jax.tree.map(lambda leaf, start=start, end=end: leaf[start:end], rows)
+        for index, part in enumerate(self.slices):
+            own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
             results.append(self.compiled(self.members[index], own, *counts, self.numbers[index]))
-            start = end
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))
@@ -236,11 +237,8 @@ class Learner:
 
     def place_of(self, member: int) -> tuple[int, int]:
         """Return a member's group, and its position there."""
-        group = 0
-        while member >= len(self.groups[group].seeds):
-            member -= len(self.groups[group].seeds)
-            group += 1
-        return group, member
+        group = sum(member >= part.stop for part in self.slices)
+        return group, member - self.slices[group].start
 
     def actors(self, lag: bool) -> list[Network]:
         """Return each member's actor, of the newest chunk or the one before; waits for it."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 
 from qmu.errors import ConfigError
 from qmu.training.signals import end_at_once
@@ -62,12 +62,7 @@ class TimeLimit:
             self.entered = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Count no longer."""
         if self.seconds is not None:
             self.entered = None

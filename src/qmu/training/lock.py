@@ -1,6 +1,5 @@
 """One process at a time writes into a run's directory."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qmu.errors import ConfigError
-from qmu.training.directory import RUN_FILE
+from qmu.training.directory import RUN_FILE, read_json
 
 LOCK_FILE = "run.lock"
 
@@ -33,8 +32,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 def holder(directory: Path) -> str:
     """Return which process trains the run, as far as its description says."""
-    try:
-        described = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
-        return f"process {described['process']} on {described['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    described = read_json(directory / RUN_FILE)
+    if not {"process", "host"} <= described.keys():
         return "another process"
+    return f"process {described['process']} on {described['host']}"

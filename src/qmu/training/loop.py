@@ -30,7 +30,7 @@ from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
 from qmu.training.members import divide
-from qmu.world.host import MOST_FAILURES, Act, Collector, Episode
+from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds
 from qmu.world.make import Maker
 
 # What a member's host-side random numbers are for.
@@ -107,9 +107,7 @@ class Trainer:
         restarting = config.env.on_error == "restart"
         worlds = [maker.worlds(config.env.count, self.guard, restarting) for _ in self.seeds]
         self.collector = Collector(worlds, self.seeds)
-        self.evaluation_worlds = maker.evaluation_worlds(
-            config.train.eval_episodes, config.env.render, self.guard
-        )
+        self.evaluation_worlds = self.make_evaluation_worlds()
         self.behaviours = [
             Behaviour(np.random.SeedSequence([seed, EXPLORE]), config.explore, config.env.count)
             for seed in self.seeds
@@ -292,8 +290,8 @@ class Trainer:
 
     def score_one(self, member: int, actor: Network, episodes: range) -> Score:
         """Return the score of one member; with `env.on_error restart`, in new worlds if need be."""
-        attempts = 1 if self.config.env.on_error == "stop" else MOST_FAILURES
-        for left in reversed(range(attempts)):
+        left = 0 if self.config.env.on_error == "stop" else MOST_FAILURES - 1
+        while True:
             try:
                 return evaluate(actor, self.evaluation_worlds, episodes)
             except WorldError as error:
@@ -304,10 +302,15 @@ class Trainer:
                     ) from error
                 self.evaluation_restarts.append((member, str(error)))
                 self.evaluation_worlds.close()
-                self.evaluation_worlds = self.maker.evaluation_worlds(
-                    self.config.train.eval_episodes, self.config.env.render, self.guard
-                )
-        raise AssertionError("unreachable")
+                self.evaluation_worlds = self.make_evaluation_worlds()
+                left -= 1
+
+    def make_evaluation_worlds(self) -> HostWorlds:
+        """Return fresh worlds for evaluations."""
+        config = self.config
+        return self.maker.evaluation_worlds(
+            config.train.eval_episodes, config.env.render, self.guard
+        )
 
     def close(self) -> None:
         """Close all worlds, once."""

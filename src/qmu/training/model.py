@@ -159,7 +159,11 @@ class DDPG:
             raise ConfigError(f"there is no file {file}") from None
         except OSError as error:
             raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
-        described = description_in(file, data)
+        try:
+            held = arrays.unpack(data)
+        except arrays.UnreadableError as error:
+            raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
+        described = description_in(file, arrays.header_of(data))
         try:
             config = configure.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
@@ -178,7 +182,7 @@ class DDPG:
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:
-            agents = arrays.like_groups("", arrays.unpack(data), groups_of_agents)
+            agents = arrays.like_groups("", held, groups_of_agents)
         except arrays.UnreadableError as error:
             raise ConfigError(f"{file} does not fit its own configuration: {error}") from None
         model.trainer.restore(step, updates, episodes)
@@ -200,16 +204,12 @@ class DDPG:
         self.trainer.close()
 
 
-def description_in(file: Path, data: bytes) -> dict[str, Any]:
-    """Return the description in the bytes of a saved model.
+def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """Return the description in the header of a saved model.
 
     Raises:
-        ConfigError: they are not those of one.
+        ConfigError: it is not that of one.
     """
-    try:
-        header = arrays.header_of(data)
-    except arrays.UnreadableError as error:
-        raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
     if header.get("format") != FORMAT:
         raise ConfigError(f"{file} holds no agents saved by qmu")
     try:

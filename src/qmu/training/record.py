@@ -270,9 +270,10 @@ class Record:
         trainer = self.trainer
         if trainer.step > self.saved_at:
             trainer.cut()
-            # Weights that are not finite are of no use to anybody; if nothing else has been said
-            # of this run, this has to be.
-            with contextlib.nullcontext() if error is None else contextlib.suppress(DivergedError):
+            # Weights that are not finite are of no use to anybody; of a run that has come to its
+            # end otherwise, that has to be said.
+            finished = status == "finished"
+            with contextlib.nullcontext() if finished else contextlib.suppress(DivergedError):
                 self.save(False)
         described = read_json(self.directory / RUN_FILE)
         described |= {"status": status, "error": error, "steps": trainer.step}

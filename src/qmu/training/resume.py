@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from qmu import config as options
 from qmu import configure
 from qmu.config import Config
@@ -18,6 +16,7 @@ from qmu.training.directory import (
     RUN_FILE,
     check_disk,
     describe,
+    write_config,
     write_json,
 )
 from qmu.training.lock import locked
@@ -248,8 +247,7 @@ def restored(run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell) -> Recor
 
 def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
     """Write into the run's files that it goes on, with what, and by which process."""
-    text = tomli_w.dumps(options.to_dict(trainer.config)).encode()
-    storage.replace_file(run.directory / CONFIG_FILE, text)
+    write_config(run.directory, trainer.config)
     now = describe(trainer.maker.spaces.name)
     info = run.info
     again = {

@@ -204,6 +204,8 @@ def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Si
         hear(event)
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
+        for event in trainer.replaced():
+            hear(event)
     if signals.received == signal.SIGINT:
         raise KeyboardInterrupt
     if signals.received is not None:

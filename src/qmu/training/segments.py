@@ -86,6 +86,8 @@ def read_back(
 ) -> None:
     """Fill the learner's streams with the rows that the rings held.
 
+    The segments are read a second time: before anything was changed, all of them were found whole.
+
     Raises:
         DamagedError: a segment is not what was written, or rows are missing.
     """
@@ -107,10 +109,7 @@ def read_back(
             start = end
     if not np.array_equal(covered, alive):
         raise DamagedError("rows of the stream are missing")
-    begin = 0
-    for index, members in enumerate(learner.members):
-        size = len(members.keys)
-        own = slice(begin, begin + size)
+    for index, (members, own) in enumerate(zip(learner.members, learner.slices, strict=True)):
         length = streams[index].rows_per_world
         counters = {"head": written[own] % length, "size": alive[own]}
         stream = dataclasses.replace(
@@ -121,7 +120,6 @@ def read_back(
             },
         )
         learner.members[index] = dataclasses.replace(members, stream=stream)
-        begin += size
 
 
 def rows_of(folder: Path, segment: Segment, like: Stream) -> tuple[Any, Any]:

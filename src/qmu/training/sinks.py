@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,7 +148,7 @@ def is_later(line: bytes, step: int) -> bool:
 
 def write_again(sink: Sink, directory: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write all lines of metrics to a sink whose own files, in `directory`, are removed first."""
-    shutil.rmtree(directory, ignore_errors=True)
+    storage.remove(directory)
     about = ("step", "seconds", "member")
     for line in lines:
         values = {

@@ -76,14 +76,14 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
     """Write a file that several folders can refer to, under the name of its own sum."""
-    name = f"{hashlib.sha256(data).hexdigest()[:32]}{ending}"
     made = not folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
     if made:
         flush_folder(folder.parent)
-    unfinished = folder / f"{UNFINISHED}{name}"
+    unfinished = folder / f"{UNFINISHED}shared{ending}"
     unfinished.unlink(missing_ok=True)
     entry = write_file(unfinished, data)
+    name = f"{entry.sha256[:32]}{ending}"
     rename(unfinished, folder / name)
     return entry._replace(name=name)
 

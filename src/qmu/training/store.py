@@ -31,10 +31,6 @@ LARGEST_SEGMENT = LARGEST_ROWS + 2**16
 MARGIN = 2**20
 
 
-class NoSpaceError(OSError):
-    """The disk has no room for a checkpoint."""
-
-
 class Part(NamedTuple):
     """Consecutive rows of a member's world: `rows` of them, from number `first` on."""
 
@@ -98,10 +94,10 @@ def write_checkpoint(
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raise NoSpaceError if the disk has no room for so many bytes."""
+    """Raise OSError if the disk has no room for so many bytes."""
     free = storage.free_bytes(folder)
     if free < size + MARGIN:
-        raise NoSpaceError(
+        raise OSError(
             f"a checkpoint needs {size / 2**20:.1f} MiB, and the disk of {folder} has "
             f"{free / 2**20:.1f} MiB free"
         )

@@ -122,9 +122,7 @@ class HostWorlds:
         except Exception as error:
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
         now, before = declared(environment), self.declared[index]
-        if now is not before and any(
-            one is not other and one != other for one, other in zip(now, before, strict=True)
-        ):
+        if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
             raise WorldError(
                 f"{self.spaces.name} changed its spaces in reset: they were {before}, they are "
                 f"{now}, and the networks were made for the former"
