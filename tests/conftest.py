@@ -1,5 +1,7 @@
 """What every test runs with: strict numerics, one CPU device per core, repeatable examples."""
 
+import tempfile
+
 import jax
 import pytest
 from hypothesis import settings
@@ -7,9 +9,12 @@ from hypothesis import settings
 from qmu import configure
 from qmu.training.devices import start_jax
 
-# Before anything starts JAX. On a machine with a GPU, `JAX_PLATFORMS=cuda pytest` uses it.
+# Before anything starts JAX. On a machine with a GPU, `JAX_PLATFORMS=cuda pytest` uses it. Equal
+# programs are compiled once in a session, as a user's are.
 jax.config.update("jax_platforms", jax.config.jax_platforms or "cpu")
-jax.config.update("jax_enable_compilation_cache", False)
+COMPILED = tempfile.TemporaryDirectory(prefix="qmu-tests-")
+jax.config.update("jax_compilation_cache_dir", COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 start_jax()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

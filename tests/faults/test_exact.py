@@ -1,5 +1,6 @@
 """A run that was resumed from a scheduled save is, bit for bit, the one never interrupted."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import runs
@@ -47,6 +48,28 @@ def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
     assert described["members"] == expected["members"]
     assert described["status"] == "finished"
     assert [entry["step"] for entry in described["resumed"]] == [120]
+
+
+def vector():
+    """Return two pendulums in a ready-made vector environment."""
+    return gym.make_vec(
+        "Pendulum-v1",
+        2,
+        vectorization_mode="sync",
+        max_episode_steps=30,
+        vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP},
+    )
+
+
+@pytest.mark.slow
+def test_a_vector_environment_goes_on_bit_for_bit_too(tmp_path):
+    changes = {"env": {"episode_length": None}}
+    whole = runs.train(tmp_path / "whole", vector(), **changes)
+    changes["train"] = {"total_steps": 120}
+    directory = runs.train(tmp_path / "halves", vector(), **changes)
+    qmu.resume(directory, total_steps=240, env=vector())
+    assert runs.final_state(directory) == runs.final_state(whole)
+    assert runs.metrics(directory) == runs.metrics(whole)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import runs
 
 import qmu
 from qmu.training import store
+from qmu.training.loop import Trainer
 
 ENDLESS = [
     *("--actor.hidden-sizes", "8", "--critic.hidden-sizes", "8", "--replay.batch-size", "8"),
@@ -106,6 +107,30 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert go_on(directory) == info["steps"]
 
 
+def test_sigterm_while_the_end_is_evaluated_is_gone_on_from(tmp_path, monkeypatch):
+    whole = runs.train(tmp_path / "whole", train={"eval_interval": 80})
+    evaluate = Trainer.evaluate
+
+    def interrupted(trainer):
+        if trainer.step == 240:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(trainer)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Trainer, "evaluate", interrupted)
+        with (
+            pytest.warns(RuntimeWarning, match="stopping when this chunk is done"),
+            pytest.raises(qmu.StoppedError, match="stopped by SIGTERM at step 240"),
+        ):
+            runs.train(tmp_path / "stopped", train={"eval_interval": 80})
+    directory = runs.only_run(tmp_path / "stopped")
+    assert qmu.open_run(directory).info["status"] == "stopped"
+    run = qmu.resume(directory)
+    assert run.info["status"] == "finished"
+    assert run.info["members"] == qmu.open_run(whole).info["members"]
+    assert runs.metrics(directory) == runs.metrics(whole)
+
+
 HANGING = '''
 import subprocess
 import time
@@ -156,24 +181,28 @@ def test_a_second_ctrl_c_ends_everything_at_once(tmp_path):
     assert store.read_checkpoint(store.complete(directory / "checkpoints")[0]).state["step"] == 250
 
 
+PLAIN = {"plain": []}
+KINDS = {
+    "three members": ["--seeds", "3"],
+    "prioritized": ["--replay.prioritized"],
+    "parameter noise": ["--explore.noise", "none", "--explore.parameter-distance", "0.3"],
+    "normalization": ["--env.normalize-obs", "--critic.norm", "batch"],
+}
+TOGETHER = {"together": [word for words in KINDS.values() for word in words]}
+KILLED = runs.count(PLAIN | TOGETHER, PLAIN | KINDS | TOGETHER)
+
+
 @pytest.mark.fault
-def test_kill_between_is_bit_for_bit_the_whole_run(tmp_path):
-    words = [
-        "--train.total-steps",
-        "1000",
-        "--train.schedule-steps",
-        "1000",
-        "--log.interval",
-        "70",
-    ]
-    whole = start(tmp_path / "whole", *words)
-    whole.communicate(timeout=PATIENCE)
-    assert whole.returncode == 0
+@pytest.mark.parametrize("kind", KILLED)
+def test_kill_between_is_bit_for_bit_the_whole_run(kind, tmp_path):
+    words = ["--train.total-steps", "1000", "--train.schedule-steps", "1000"]
+    words += ["--log.interval", "70", *KILLED[kind]]
     process = start(tmp_path / "killed", *words)
     directory = wait_for_checkpoint(process, tmp_path / "killed", 2)
     process.kill()
     process.communicate()
     assert qmu.open_run(directory).info["status"] == "running"
+    whole = start(tmp_path / "whole", *words)
     done = subprocess.run(
         [sys.executable, "-m", "qmu", "resume", str(directory)],
         capture_output=True,
@@ -181,6 +210,8 @@ def test_kill_between_is_bit_for_bit_the_whole_run(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    _, said = whole.communicate(timeout=PATIENCE)
+    assert whole.returncode == 0, said
     other = runs.only_run(tmp_path / "whole")
     assert runs.final_state(directory) == runs.final_state(other)
     assert runs.metrics(directory) == runs.metrics(other)
