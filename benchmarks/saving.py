@@ -66,7 +66,8 @@ def fill(trainer: Any, rows: int) -> None:
 
 def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
     """Return the seconds of the first save, of those that follow, and of reading back."""
-    from qmu.training import checkpoint, store
+    from qmu.saving import store
+    from qmu.training import checkpoint
     from qmu.training.directory import make_directory
     from qmu.training.record import Record
 

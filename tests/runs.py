@@ -8,7 +8,7 @@ import numpy as np
 
 import qmu
 from qmu import configure
-from qmu.training import store
+from qmu.saving import store
 
 SMALL = {
     "env": {"episode_length": 30},

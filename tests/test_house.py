@@ -15,7 +15,14 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 # other, but for the ground floor's and the roof's.
 GROUND = ["errors", "config", "configure", "records", "presets"]
 ROOF = ["cli", "__init__", "__main__"]
-FLOORS = [GROUND, ["agent", "replay", "world", "deploy"], ["training"], ["study"], ROOF]
+FLOORS = [
+    GROUND,
+    ["agent", "replay", "world", "deploy"],
+    ["saving"],
+    ["training"],
+    ["study"],
+    ROOF,
+]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 CLOCK_AND_ENVIRONMENT = {"time", "datetime", "os", "subprocess", "socket"}

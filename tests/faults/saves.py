@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qmu.training import arrays, storage, store
-from qmu.training.storage import DamagedError
-from qmu.training.store import ARRAYS, STATE, Part
+from qmu.saving import arrays, storage, store
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import ARRAYS, STATE, Part
 
 KEEP = 2
 # Operations of the file system that Python reports before it carries them out.

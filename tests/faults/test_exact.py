@@ -6,7 +6,8 @@ import pytest
 import runs
 
 import qmu
-from qmu.training import segments, store
+from qmu.saving import store
+from qmu.training import segments
 
 VARIANTS = {
     "plain": {},

@@ -15,8 +15,8 @@ import runs
 import saves
 
 import qmu
-from qmu.training import arrays, storage, store
-from qmu.training.storage import DamagedError
+from qmu.saving import arrays, storage, store
+from qmu.saving.storage import DamagedError
 
 SCRIPT = Path(saves.__file__)
 

@@ -12,7 +12,7 @@ import pytest
 import runs
 
 import qmu
-from qmu.training import store
+from qmu.saving import store
 from qmu.training.loop import Trainer
 
 ENDLESS = [

@@ -11,7 +11,8 @@ import pytest
 import runs
 
 import qmu
-from qmu.training import sinks, storage, store
+from qmu.saving import storage, store
+from qmu.training import sinks
 
 
 @pytest.fixture

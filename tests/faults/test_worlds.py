@@ -11,7 +11,7 @@ import pytest
 import runs
 
 import qmu
-from qmu.training import store
+from qmu.saving import store
 
 FINE = np.full(3, 0.5, np.float32)
 

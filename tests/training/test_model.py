@@ -100,7 +100,8 @@ def test_load_refuses_an_environment_that_does_not_fit(model, tmp_path):
 
 
 def test_a_file_cannot_name_a_module_to_import(tmp_path):
-    from qmu.training import arrays, model
+    from qmu.saving import arrays
+    from qmu.training import model
 
     described = {
         "config": {"env": {"id": "antigravity:Pendulum-v1"}},

@@ -166,7 +166,7 @@ def test_the_command_says_where_it_goes_on_and_how_it_ended(run, capsys):
 
 
 def test_checkpoints_of_a_way_that_was_left_are_not_gone_on_from(run):
-    from qmu.training import store
+    from qmu.saving import store
 
     scheduled, earlier = store.complete(run / "checkpoints")
     manifest = scheduled / "manifest.json"

@@ -19,11 +19,12 @@ from qmu import config as options
 from qmu.agent.agent import Metrics
 from qmu.errors import DivergedError
 from qmu.replay.stream import row_bytes
-from qmu.training import arrays, segments, store
-from qmu.training.arrays import UnreadableError
+from qmu.saving import arrays, store
+from qmu.saving.arrays import UnreadableError
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
+from qmu.training import segments
 from qmu.training.loop import Trainer, diverged
-from qmu.training.storage import DamagedError
-from qmu.training.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.world.host import Episode
 from qmu.world.spaces import Spaces
 

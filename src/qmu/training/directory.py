@@ -18,7 +18,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.replay.stream import row_bytes
-from qmu.training import storage
+from qmu.saving import storage
 from qmu.training.loop import Trainer
 
 RUN_FILE = "run.json"

@@ -12,7 +12,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
-from qmu.training import arrays, storage
+from qmu.saving import arrays, storage
 from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
 from qmu.training.results import evaluate_policy

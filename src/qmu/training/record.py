@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
-from qmu.training import storage
+from qmu.saving import storage
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import Checkpoint
 from qmu.training.checkpoint import Saver
 from qmu.training.directory import (
     BEST,
@@ -34,8 +36,6 @@ from qmu.training.sinks import (
     trim_lines,
     write_again,
 )
-from qmu.training.storage import DamagedError
-from qmu.training.store import Checkpoint
 
 
 class Best(NamedTuple):

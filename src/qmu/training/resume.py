@@ -9,7 +9,10 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
-from qmu.training import checkpoint, storage, store
+from qmu.saving import storage, store
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import Checkpoint
+from qmu.training import checkpoint
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -24,8 +27,6 @@ from qmu.training.loop import Trainer
 from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
-from qmu.training.storage import DamagedError
-from qmu.training.store import Checkpoint
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes

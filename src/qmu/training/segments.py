@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.replay.stream import Stream, put_rows, take_rows
-from qmu.training import arrays, storage
+from qmu.saving import arrays, storage
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
 from qmu.training.learner import Learner
-from qmu.training.storage import DamagedError
-from qmu.training.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
 
 # Rows that are copied from or to a stream in one call, which is compiled for that many.
 BLOCK = 4096

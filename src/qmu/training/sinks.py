@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qmu.training import storage
+from qmu.saving import storage
 
 Metrics = Mapping[str, float]
 # TensorBoard reads a file while it is written; it is written through to the disk this often.

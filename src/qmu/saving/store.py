@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import psutil
 
 from qmu.errors import ConfigError
-from qmu.training import arrays, storage
-from qmu.training.arrays import UnreadableError
-from qmu.training.storage import DamagedError, Entry
+from qmu.saving import arrays, storage
+from qmu.saving.arrays import UnreadableError
+from qmu.saving.storage import DamagedError, Entry
 
 FORMAT = 1
 ARRAYS, STATE = "state.safetensors", "state.json"
