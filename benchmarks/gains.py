@@ -3,9 +3,9 @@
     python benchmarks/gains.py                     # Hopper-v5 and HalfCheetah-v5, hours
     python benchmarks/gains.py --world Hopper-v5 --only prioritized "two critics"
 
-Small networks (64-64, batches of 64), 50,000 steps, ten seeds, so that there can be many arms. A
+Small networks (64-64, batches of 64), 30,000 steps, ten seeds, so that there can be many arms. A
 seed's result is the mean of the last ten of fifty evaluations: of the last fifth of the training.
-Beside an arm's mean stands its difference to the default's mean with the 95% bootstrap interval;
+Beside an arm's mean stands its difference to the default's mean with its 95% bootstrap interval;
 where that contains 0, nothing has been shown. Results go to benchmarks/results/gains-WORLD.json,
 arm by arm: what is there is not trained again.
 """
@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from learning import CASES, Case, measure
 from process import machine, package_versions
-from scipy import stats
 from switches import SWITCHES, Options
 
 HERE = Path(__file__).resolve().parent
-STEPS, EVALUATIONS, EPISODES = 50_000, 50, 2
+STEPS, EVALUATIONS, EPISODES = 30_000, 50, 2
 SMALL: Options = {
     "actor": {"hidden_sizes": [64, 64]},
     "critic": {"hidden_sizes": [64, 64]},
@@ -62,24 +61,12 @@ def arms() -> dict[str, Options]:
     return {DEFAULT: {}} | WITHOUT | added | MORE
 
 
-def difference(arm: list[float], default: list[float]) -> tuple[float, float, float]:
-    """Return the difference of two means, and its 95% bootstrap interval."""
-    if arm == default:
-        return 0.0, 0.0, 0.0
-    found = stats.bootstrap(
-        (arm, default),
-        lambda ours, theirs: np.mean(ours) - np.mean(theirs),
-        vectorized=False,
-        rng=np.random.default_rng(0),
-        method="percentile",
-    ).confidence_interval
-    return statistics.mean(arm) - statistics.mean(default), found.low, found.high
-
-
 def row(name: str, results: dict[str, list[float]]) -> str:
     """Return an arm's result as the row of a table."""
+    from qmu.study import stats
+
     mean = statistics.mean(results[name])
-    apart, low, high = difference(results[name], results[DEFAULT])
+    apart, low, high = stats.difference(np.array(results[name]), np.array(results[DEFAULT]))
     seeds = " ".join(f"{value:.0f}" for value in results[name])
     return f"| {name} | {mean:.0f} | {apart:+.0f} ({low:+.0f} to {high:+.0f}) | {seeds} |"
 

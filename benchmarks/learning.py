@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from process import machine, package_versions
-from scipy import stats
 
 HERE = Path(__file__).resolve().parent
 PUBLISHED = HERE / "published.csv"
@@ -154,10 +153,11 @@ def steps_to(bound: float, curve: Any, case: Case) -> int | None:
 
 def interval(results: list[float]) -> str:
     """Return the 95% bootstrap interval of the mean, in words."""
-    if len(results) < 3 or len(set(results)) == 1:
+    from qmu.study import stats
+
+    if len(results) < stats.FEWEST or len(set(results)) == 1:
         return ""
-    found = stats.bootstrap((results,), np.mean, rng=np.random.default_rng(0), method="BCa")
-    low, high = found.confidence_interval
+    _, low, high = stats.mean(np.array(results))
     return f" (95% interval {low:.0f} to {high:.0f})"
 
 

@@ -1,0 +1,146 @@
+"""The statistics against numbers worked out by hand, and their intervals against simulated data."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmu.study import stats
+
+CURVES = np.array([[0.0, 10.0, 20.0, 30.0], [0.0, 0.0, 40.0, 20.0]])
+STEPS = np.array([10.0, 20.0, 30.0, 50.0])
+
+
+def test_the_last_evaluations_of_each_seed_are_its_score():
+    np.testing.assert_array_equal(stats.last_scores(CURVES, 2), [25.0, 30.0])
+    np.testing.assert_array_equal(stats.last_scores(CURVES, 10), [15.0, 15.0])
+
+
+def test_the_area_is_the_mean_over_steps():
+    # (0 + 10) / 2 * 10 + (10 + 20) / 2 * 10 + (20 + 30) / 2 * 20 = 700, over 40 steps.
+    # 0 + (0 + 40) / 2 * 10 + (40 + 20) / 2 * 20 = 800.
+    np.testing.assert_array_equal(stats.area_under(STEPS, CURVES), [17.5, 20.0])
+    np.testing.assert_array_equal(stats.area_under(STEPS[:1], CURVES[:, :1]), [0.0, 0.0])
+
+
+def test_steps_to_a_threshold_are_those_of_the_first_evaluation_there():
+    assert stats.steps_to(STEPS, CURVES, 20.0) == [30, 30]
+    assert stats.steps_to(STEPS, CURVES, 30.0) == [50, 30]
+    assert stats.steps_to(STEPS, CURVES, 35.0) == [None, 30]
+
+
+def test_a_seed_without_a_number_has_failed():
+    assert stats.failed(np.array([1.0, 3.0, np.nan, 2.0]), 2.0) == 2
+
+
+def test_normalized_scores():
+    np.testing.assert_array_equal(
+        stats.normalized(np.array([-10.0, 0.0, 30.0]), -10, 10), [0, 0.5, 2]
+    )
+
+
+def test_the_interquartile_mean_leaves_a_quarter_out_at_each_end():
+    # 1 2 | 3 4 5 6 | 70 80, in two worlds.
+    strata = [np.array([80.0, 1.0, 3.0, 5.0]), np.array([4.0, 70.0, 6.0, 2.0])]
+    assert stats.interquartile_mean(strata).value == 4.5
+
+
+def test_the_probability_of_improvement_counts_pairs():
+    # World one: 2 beats 1, ties 2; 4 beats 1, 2 -> (1 + 0.5 + 1 + 1) / 4; world two: none of 2.
+    ours = [np.array([2.0, 4.0]), np.array([0.0])]
+    theirs = [np.array([1.0, 2.0]), np.array([1.0, 2.0])]
+    assert stats.probability_of_improvement(ours, theirs).value == pytest.approx(0.875 / 2)
+
+
+def test_a_profile_is_the_share_of_runs_above_each_level():
+    strata = [np.array([0.0, 1.0, 1.0, 3.0]), np.array([2.0, 2.0, 2.0])]
+    share, low, high = stats.profile(strata, np.array([-1.0, 0.0, 1.0, 2.0, 3.0]))
+    # At 0: 3/4 and 1; at 1: 1/4 and 1; at 2: 1/4 and 0.
+    np.testing.assert_allclose(share, [1.0, 0.875, 0.625, 0.125, 0.0])
+    assert (low <= share).all()
+    assert (share <= high).all()
+    assert low[0] == high[0] == 1.0
+
+
+def test_the_difference_of_arms():
+    ours, theirs = np.array([3.0, 5.0, 7.0]), np.array([1.0, 1.0, 1.0])
+    value, low, high = stats.difference(ours, theirs)
+    assert value == 4.0
+    assert 2.0 <= low < 4.0 < high <= 6.0
+    assert stats.difference(ours, ours).value == 0.0
+
+
+def test_without_three_seeds_there_is_no_interval():
+    value, low, high = stats.mean(np.array([1.0, 3.0]))
+    assert value == 2.0
+    assert np.isnan([low, high]).all()
+    strata = [np.array([1.0])]
+    for found in (
+        stats.interquartile_mean(strata),
+        stats.probability_of_improvement(strata, strata),
+        stats.difference(strata[0], strata[0]),
+    ):
+        assert np.isnan(found.low)
+        assert np.isnan(found.high)
+    share, low, high = stats.profile(strata, np.array([0.0, 2.0]))
+    np.testing.assert_array_equal(share, [1.0, 0.0])
+    assert np.isnan([low, high]).all()
+
+
+def test_equal_seeds_have_an_interval_without_width():
+    assert stats.mean(np.full(5, 7.0)) == (7.0, 7.0, 7.0)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=12))
+def test_an_interval_holds_its_value_and_stays_within_the_seeds(scores):
+    value, low, high = stats.mean(np.array(scores))
+    slack = 1e-9 * (1 + max(map(abs, scores)))
+    assert min(scores) - slack <= low <= value + slack
+    assert value - slack <= high <= max(scores) + slack
+
+
+def test_the_percentiles_are_wider_for_few_seeds():
+    # Student's 97.5% for 4 and 9 degrees of freedom are 2.7764 and 2.2622; times sqrt(n / (n - 1))
+    # they are 3.1041 and 2.3846 standard deviations of a normal number.
+    for seeds, tail in ((5, 0.000954), (10, 0.00855)):
+        assert stats.tails([np.zeros(seeds)]) == pytest.approx((tail, 1 - tail), abs=1e-5)
+
+
+DRAWN = {
+    "normal": (lambda rng, size: rng.normal(size=size), 0.0),
+    "skewed": (lambda rng, size: rng.exponential(size=size), 1.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "seeds", "least"),
+    [("normal", 5, 0.88), ("normal", 10, 0.92), ("skewed", 5, 0.84), ("skewed", 10, 0.88)],
+)
+def test_the_intervals_hold_the_truth_about_as_often_as_they_say(kind, seeds, least):
+    draw, truth = DRAWN[kind]
+    rng = np.random.default_rng(0)
+    intervals = [stats.mean(draw(rng, seeds)) for _ in range(600)]
+    share = np.mean([low <= truth <= high for _, low, high in intervals])
+    assert least <= share <= 0.98
+
+
+@pytest.mark.slow
+def test_intervals_over_worlds_hold_the_truth_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(400):
+        ours = [rng.normal(0.5, size=5), rng.normal(0.5, size=5)]
+        theirs = [rng.normal(size=5), rng.normal(size=5)]
+        # P(X > Y) of normals 0.5 apart is Phi(0.5 / sqrt(2)).
+        improved = stats.probability_of_improvement(ours, theirs)
+        middle = stats.interquartile_mean(theirs)
+        apart = stats.difference(ours[0], theirs[0])
+        held.append(
+            [
+                improved.low <= 0.63816 <= improved.high,
+                middle.low <= 0 <= middle.high,
+                apart.low <= 0.5 <= apart.high,
+            ]
+        )
+    assert (np.mean(held, axis=0) > 0.9).all(), np.mean(held, axis=0)
