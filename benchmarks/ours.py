@@ -96,17 +96,16 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from qmu import config as options
     from qmu import configure
     from qmu.records import Rows
     from qmu.training.devices import find_devices
     from qmu.training.learner import Learner
-    from qmu.training.members import divide
+    from qmu.training.members import divide, members_of
 
     obs_size, action_size, steps = 17, 6, 32
     config = configure.from_dict(plain_ddpg(arguments))
-    groups = divide(options.seeds(config), find_devices("cpu"))
-    learner = Learner(groups, obs_size, action_size, config)
+    groups = divide(members_of(config, {}), find_devices("cpu"))
+    learner = Learner(groups, obs_size, action_size)
     random, shape = np.random.default_rng(0), (arguments.members, 1, 2 * steps + 1)
     rows = Rows(
         obs=random.normal(size=(*shape, obs_size)).astype(np.float32),

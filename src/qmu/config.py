@@ -375,6 +375,11 @@ def options() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
             yield group, option
 
 
+def shapes(option: dataclasses.Field[Any]) -> bool:
+    """Tell whether an option shapes the program: members of a run cannot differ in it."""
+    return bool(option.metadata["kind"] == "structural")
+
+
 def total_steps(config: Config) -> int:
     """Return the number of steps after which a run ends at the latest."""
     if config.train.total_steps is not None:

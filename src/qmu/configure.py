@@ -21,7 +21,9 @@ from qmu.config import (
     learn_after,
     options,
     schedule_steps,
+    shapes,
     start_steps,
+    to_dict,
     total_steps,
 )
 from qmu.errors import ConfigError
@@ -250,6 +252,23 @@ def check_network(group: str, network: Network, batch_size: int) -> None:
         raise ConfigError(
             f"--{group}.optimizer adamw needs its decay: give --{group}.weight-decay, such as 0.01"
         )
+
+
+def vary(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return the configuration with some numeric options changed: a member's own.
+
+    Raises:
+        ConfigError: an option is not numeric, or a part is switched on or off.
+    """
+    varied = from_dict(merge(to_dict(config), changes))
+    for group, option in options():
+        old, new = (getattr(getattr(one, group), option.name) for one in (config, varied))
+        if old != new and (shapes(option) or (old is None) != (new is None)):
+            raise ConfigError(
+                f"{flag(group, option.name)} shapes the program, and members of one program cannot "
+                f"differ in it: {spelled(new)} needs a run of its own"
+            )
+    return varied
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

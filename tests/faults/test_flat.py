@@ -28,7 +28,7 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
     }
     config = configure.from_dict(runs.options(tmp_path, changes))
     trainer = Trainer(config, find_maker("Pendulum-v1"))
-    record = Record(make_directory(config, "Pendulum-v1"), trainer, print)
+    record = Record(make_directory(config, "Pendulum-v1", {}), trainer, print)
     record.open_sinks()
     process, samples = psutil.Process(), []
     # What a run allocates once, it has allocated when the stream is full and all was done once.

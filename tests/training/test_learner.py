@@ -10,7 +10,7 @@ from qmu.records import Rows
 from qmu.replay.priority import draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import append, init_stream, sample, windows
 from qmu.training.learner import BLOCK, INIT, SAMPLE, UPDATE, Learner
-from qmu.training.members import divide
+from qmu.training.members import Member, divide
 
 OBS, ACTION, SLOTS = 3, 2, 9
 
@@ -34,7 +34,8 @@ def of_member(rows, member):
 
 
 def make_learner(config, *seeds, devices=1):
-    return Learner(divide(seeds, jax.devices("cpu")[:devices]), OBS, ACTION, config)
+    members = tuple(Member(f"seed-{seed}", "", seed, config) for seed in seeds)
+    return Learner(divide(members, jax.devices("cpu")[:devices]), OBS, ACTION)
 
 
 def assert_close(left, right, rtol=1e-4, atol=1e-5):
@@ -90,7 +91,7 @@ def test_learning_rates_fall_until_all_planned_updates_are_done(tiny_config):
 def test_a_member_of_a_group_learns_as_if_it_were_alone(tiny_config):
     rows, seeds = draw_rows(3), (4, 5, 6)
     group = make_learner(tiny_config(), *seeds)
-    assert [len(one.seeds) for one in group.groups] == [3]
+    assert [len(one.members) for one in group.groups] == [3]
     group.learn(rows, 5)
     group.learn(rows, 3)
     for member, seed in enumerate(seeds):

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu.training.members import divide, for_each
+from qmu import configure
+from qmu.errors import ConfigError
+from qmu.training.members import divide, for_each, members_of
 
 
 @pytest.mark.parametrize(
@@ -14,10 +16,13 @@ from qmu.training.members import divide, for_each
 )
 def test_members_are_divided_as_equally_as_can_be(seeds, devices, sizes):
     names = [f"device {index}" for index in range(devices)]
-    groups = divide(tuple(range(10, 10 + seeds)), names)
-    assert [len(group.seeds) for group in groups] == sizes
+    members = members_of(configure.from_dict({"train": {"seed": 10, "seeds": seeds}}), {})
+    groups = divide(members, names)
+    assert [len(group.members) for group in groups] == sizes
     assert [group.device for group in groups] == names[: len(sizes)]
-    assert sum((group.seeds for group in groups), ()) == tuple(range(10, 10 + seeds))
+    assert sum((group.members for group in groups), ()) == members
+    assert [member.seed for member in members] == list(range(10, 10 + seeds))
+    assert [member.name for member in members] == [f"seed-{seed}" for seed in range(10, 10 + seeds)]
 
 
 def one_member(position, value, options):
@@ -50,3 +55,30 @@ def test_one_after_another_and_side_by_side_give_the_same(size):
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_every_seed_of_every_arm_is_a_member():
+    config = configure.from_dict({"train": {"seed": 3, "seeds": 2}})
+    members = members_of(
+        config, {"low": {"explore": {"std": 0.1}}, "high": {"explore": {"std": 1}}}
+    )
+    assert [member.name for member in members] == [
+        "low.seed-3", "low.seed-4", "high.seed-3", "high.seed-4",
+    ]  # fmt: skip
+    assert [member.config.explore.std for member in members] == [0.1, 0.1, 1.0, 1.0]
+    assert members[2].label == "high, seed 3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"critic": {"count": 2}}, "--critic.count shapes the program"),
+        ({"target": {"smoothing_std": None}}, "--target.smoothing-std shapes the program"),
+        ({"actor": {"clip_norm": 1.0}}, "--actor.clip-norm shapes the program"),
+        ({"actor": {"lr": -1}}, "--actor.lr must be 0 or greater"),
+        ({"actor": {"rate": 1}}, "unknown option actor.rate"),
+    ],
+)
+def test_members_of_one_program_differ_in_numbers_only(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        members_of(configure.from_dict({}), {"arm": changes})

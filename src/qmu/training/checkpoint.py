@@ -102,6 +102,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         trees[f"seen-{index}"] = np.asarray(behaviour.seen(), np.float32)
     state = {
         "config": options.to_dict(trainer.config),
+        "arms": trainer.arms,
         "spaces": describe_spaces(spaces),
         "step": trainer.step,
         "learning_began": trainer.learning_began,
@@ -131,9 +132,9 @@ def describe_spaces(spaces: Spaces) -> dict[str, Any]:
 def check_finite(agents: Any, trainer: Trainer) -> None:
     """Raise DivergedError if any number of any agent is not finite: it is not worth saving."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(agents)[0]:
-        for seed, own in zip(trainer.seeds, leaf, strict=True):
+        for member, own in zip(trainer.members, leaf, strict=True):
             if not np.isfinite(own).all():
-                raise DivergedError(diverged(seed, trainer.step, jax.tree_util.keystr(path)))
+                raise DivergedError(diverged(member, trainer.step, jax.tree_util.keystr(path)))
 
 
 def restore(trainer: Trainer, saved: Checkpoint) -> None:

@@ -45,15 +45,14 @@ class Console:
         """Say what is about to be trained, and begin to display."""
         config = trainer.config
         self.trainer, self.record = trainer, record
-        self.episode_rewards: list[float | None] = [None] * len(trainer.seeds)
+        self.episode_rewards: list[float | None] = [None] * len(trainer.members)
         self.first_step, self.first_moment = 0, time.monotonic()
         self.said_first_update = False
         device = trainer.learner.groups[0].device
-        first, last = trainer.seeds[0], trainer.seeds[-1]
-        seeds = f"seed {first}" if first == last else f"seeds {first} to {last} side by side"
+        each = "" if len(trainer.members) == 1 else " each"
         self.say(
-            f"{trainer.maker.spaces.name}: {seeds}, {self.total_words(config)}"
-            f"{'' if first == last else ' each'}, on {device.platform}"
+            f"{trainer.maker.spaces.name}: {members_in_words(trainer)}, "
+            f"{self.total_words(config)}{each}, on {device.platform}"
         )
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
@@ -111,7 +110,7 @@ class Console:
         seconds = time.monotonic() - self.first_moment
         if seconds < 0.5 or step <= self.first_step:
             return ""
-        members = len(self.trainer.seeds)
+        members = len(self.trainer.members)
         return f"{members * (step - self.first_step) / seconds:,.0f} steps/s"
 
     def evaluation_line(self, event: Evaluated) -> str:
@@ -120,8 +119,10 @@ class Console:
         share = "" if total == options.UNLIMITED_STEPS else f" ({100 * event.step // total}%)"
         seconds = time.monotonic() - self.record.started
         scores = " ".join(
-            f"{seed}:{score.mean:.1f}"
-            for seed, score in list(zip(self.trainer.seeds, event.scores, strict=True))[:MOST_ROWS]
+            f"{member.short}:{score.mean:.1f}"
+            for member, score in list(zip(self.trainer.members, event.scores, strict=True))[
+                :MOST_ROWS
+            ]
         )
         return (
             f"step {event.step:,}{share}  {seconds:.0f} s  {self.speed(event.step) or '-'}  "
@@ -133,17 +134,17 @@ class Console:
         table = Table("seed", "last evaluation", "best", "at step", "training episodes")
         for column in table.columns[1:]:
             column.justify = "right"
-        for index, seed in enumerate(self.trainer.seeds[:MOST_ROWS]):
+        for index, member in enumerate(self.trainer.members[:MOST_ROWS]):
             best, reward = self.record.best[index], self.episode_rewards[index]
             last = self.record.last[index] if self.record.last else None
             table.add_row(
-                str(seed),
+                member.short,
                 "-" if last is None else f"{last.mean:.1f} ± {last.std:.1f}",
                 "-" if best.actor is None else f"{best.mean:.1f}",
                 "-" if best.actor is None else f"{best.step:,}",
                 "-" if reward is None else f"{reward:.1f}",
             )
-        hidden = len(self.trainer.seeds) - MOST_ROWS
+        hidden = len(self.trainer.members) - MOST_ROWS
         if hidden > 0:
             table.add_row(f"and {hidden} more", "", "", "", "")
         return Group(self.progress, table)
@@ -170,9 +171,11 @@ class Console:
         for column in table.columns[1:]:
             column.justify = "right"
         for member in info["members"]:
-            mark = " *" if member["seed"] == info["best_seed"] and len(info["members"]) > 1 else ""
+            best = (member.get("arm"), member["seed"]) == (info.get("best_arm"), info["best_seed"])
+            mark = " *" if best and len(info["members"]) > 1 else ""
+            arm = f"{member['arm']} " if "arm" in member else ""
             table.add_row(
-                f"{member['seed']}{mark}",
+                f"{arm}{member['seed']}{mark}",
                 f"{member['last_mean_reward']:.1f}",
                 f"{member['best_mean_reward']:.1f}",
                 f"{member['best_step']:,}",
@@ -195,6 +198,14 @@ class Console:
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
         self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
+
+
+def members_in_words(trainer: Trainer) -> str:
+    """Return which arms and seeds a run has."""
+    first, last = trainer.seeds[0], trainer.seeds[-1]
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    arms = f"{len(trainer.arms)} arms with " if trainer.arms else ""
+    return f"{arms}{seeds}{'' if len(trainer.members) == 1 else ' side by side'}"
 
 
 def quoted(path: Path) -> str:

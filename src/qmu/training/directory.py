@@ -20,6 +20,7 @@ from qmu.errors import ConfigError
 from qmu.replay.stream import row_bytes
 from qmu.saving import storage
 from qmu.training.loop import Trainer
+from qmu.training.members import Arms
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
@@ -31,7 +32,7 @@ BEST = "best"
 def check_disk(trainer: Trainer, folder: Path) -> None:
     """Raise ConfigError if a folder's disk has no room for the checkpoints that will be kept."""
     config, spaces = trainer.config, trainer.maker.spaces
-    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.seeds)
+    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.members)
     agents = sum(
         leaf.nbytes
         for members in trainer.learner.members
@@ -48,7 +49,7 @@ def check_disk(trainer: Trainer, folder: Path) -> None:
         )
 
 
-def make_directory(config: Config, name: str) -> Path:
+def make_directory(config: Config, name: str, arms: Arms) -> Path:
     """Make the run's directory, with its configuration and description."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config.log.dir) / name.replace("/", "_").replace(":", "_")
@@ -63,7 +64,8 @@ def make_directory(config: Config, name: str) -> Path:
             "--log.dir"
         ) from None
     write_config(directory, config)
-    write_json(directory / RUN_FILE, describe(name))
+    described = {"arms": arms} if arms else {}
+    write_json(directory / RUN_FILE, describe(name) | described)
     return directory
 
 

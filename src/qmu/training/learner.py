@@ -41,14 +41,14 @@ class Members(eqx.Module):
     keys: Array
 
 
-def init_members(group: Group, obs_size: int, action_size: int, config: Config) -> Members:
+def init_members(group: Group, obs_size: int, action_size: int) -> Members:
     """Return the group's fresh members, on its device."""
-    size = len(group.seeds)
+    size, config = len(group.members), group.members[0].config
     with jax.default_device(group.device):
-        roots = [jax.random.key(seed) for seed in group.seeds]
+        roots = [jax.random.key(member.seed) for member in group.members]
         agents = [
-            algorithm.init(jax.random.fold_in(root, INIT), obs_size, action_size, config)
-            for root in roots
+            algorithm.init(jax.random.fold_in(root, INIT), obs_size, action_size, member.config)
+            for root, member in zip(roots, group.members, strict=True)
         ]
         stream = init_stream(config.replay.capacity, size, config.env.count, obs_size, action_size)
         slots = config.env.count * stream.rows_per_world
@@ -61,10 +61,10 @@ def init_members(group: Group, obs_size: int, action_size: int, config: Config) 
     return jax.device_put(members, group.device)
 
 
-def stack_numbers(config: Config, size: int) -> Config:
-    """Return the configuration with each numeric option as an array over the members."""
-    traced = algorithm.trace_numbers(config)
-    return jax.tree.map(lambda number: jnp.broadcast_to(number, (size,)), traced)
+def stack_numbers(group: Group) -> Config:
+    """Return the members' configuration with each numeric option as an array over them."""
+    traced = [algorithm.trace_numbers(member.config) for member in group.members]
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
 
 
 def learn(
@@ -183,21 +183,16 @@ class Learner:
     Calls return at once; the devices work on them in order. `actors` waits.
     """
 
-    def __init__(
-        self, groups: list[Group], obs_size: int, action_size: int, config: Config
-    ) -> None:
+    def __init__(self, groups: list[Group], obs_size: int, action_size: int) -> None:
         """Make the members, and allocate their streams."""
         self.groups = groups
-        ends = np.cumsum([0, *(len(group.seeds) for group in groups)]).tolist()
+        ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
         # Which of all members belong to each group.
         self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
         self.updates = 0
-        self.planned = options.planned_updates(config)
-        self.members = [init_members(group, obs_size, action_size, config) for group in groups]
-        self.numbers = [
-            jax.device_put(stack_numbers(config, len(group.seeds)), group.device)
-            for group in groups
-        ]
+        self.planned = options.planned_updates(groups[0].members[0].config)
+        self.members = [init_members(group, obs_size, action_size) for group in groups]
+        self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
         self.compiled = jax.jit(
             partial(learn, platform=groups[0].device.platform), donate_argnums=0
         )
@@ -258,7 +253,7 @@ class Learner:
         chunks = [jax.device_get(totals) for totals, due in self.totals if due]
         self.totals = []
         if not updates:
-            return [{} for group in self.groups for _ in group.seeds]
+            return [{} for group in self.groups for _ in group.members]
         summed = [
             sum_trees([chunk[index] for chunk in chunks]) for index in range(len(self.groups))
         ]

@@ -29,7 +29,7 @@ from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
-from qmu.training.members import divide
+from qmu.training.members import Arms, Member, divide, members_of
 from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds
 from qmu.world.make import Maker
 
@@ -74,7 +74,7 @@ class Replaced(NamedTuple):
     """A member's world has failed, and there is another one in its place."""
 
     step: int
-    seed: int
+    member: Member
     why: str
 
 
@@ -84,24 +84,31 @@ Event = Progress | Logged | Evaluated | Due | Replaced
 class Trainer:
     """The moving parts of one run: worlds, learner, and where they have got to."""
 
-    def __init__(self, config: Config, maker: Maker) -> None:
+    def __init__(self, config: Config, maker: Maker, arms: Arms | None = None) -> None:
         """Allocate everything that the run will need.
 
+        Args:
+            config: the run's options.
+            maker: makes its worlds.
+            arms: name -> numeric options; every arm has members with all of the run's seeds.
+
         Raises:
-            ConfigError: the device is not there, the stream does not fit in memory, or there is no
-                display to render on.
+            ConfigError: arms differ in more than numbers, the device is not there, the stream does
+                not fit in memory, or there is no display to render on.
         """
         self.config = config
         self.maker = maker
-        self.seeds = options.seeds(config)
+        self.arms = arms or {}
+        self.members = members_of(config, self.arms)
+        self.seeds = tuple(member.seed for member in self.members)
         devices = find_devices(config.train.device)
         self.note = share_note(self.seeds, devices)
-        groups = divide(self.seeds, devices)
-        check_memory(config, maker, devices[0])
+        groups = divide(self.members, devices)
+        check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
             check_display()
         spaces = maker.spaces
-        self.learner = Learner(groups, spaces.obs_size, spaces.action_size, config)
+        self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
         restarting = config.env.on_error == "restart"
@@ -109,8 +116,12 @@ class Trainer:
         self.collector = Collector(worlds, self.seeds)
         self.evaluation_worlds = self.make_evaluation_worlds()
         self.behaviours = [
-            Behaviour(np.random.SeedSequence([seed, EXPLORE]), config.explore, config.env.count)
-            for seed in self.seeds
+            Behaviour(
+                np.random.SeedSequence([member.seed, EXPLORE]),
+                member.config.explore,
+                config.env.count,
+            )
+            for member in self.members
         ]
         # Idle threads of NumPy's BLAS spin on the cores that the learner works on: a member with
         # parameter noise took 1.4 times as long (docs/decisions/0004-two-cores.md).
@@ -167,7 +178,7 @@ class Trainer:
         """Yield which worlds have been replaced in the last chunk."""
         for member, why in [*self.collector.restarts(), *self.evaluation_restarts]:
             self.restarts[member] += 1
-            yield Replaced(self.step, self.seeds[member], why)
+            yield Replaced(self.step, self.members[member], why)
         self.evaluation_restarts = []
 
     def cut(self) -> None:
@@ -219,18 +230,20 @@ class Trainer:
             DivergedError: an actor has weights that are not finite.
         """
         networks = self.learner.actors(lag)
-        for seed, network in zip(self.seeds, networks, strict=True):
+        for member, network in zip(self.members, networks, strict=True):
             if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
-                raise DivergedError(diverged(seed, self.step, "its actor's weights"))
+                raise DivergedError(diverged(member, self.step, "its actor's weights"))
         return networks
 
     def begin_chunk(self, networks: list[Network], steps: int) -> Act:
         """Return how to act during a chunk: at random in the beginning, then with noise."""
         worlds = self.config.env.count
         left = max(options.start_steps(self.config) - self.step, 0)
-        settings = scheduled(self.config, self.learner.share()).explore
+        share = self.learner.share()
         shape = (steps, worlds, self.maker.spaces.action_size)
-        for behaviour, network in zip(self.behaviours, networks, strict=True):
+        acting = zip(self.members, self.behaviours, networks, strict=True)
+        for member, behaviour, network in acting:
+            settings = scheduled(member.config, share).explore
             behaviour.begin(network, settings, -(-left // worlds), shape)
 
         def act(member: int, time: int, obs: Floats, started: Bools) -> Floats:
@@ -253,13 +266,14 @@ class Trainer:
         now = time.monotonic()
         self.logged_at = (self.step, now)
         metrics = self.learner.metrics()
-        for seed, learned in zip(self.seeds, metrics, strict=True):
+        for one, learned in zip(self.members, metrics, strict=True):
             for name, value in learned.items():
                 if not math.isfinite(value):
-                    raise DivergedError(diverged(seed, self.step, f"the values of {name}"))
-        current = scheduled(self.config, self.learner.share())
+                    raise DivergedError(diverged(one, self.step, f"the values of {name}"))
+        share = self.learner.share()
         for member, values in enumerate(metrics):
             if values:
+                current = scheduled(self.members[member].config, share)
                 values["train/actor_lr"] = float(current.actor.lr)
                 values["train/critic_lr"] = float(current.critic.lr)
             values |= self.behaviours[member].metrics()
@@ -297,8 +311,8 @@ class Trainer:
             except WorldError as error:
                 if left == 0:
                     raise WorldError(
-                        f"in the evaluation of the member with seed {self.seeds[member]} at step "
-                        f"{self.step}: {error}"
+                        f"in the evaluation of the member with {self.members[member].label} at "
+                        f"step {self.step}: {error}"
                     ) from error
                 self.evaluation_restarts.append((member, str(error)))
                 self.evaluation_worlds.close()
@@ -321,11 +335,12 @@ class Trainer:
             self.guard.close()
 
 
-def diverged(seed: int, step: int, what: str) -> str:
+def diverged(member: Member, step: int, what: str) -> str:
     """Return what is to be said of numbers that are not finite."""
     return (
-        f"the member with seed {seed} diverged: at step {step} {what} are no finite numbers. Lower "
-        "--actor.lr and --critic.lr, or look for huge rewards or observations in the environment"
+        f"the member with {member.label} diverged: at step {step} {what} are no finite numbers. "
+        "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
+        "environment"
     )
 
 
@@ -348,9 +363,9 @@ def crossed(before: int, after: int, interval: int) -> bool:
     return interval > 0 and after // interval > before // interval
 
 
-def check_memory(config: Config, maker: Maker, device: jax.Device) -> None:
+def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
     """Raise ConfigError if the streams of all members need more memory than there is."""
-    spaces, members = maker.spaces, config.train.seeds
+    spaces = maker.spaces
     capacity, worlds = config.replay.capacity, config.env.count
     asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
     if config.replay.prioritized:

@@ -1,31 +1,72 @@
-"""How one member's function becomes all members' function; nobody else knows the layout.
+"""Who the members of a run are, and how one member's function becomes all members' function.
 
-State always has a leading member axis. Members are divided into one group per device, and each
-group is one compiled call.
+Nobody else knows the layout. State always has a leading member axis. Members are divided into one
+group per device, and each group is one compiled call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from qmu import config as options
+from qmu import configure
+from qmu.config import Config
+
+# Name of an arm -> the numeric options in which it differs from the run's configuration, as a
+# nested dictionary.
+Arms = Mapping[str, Mapping[str, Any]]
+
+
+class Member(NamedTuple):
+    """One agent of a run: its name, which names its folders, its arm, its seed, its options."""
+
+    name: str
+    arm: str
+    seed: int
+    config: Config
+
+    @property
+    def label(self) -> str:
+        """What a person is told instead of the name."""
+        return f"{self.arm}, seed {self.seed}" if self.arm else f"seed {self.seed}"
+
+    @property
+    def short(self) -> str:
+        """The label where everybody knows that it is a seed."""
+        return f"{self.arm} {self.seed}" if self.arm else str(self.seed)
+
+
+def members_of(config: Config, arms: Arms) -> tuple[Member, ...]:
+    """Return a run's members: every seed of every arm. Without arms there is one, without a name.
+
+    Raises:
+        ConfigError: arms differ in more than numbers.
+    """
+    return tuple(
+        Member(f"{arm}.seed-{seed}" if arm else f"seed-{seed}", arm, seed, own)
+        for arm, changes in (arms or {"": {}}).items()
+        for own in [configure.vary(config, changes)]
+        for seed in options.seeds(config)
+    )
 
 
 class Group(NamedTuple):
     """Consecutive members that share a device."""
 
     device: Any
-    seeds: tuple[int, ...]
+    members: tuple[Member, ...]
 
 
-def divide(seeds: tuple[int, ...], devices: list[Any]) -> list[Group]:
+def divide(members: tuple[Member, ...], devices: list[Any]) -> list[Group]:
     """Return one group per device, as equal as can be, consecutive members together."""
-    used = devices[: len(seeds)]
-    base, extra = divmod(len(seeds), len(used))
+    used = devices[: len(members)]
+    base, extra = divmod(len(members), len(used))
     groups, start = [], 0
     for index, device in enumerate(used):
         size = base + (index < extra)
-        groups.append(Group(device, seeds[start : start + size]))
+        groups.append(Group(device, members[start : start + size]))
         start += size
     return groups
 

@@ -67,7 +67,7 @@ class Record:
         """Begin with no best policy of any member, and nothing saved."""
         self.directory, self.trainer, self.tell = directory, trainer, tell
         self.started = time.monotonic()
-        self.best = [Best() for _ in trainer.seeds]
+        self.best = [Best() for _ in trainer.members]
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
         self.ended_before_save, self.said_cut = 0, False
@@ -132,28 +132,32 @@ class Record:
             self.save(True)
         elif isinstance(event, Replaced):
             self.tell(
-                f"a world of seed {event.seed} failed before step {event.step} and was replaced: "
-                f"{event.why}"
+                f"a world of {event.member.label} failed before step {event.step} and was "
+                f"replaced: {event.why}"
             )
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
-        """Write every member's metrics, and their mean and spread."""
+        """Write every member's metrics, and their mean and spread over each arm's seeds."""
         seconds = time.monotonic() - self.started
-        named = {
-            f"seed-{seed}": values for seed, values in zip(self.trainer.seeds, members, strict=True)
-        }
-        if len(members) > 1:
-            named["mean"], named["std"] = spread(members)
+        named: dict[str, Mapping[str, float]] = {}
+        arms: dict[str, list[Mapping[str, float]]] = {}
+        for member, values in zip(self.trainer.members, members, strict=True):
+            named[member.name] = values
+            arms.setdefault(member.arm, []).append(values)
+        for arm, own in arms.items():
+            if len(own) > 1:
+                prefix = f"{arm}." if arm else ""
+                named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
         for sink in list(self.sinks):
-            for member, values in named.items():
-                self.sink(sink, partial(sink.write, step, seconds, member, values))
+            for name, values in named.items():
+                self.sink(sink, partial(sink.write, step, seconds, name, values))
 
     def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
         spaces = self.trainer.maker.spaces
         info = {
             "environment": spaces.name,
-            "seed": self.trainer.seeds[index],
+            "seed": self.trainer.members[index].seed,
             "step": step,
             "evaluation_mean_reward": score,
             "qmu": metadata.version("qmu"),
@@ -170,7 +174,7 @@ class Record:
         policy = self.best_policy(index)
         if policy is None:
             return
-        folders = [self.directory / BEST / f"seed-{self.trainer.seeds[index]}"]
+        folders = [self.directory / BEST / self.trainer.members[index].name]
         if index == self.winner():
             folders.append(self.directory / BEST)
         try:
@@ -207,10 +211,10 @@ class Record:
         """Return the files of every member's newest and best policy."""
         newest = self.trainer.actors(lag=False)
         files: dict[str, bytes] = {}
-        for index, seed in enumerate(self.trainer.seeds):
+        for index, member in enumerate(self.trainer.members):
             policies = {
-                f"seed-{seed}": self.policy(index, newest[index], self.trainer.step, None),
-                f"{BEST}/seed-{seed}": self.best_policy(index),
+                member.name: self.policy(index, newest[index], self.trainer.step, None),
+                f"{BEST}/{member.name}": self.best_policy(index),
             }
             for folder, policy in policies.items():
                 if policy is not None:
@@ -244,7 +248,7 @@ class Record:
             ]
             for index, entry in enumerate(state["best"]):
                 if entry is not None:
-                    folder = saved.path / BEST / f"seed-{self.trainer.seeds[index]}"
+                    folder = saved.path / BEST / self.trainer.members[index].name
                     actor = load_policy(folder).network
                     self.best[index] = Best(float(entry[0]), int(entry[1]), actor)
             size = int(state["metrics_bytes"])
@@ -255,9 +259,9 @@ class Record:
         self.saver.go_on(saved)
         if all(best.actor is None for best in self.best):
             storage.remove(self.directory / BEST)
-        for index, seed in enumerate(self.trainer.seeds):
+        for index, member in enumerate(self.trainer.members):
             if self.best[index].actor is None:
-                storage.remove(self.directory / BEST / f"seed-{seed}")
+                storage.remove(self.directory / BEST / member.name)
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
 
@@ -283,7 +287,8 @@ class Record:
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
             described["members"] = [
                 {
-                    "seed": seed,
+                    "seed": member.seed,
+                    **({"arm": member.arm} if member.arm else {}),
                     "episodes": int(trainer.episodes[index]),
                     "last_mean_reward": self.last[index].mean,
                     "best_mean_reward": self.best[index].mean,
@@ -291,9 +296,11 @@ class Record:
                     "final_mean_reward": finals[index].mean,
                     "final_std_reward": finals[index].std,
                 }
-                for index, seed in enumerate(trainer.seeds)
+                for index, member in enumerate(trainer.members)
             ]
-            described["best_seed"] = trainer.seeds[self.winner()]
+            winner = trainer.members[self.winner()]
+            described["best_seed"] = winner.seed
+            described |= {"best_arm": winner.arm} if winner.arm else {}
         try:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
@@ -309,7 +316,7 @@ def open_record(trainer: Trainer, tell: Tell) -> Record:
         ConfigError: the disk has no room for the run, or the directory cannot be made.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
-    directory = make_directory(trainer.config, trainer.maker.spaces.name)
+    directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
     record = Record(directory, trainer, tell)
     record.open_sinks()
     return record

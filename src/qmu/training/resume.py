@@ -24,6 +24,7 @@ from qmu.training.directory import (
 )
 from qmu.training.lock import locked
 from qmu.training.loop import Trainer
+from qmu.training.members import Arms
 from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
@@ -93,7 +94,7 @@ def resume(
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
-        trainer = Trainer(*prepare(config, source))
+        trainer = Trainer(*prepare(config, source), arms_of(saved))
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)
@@ -144,6 +145,18 @@ def config_of(saved: Checkpoint) -> Config:
         raise ConfigError(f"the configuration in {saved.path} is damaged: {error}") from None
 
 
+def arms_of(saved: Checkpoint) -> Arms:
+    """Return the arms of a checkpoint's run.
+
+    Raises:
+        ConfigError: they are none.
+    """
+    arms = saved.state.get("arms", {})
+    if not isinstance(arms, dict) or not all(isinstance(one, dict) for one in arms.values()):
+        raise ConfigError(f"the arms in {saved.path} are damaged")
+    return arms
+
+
 def frozen(config: Config, before: Config) -> Config:
     """Return a configuration in which what follows from the run's length is what it was before."""
     if config.train.schedule_steps is None:
@@ -166,7 +179,7 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
         was = getattr(getattr(before, group), option.name)
         now = getattr(getattr(config, group), option.name)
         # A number that appears or goes away changes the program.
-        shaping = option.metadata["kind"] == "structural" or (was is None) != (now is None)
+        shaping = options.shapes(option) or (was is None) != (now is None)
         if shaping and (group, option.name) not in MAY_CHANGE and was != now:
             changed.append(f"{options.flag(group, option.name)} was {configure.spelled(was)}")
     if changed:

@@ -13,6 +13,7 @@ from qmu.errors import ConfigError, QmuError, StoppedError
 from qmu.presets import read_preset
 from qmu.training.lock import locked
 from qmu.training.loop import Event, Trainer
+from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
 from qmu.training.signals import Signals
@@ -74,8 +75,20 @@ def configure_run(
     return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
 
 
-def train_config(config: Config, source: Source | None = None, console: Any = None) -> Run:
-    """Train as the configuration says, on its environment id or on the source given instead."""
+def train_config(
+    config: Config,
+    source: Source | None = None,
+    console: Any = None,
+    arms: Arms | None = None,
+) -> Run:
+    """Train as the configuration says, on its environment id or on the source given instead.
+
+    Args:
+        config: the run's options.
+        source: makes the worlds, where the configuration has no id.
+        console: what shows the run to a person.
+        arms: name -> numeric options that arms of the run differ in; each has all seeds.
+    """
     if source is None:
         source = config.env.id
     if source is None:
@@ -86,7 +99,7 @@ def train_config(config: Config, source: Source | None = None, console: Any = No
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source))
+    trainer = Trainer(*prepare(config, source), arms)
     tell = warn if console is None else console.tell
     try:
         record = open_record(trainer, tell)
