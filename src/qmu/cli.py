@@ -26,6 +26,8 @@ commands:
   eval RUN     measure the best policy of a run on new episodes
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
+  study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
+  compare RUN  put runs or studies beside each other
 
 examples:
   qmu train Pendulum-v1
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval": evaluate,
         "envs": envs,
         "presets": presets,
+        "study": study,
+        "compare": compare,
     }
     try:
         if words[0] not in commands:
@@ -266,6 +270,74 @@ def presets(words: list[str]) -> None:
     print(tomli_w.dumps(options.to_dict(config)))
     changed = configure.differences(config, options.Config())
     print("\n".join(["# differs from the default in:", *(f"#   {line}" for line in changed)]))
+
+
+def study(words: list[str]) -> None:
+    """Compare recipes."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Compare recipes over seeds and worlds; go on where the study was stopped."""
+
+        name: Annotated[
+            str | None,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="NAME", help="a built-in study, or a TOML file"),
+        ] = None
+        list: Annotated[bool, tyro.conf.arg(help="list the built-in studies")] = False
+        dry_run: Annotated[
+            bool, tyro.conf.arg(help="say what would run, and how long it may take")
+        ] = False
+        dir: Annotated[
+            Path | None, tyro.conf.arg(help="the study's directory; none: studies/NAME")
+        ] = None
+        env: Annotated[
+            tuple[str, ...], tyro.conf.arg(help="other environments than the study's")
+        ] = ()
+        seeds: Annotated[int | None, tyro.conf.arg(help="another number of seeds")] = None
+        total_steps: Annotated[
+            int | None, tyro.conf.arg(help="another number of steps, in every world")
+        ] = None
+        workers: Annotated[int, tyro.conf.arg(help="programs that are trained side by side")] = 1
+        yes: Annotated[bool, tyro.conf.arg(help="train more than 10,000 agents")] = False
+
+    form = tyro.cli(Form, prog="qmu study", args=words)
+    from qmu.study import command, plan
+
+    if form.list:
+        width = max(map(len, plan.names()))
+        for name in plan.names():
+            print(f"{name:{width}}  {plan.title(name)}")
+        return
+    if form.name is None:
+        raise ConfigError("which study? `qmu study --list` shows the built-in ones")
+    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps)
+    if form.dry_run:
+        command.dry_run(asked, form.workers)
+        return
+    directory = form.dir or Path("studies") / asked.name
+    command.run_study(asked, directory, form.workers, list(form.env), form.yes)
+
+
+def compare(words: list[str]) -> None:
+    """Put runs beside each other."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Put runs beside each other, or show what a study has found so far."""
+
+        paths: Annotated[
+            tuple[Path, ...],
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="RUN|STUDY", help="directories of runs, or of one study"),
+        ]
+
+    form = tyro.cli(Form, prog="qmu compare", args=words)
+    from qmu.study import command
+
+    command.compare(list(form.paths))
 
 
 def expand(word: str) -> str:

@@ -1,0 +1,83 @@
+"""What the commands `study`, `compare` and `report` do."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from qmu.errors import ConfigError, QmuError
+from qmu.study import results as found
+from qmu.study.plan import MOST_RUNS, Study, programs
+from qmu.study.show import progress_bar, show_plan, show_results, terminal
+from qmu.study.work import Conduct, begin
+from qmu.training.lock import locked
+from qmu.world.make import find_maker
+
+
+def dry_run(study: Study, workers: int) -> None:
+    """Print what a study would train."""
+    show_plan(study, programs(study), workers, terminal())
+
+
+def run_study(
+    study: Study, directory: Path, workers: int, typed: list[str], confirmed: bool
+) -> None:
+    """Train what is left of a study, and print what it has found.
+
+    Raises:
+        ConfigError: the directory holds another study, another process is at it, or it is large
+            and not confirmed; nothing was started.
+        QmuError: some programs have failed; the others have been trained.
+    """
+    if workers < 1:
+        raise ConfigError(f"--workers must be 1 or more, not {workers}")
+    if study.runs > MOST_RUNS and not confirmed:
+        raise ConfigError(
+            f"{study.name} trains {study.runs:,} agents: give --yes if that is what you want, or "
+            "--dry-run to see how long it may take"
+        )
+    for world in study.worlds:
+        find_maker(world.id)
+    out = terminal()
+    begin(study, directory)
+    with locked(directory):
+        out.print(f"{study.name}: {study.question}")
+        out.print(f"writing to {directory}; the same command goes on where it was stopped")
+        conduct = Conduct(study, directory, workers, typed)
+        bar, show = progress_bar(out)
+        try:
+            with bar or contextlib.nullcontext():
+                conduct.run(show)
+        except (QmuError, KeyboardInterrupt) as error:
+            error.add_note(f"what was learned is saved in {directory}: the same command goes on")
+            raise
+    show_results(found.study_results(directory), out)
+    out.print(f"report: qmu report {directory}")
+    if conduct.failed:
+        lines = [
+            f"{program.world.id}, {', '.join(program.arms)}: {why}"
+            for program, why in conduct.failed
+        ]
+        raise QmuError("\n".join(["some programs have failed:", *lines]))
+
+
+def compare(paths: Sequence[Path]) -> None:
+    """Print runs beside each other, or what a study has found."""
+    results = results_of(paths)
+    found.check_any(results)
+    show_results(results, terminal())
+
+
+def results_of(paths: Sequence[Path]) -> found.Results:
+    """Return what there is in the directories of a study, or of runs.
+
+    Raises:
+        ConfigError: no directory, a study beside something else, or no run.
+    """
+    if not paths:
+        raise ConfigError(
+            "which run? give the directory of a run or of a study, or several of runs"
+        )
+    studies = [path for path in paths if found.is_study(path)]
+    if studies and len(paths) > 1:
+        raise ConfigError(f"{studies[0]} is a study: give it alone, or give runs")
+    return found.study_results(paths[0]) if studies else found.run_results(paths)

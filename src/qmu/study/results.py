@@ -1,0 +1,324 @@
+"""What a study, or runs beside each other, have found: curves and scores by world and arm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qmu.errors import ConfigError
+from qmu.study import stats
+from qmu.study.plan import Study, World, programs
+from qmu.study.stats import Floats, Interval
+from qmu.study.work import STUDY_FILE, apart, open_directory, run_of, status_of
+from qmu.training.results import Run, open_run
+
+PROTOCOL = (
+    f"A seed's score is the mean of its last {stats.LAST} evaluations, deterministic, on episodes "
+    "with fixed seeds. Intervals are 95% bootstrap intervals over the seeds."
+)
+SCORE = "eval/mean_reward"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an arm has reached in a world: evaluations [seeds, evaluations] at these steps.
+
+    An arm that has ended early has fewer evaluations than the others; `status` says why.
+    """
+
+    arm: str
+    seeds: tuple[int, ...]
+    steps: Floats
+    curves: Floats
+    status: str
+    seconds: float
+    run: Run
+    member_names: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained to its end."""
+        return self.status == "finished"
+
+    @property
+    def scores(self) -> Floats:
+        """One score per seed; NaN for an arm that has not finished."""
+        if not self.finished or self.curves.shape[1] == 0:
+            return np.full(len(self.seeds), np.nan)
+        return stats.last_scores(self.curves)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A world, and what the arms have reached in it."""
+
+    world: World
+    outcomes: tuple[Outcome, ...]
+
+    def scale(self) -> tuple[float, float]:
+        """Return the scores that are 0 and 1 when worlds are put together.
+
+        Without bounds in the study they are the lowest and highest score of any seed here.
+        """
+        if self.world.low is not None and self.world.high is not None:
+            return self.world.low, self.world.high
+        scores = np.concatenate([one.scores for one in self.outcomes])
+        scores = scores[np.isfinite(scores)]
+        low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)
+        return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that has been found: a question, its arms, and a place for each world."""
+
+    name: str
+    question: str
+    arms: tuple[str, ...]
+    base: str
+    places: tuple[Place, ...]
+    study: Study | None
+
+    def complete(self, arm: str) -> bool:
+        """Tell whether an arm has finished in every world."""
+        return all(
+            any(one.arm == arm and one.finished for one in place.outcomes) for place in self.places
+        )
+
+    def strata(self, arm: str) -> list[Floats]:
+        """Return an arm's normalized scores, per world."""
+        return [
+            stats.normalized(one.scores, *place.scale())
+            for place in self.places
+            for one in place.outcomes
+            if one.arm == arm
+        ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm's line of a world's table."""
+
+    arm: str
+    status: str
+    mean: Interval
+    median: float
+    scores: Floats
+    failed: int | None
+    steps_to: float | None
+    area: float
+    improvement: Interval | None
+
+
+def study_results(directory: Path) -> Results:
+    """Return what a study has found so far.
+
+    Raises:
+        ConfigError: there is no study in the directory.
+    """
+    study = open_directory(directory)
+    plan = programs(study, apart(directory))
+    places = []
+    for world in study.worlds:
+        outcomes = []
+        for program in [one for one in plan if one.world == world]:
+            run = run_of(directory, program)
+            if run is not None:
+                outcomes += outcomes_of(run, {slug: study.arm(slug).name for slug in program.arms})
+        order = [arm.name for arm in study.arms]
+        outcomes.sort(key=lambda one: order.index(one.arm))
+        places.append(Place(world, tuple(outcomes)))
+    names = tuple(arm.name for arm in study.arms)
+    return Results(study.name, study.question, names, study.base, tuple(places), study)
+
+
+def run_results(directories: Sequence[Path]) -> Results:
+    """Return runs beside each other, each an arm of its own; the first is what others are held to.
+
+    Raises:
+        ConfigError: a directory holds no run.
+    """
+    found: dict[str, list[Outcome]] = {}
+    for path in directories:
+        run = open_run(path)
+        arms = run.info.get("arms") or {"": {}}
+        label = short_name(run.directory, directories)
+        names = {slug: f"{label} {slug}" if len(arms) > 1 else label for slug in arms}
+        found.setdefault(run.info["environment"], []).extend(outcomes_of(run, names))
+    places = []
+    for name, outcomes in found.items():
+        steps = max(int(one.steps[-1]) if len(one.steps) else 0 for one in outcomes)
+        places.append(Place(World(name, steps, None, None, None, {}), tuple(outcomes)))
+    arms = tuple(dict.fromkeys(one.arm for place in places for one in place.outcomes))
+    one = "What has the run learned?" if len(directories) == 1 else "Which of the runs learns best?"
+    return Results(directories[0].name, one, arms, arms[0], tuple(places), None)
+
+
+def short_name(directory: Path, all_of_them: Sequence[Path]) -> str:
+    """Return the shortest name of a run's directory that no other one has."""
+    names = [path.resolve().name for path in all_of_them]
+    resolved = directory.resolve()
+    if names.count(resolved.name) == 1:
+        return resolved.name
+    return "/".join(resolved.parts[-2:])
+
+
+def is_study(directory: Path) -> bool:
+    """Tell whether a directory holds a study."""
+    return (directory / STUDY_FILE).is_file()
+
+
+def outcomes_of(run: Run, names: dict[str, str]) -> list[Outcome]:
+    """Return what the arms of a run have reached; `names` are what they are called."""
+    lines = [line for line in run.metrics() if line.get(SCORE) is not None]
+    described = run.info
+    seeds = range(run.config.train.seed, run.config.train.seed + run.config.train.seeds)
+    outcomes = []
+    for slug, name in names.items():
+        members = tuple(f"{slug}.seed-{seed}" if slug else f"seed-{seed}" for seed in seeds)
+        by_step: dict[int, dict[str, float]] = {}
+        for line in lines:
+            if line["member"] in members:
+                by_step.setdefault(line["step"], {})[line["member"]] = line[SCORE]
+        whole = sorted(step for step, own in by_step.items() if len(own) == len(members))
+        curves = np.array([[by_step[step][member] for step in whole] for member in members])
+        outcomes.append(
+            Outcome(
+                arm=name,
+                seeds=tuple(seeds),
+                steps=np.array(whole, np.float64),
+                curves=curves.reshape(len(members), len(whole)),
+                status=status_of(run),
+                seconds=float(described.get("seconds", 0.0)),
+                run=run,
+                member_names=members,
+            )
+        )
+    return outcomes
+
+
+def rows(results: Results, place: Place) -> list[Row]:
+    """Return the table of a world, in the order of the arms."""
+    base = next((one for one in place.outcomes if one.arm == results.base), None)
+    return [row(one, base, place.world.threshold) for one in place.outcomes]
+
+
+def row(outcome: Outcome, base: Outcome | None, threshold: float | None) -> Row:
+    """Return an arm's line; what needs an end is NaN for one that has none."""
+    scores = outcome.scores
+    there = bool(np.isfinite(scores).all())
+    reached: list[float] = []
+    if threshold is not None and outcome.curves.shape[1]:
+        found = stats.steps_to(outcome.steps, outcome.curves, threshold)
+        reached = [np.inf if one is None else float(one) for one in found]
+    compared = base is not None and base is not outcome and base.finished and there
+    return Row(
+        arm=outcome.arm,
+        status=outcome.status,
+        mean=stats.mean(scores) if there else Interval(np.nan, np.nan, np.nan),
+        median=float(np.median(scores)),
+        scores=scores,
+        failed=None if threshold is None else stats.failed(scores, threshold),
+        steps_to=float(np.median(reached)) if reached else None,
+        area=float(np.mean(stats.area_under(outcome.steps, outcome.curves)))
+        if outcome.curves.shape[1]
+        else float("nan"),
+        improvement=stats.probability_of_improvement([scores], [base.scores])
+        if compared and base is not None
+        else None,
+    )
+
+
+def together(results: Results) -> dict[str, tuple[Interval, Interval | None]]:
+    """Return, of every arm that has finished in all worlds, what it is over all of them.
+
+    That is the interquartile mean of its normalized scores, and how likely it beats the base.
+    """
+    done = [arm for arm in results.arms if results.complete(arm)]
+    strata = {arm: results.strata(arm) for arm in done}
+    return {
+        arm: (
+            stats.interquartile_mean(strata[arm]),
+            stats.probability_of_improvement(strata[arm], strata[results.base])
+            if arm != results.base and results.base in done
+            else None,
+        )
+        for arm in done
+    }
+
+
+def answer(results: Results) -> str:
+    """Return the answer in one sentence, with its interval; or what is missing for one."""
+    found = together(results)
+    if not found:
+        return "Nothing has been trained to its end yet."
+    if len(results.arms) == 1:
+        (place,) = results.places
+        value, low, high = stats.mean(place.outcomes[0].scores)
+        return f"{place.outcomes[0].arm} reaches {number(value)}{between(low, high)}."
+    best = max(found, key=lambda arm: found[arm][0].value)
+    missing = [arm for arm in results.arms if arm not in found]
+    tail = f" Not finished: {', '.join(missing)}." if missing else ""
+    if best == results.base or results.base not in found:
+        rest = "" if best != results.base else ", which the others are held against"
+        value, low, high = found[best][0]
+        return (
+            f"Best is {best}{rest}: {value:.2f}{between(low, high, 2)} on a scale of 0 to 1.{tail}"
+        )
+    improvement = found[best][1]
+    assert improvement is not None
+    value, low, high = improvement
+    sure = "" if low > 0.5 else " (which is not more than chance explains)"
+    return (
+        f"Best is {best}: a seed of it beats one of {results.base} with probability "
+        f"{value:.2f}{between(low, high, 2)}{sure}.{tail}"
+    )
+
+
+def between(low: float, high: float, digits: int | None = None) -> str:
+    """Return an interval in brackets; nothing where there is none."""
+    if np.isnan(low):
+        return ""
+    spelled = [number(one) if digits is None else f"{one:.{digits}f}" for one in (low, high)]
+    return f" ({spelled[0]} to {spelled[1]})"
+
+
+def number(value: float) -> str:
+    """Return a score as a person reads it: four digits at most behind a large one."""
+    if not np.isfinite(value):
+        return "-"
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+COLUMNS = ("mean", "median", "worst", "best", "failed", "steps to it", "area", "beats base")
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row of a table as texts, in the order of `COLUMNS`."""
+    if row.status != "finished":
+        return [row.status] + [""] * (len(COLUMNS) - 1)
+    steps: Any = row.steps_to
+    beats = row.improvement
+    return [
+        f"{number(row.mean.value)}{between(row.mean.low, row.mean.high)}",
+        number(row.median),
+        number(float(row.scores.min())),
+        number(float(row.scores.max())),
+        "" if row.failed is None else f"{row.failed} of {len(row.scores)}",
+        "" if steps is None else "most never" if np.isinf(steps) else f"{steps:,.0f}",
+        number(row.area),
+        "" if beats is None else f"{beats.value:.2f}{between(beats.low, beats.high, 2)}",
+    ]
+
+
+def check_any(results: Results) -> None:
+    """Raise ConfigError if there is nothing to report."""
+    if not any(one.curves.size for place in results.places for one in place.outcomes):
+        raise ConfigError(
+            f"{results.name} has no evaluation yet: there is nothing to report. Train longer than "
+            "one --train.eval-interval"
+        )

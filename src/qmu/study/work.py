@@ -1,0 +1,279 @@
+"""Runs the programs of a study, each in a process of its own; goes on where it was stopped.
+
+A study's directory holds `study.toml` (what is asked, complete), `runs/` (a run for each program),
+`logs/` (what the processes said), and `apart.json`: programs in which an arm has diverged, whose
+arms are trained in programs of their own.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import tomli_w
+
+from qmu import configure
+from qmu.errors import ConfigError, StoppedError
+from qmu.saving import storage, store
+from qmu.study.plan import Program, Study, described, programs, study_of
+from qmu.training.directory import CHECKPOINTS, METRICS, RUN_FILE, read_json
+from qmu.training.results import Run
+
+STUDY_FILE, APART_FILE = "study.toml", "apart.json"
+RUNS, LOGS = "runs", "logs"
+# Seconds between two looks at the processes.
+PAUSE = 0.5
+# Seconds that stopped processes have to save what they have learned.
+PATIENCE = 60.0
+# The newest lines of metrics are in so many last bytes.
+TAIL = 4096
+STEP = re.compile(rb'{"step": (\d+)')
+
+
+class Doing(NamedTuple):
+    """A program that is at work."""
+
+    program: Program
+    process: subprocess.Popen[bytes]
+
+
+class Progress(NamedTuple):
+    """How far a study is: steps of all members, programs at work, programs that have failed."""
+
+    done: int
+    total: int
+    working: list[Program]
+    failed: list[tuple[Program, str]]
+
+
+def open_directory(directory: Path) -> Study:
+    """Return the study in a directory.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = directory / STUDY_FILE
+    if not path.is_file():
+        raise ConfigError(f"{directory} is not a study's directory: it has no {STUDY_FILE}")
+    return study_of(directory.name, configure.read_toml(path))
+
+
+def begin(study: Study, directory: Path) -> None:
+    """Make a study's directory, or find that it holds the same study.
+
+    Raises:
+        ConfigError: it holds another one, or cannot be made.
+    """
+    if (directory / STUDY_FILE).exists():
+        before = open_directory(directory)
+        if described(before) != described(study):
+            raise ConfigError(
+                f"{directory} holds another study: {different(before, study)}. Give another --dir, "
+                "or the same options as before to go on with it"
+            )
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        storage.replace_file(directory / STUDY_FILE, tomli_w.dumps(described(study)).encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
+
+
+def different(before: Study, now: Study) -> str:
+    """Return what two studies differ in, in words."""
+    one, other = described(before), described(now)
+    keys = [key for key in one if one[key] != other[key]]
+    key = keys[0]
+    return f"its {key} was {one[key]}, now it is {other[key]}"
+
+
+def apart(directory: Path) -> set[tuple[str, str]]:
+    """Return the programs (world, name) that have been taken apart."""
+    held = read_json(directory / APART_FILE).get("programs", [])
+    return {(str(world), str(name)) for world, name in held}
+
+
+def run_of(directory: Path, program: Program) -> Run | None:
+    """Return the newest run of a program, if there is one."""
+    folder = directory / RUNS / folder_name(program.world.id)
+    found = [
+        file.parent
+        for file in folder.glob(f"{program.name}-????????-??????-????/{RUN_FILE}")
+        if set(read_json(file).get("arms", {})) == set(program.arms)
+    ]
+    return Run(max(found, key=lambda path: path.name)) if found else None
+
+
+def folder_name(world: str) -> str:
+    """Return how the folder of a world's runs is called."""
+    return world.replace("/", "_").replace(":", "_")
+
+
+def status_of(run: Run | None) -> str:
+    """Return how a program stands: new, running, finished, or how its run has ended."""
+    return "new" if run is None else str(read_json(run.directory / RUN_FILE).get("status", "new"))
+
+
+def can_go_on(run: Run) -> bool:
+    """Tell whether a run has a checkpoint."""
+    return bool(store.complete(run.directory / CHECKPOINTS))
+
+
+def steps_taken(run: Run | None) -> int:
+    """Return the steps that each member of a run has taken, by its newest line of metrics."""
+    if run is None or not (run.directory / METRICS).exists():
+        return 0
+    with (run.directory / METRICS).open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+        lines = file.read().splitlines()
+    steps = [int(found[1]) for line in lines if (found := STEP.match(line))]
+    return max(steps, default=0)
+
+
+class Conduct:
+    """Trains what is still to be trained of a study, some programs at a time.
+
+    Each is a process of its own, with its part of the processor's cores.
+    """
+
+    def __init__(self, study: Study, directory: Path, workers: int, typed: list[str]) -> None:
+        """Find out what has been done before; `typed` are environments that need a module."""
+        self.study, self.directory, self.typed = study, directory, typed
+        self.shares = divided(processors(), workers)
+        self.doing: dict[int, Doing] = {}
+        self.failed: list[tuple[Program, str]] = []
+        self.stopped: list[int] = []
+        self.replan()
+
+    def replan(self) -> None:
+        """Find out what is to be done; programs that have diverged are taken apart."""
+        self.plan = programs(self.study, apart(self.directory))
+        standing = [status_of(run_of(self.directory, program)) for program in self.plan]
+        for program, status in zip(self.plan, standing, strict=True):
+            if status == "diverged" and len(program.arms) > 1:
+                take_apart(self.directory, program)
+                return self.replan()
+        over = [status in ("finished", "diverged") for status in standing]
+        self.done = sum(
+            program.steps for program, ended in zip(self.plan, over, strict=True) if ended
+        )
+        self.waiting = [
+            program for program, ended in zip(self.plan, over, strict=True) if not ended
+        ]
+
+    def run(self, show: Callable[[Progress], None]) -> None:
+        """Train until nothing is left; tell `show` how far it is.
+
+        Raises:
+            StoppedError: of SIGTERM; what had been learned is saved.
+            KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
+        """
+        before = {
+            number: signal.signal(number, lambda received, _: self.stopped.append(received))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            while (self.doing or self.left()) and not self.stopped:
+                self.start()
+                time.sleep(PAUSE)
+                self.collect()
+                show(self.progress())
+        finally:
+            self.end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if signal.SIGINT in self.stopped:
+            raise KeyboardInterrupt
+        if self.stopped:
+            raise StoppedError("the study was stopped by SIGTERM")
+
+    def left(self) -> list[Program]:
+        """Return the programs that nobody is at, and that have not failed just now."""
+        busy = [one.program for one in self.doing.values()]
+        tried = [program for program, _ in self.failed]
+        return [one for one in self.waiting if one not in busy and one not in tried]
+
+    def start(self) -> None:
+        """Give every worker that has nothing to do a program."""
+        for place, share in enumerate(self.shares):
+            left = self.left()
+            if place in self.doing or not left:
+                continue
+            index = self.plan.index(left[0])
+            words = [sys.executable, "-m", "qmu.study.worker", str(self.directory), str(index)]
+            words += [",".join(map(str, share)), *self.typed]
+            (self.directory / LOGS).mkdir(exist_ok=True)
+            with self.log_of(left[0]).open("ab") as log:
+                process = subprocess.Popen(
+                    words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                )
+            self.doing[place] = Doing(left[0], process)
+
+    def log_of(self, program: Program) -> Path:
+        """Return the file that holds what a program's process said."""
+        return self.directory / LOGS / f"{folder_name(program.world.id)}-{program.name}.log"
+
+    def collect(self) -> None:
+        """Take note of the processes that have ended."""
+        for place, one in list(self.doing.items()):
+            if one.process.poll() is None:
+                continue
+            del self.doing[place]
+            status = status_of(run_of(self.directory, one.program))
+            taken_apart = status == "diverged" and len(one.program.arms) > 1
+            if status != "finished" and not taken_apart and not self.stopped:
+                self.failed.append((one.program, self.why(one.program, status)))
+            self.replan()
+
+    def why(self, program: Program, status: str) -> str:
+        """Return why a program has no result, in words."""
+        run = run_of(self.directory, program)
+        error = None if run is None else read_json(run.directory / RUN_FILE).get("error")
+        return str(error) if error else f"see {self.log_of(program)}"
+
+    def progress(self) -> Progress:
+        """Return how far the study is."""
+        working = [one.program for one in self.doing.values()]
+        taken = sum(
+            steps_taken(run_of(self.directory, program)) * program.members for program in working
+        )
+        total = sum(program.steps for program in self.plan)
+        return Progress(self.done + taken, total, working, self.failed)
+
+    def end(self) -> None:
+        """Stop what is at work, and wait until it has saved."""
+        for one in self.doing.values():
+            one.process.terminate()
+        limit = time.monotonic() + PATIENCE
+        for one in self.doing.values():
+            try:
+                one.process.wait(max(limit - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+
+
+def take_apart(directory: Path, program: Program) -> None:
+    """Note that a program's arms are to be trained in programs of their own."""
+    noted = sorted(apart(directory) | {(program.world.id, program.name)})
+    data = json.dumps({"programs": noted}).encode()
+    storage.replace_file(directory / APART_FILE, data)
+
+
+def divided(processors: list[int], workers: int) -> list[list[int]]:
+    """Return each worker's processors; with more workers than processors, some share one."""
+    if workers >= len(processors):
+        return [[processors[place % len(processors)]] for place in range(workers)]
+    return [processors[place::workers] for place in range(workers)]
+
+
+def processors() -> list[int]:
+    """Return the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

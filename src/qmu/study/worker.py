@@ -1,0 +1,54 @@
+"""The process that trains one program of a study.
+
+python -m qmu.study.worker DIRECTORY NUMBER CORES [MODULE:ENVIRONMENT ...]
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from qmu import config as options
+from qmu.errors import QmuError
+from qmu.study.plan import programs
+from qmu.study.work import RUNS, STUDY_FILE, apart, can_go_on, open_directory, run_of
+
+
+def main(words: list[str]) -> int:
+    """Train the program, or go on with it; return the exit code."""
+    directory, index, processors, *typed = words
+    folder = Path(directory)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(one) for one in processors.split(",")])
+    # Not before: JAX counts the processors.
+    from qmu.saving import storage
+    from qmu.training.console import Console
+    from qmu.training.resume import resume
+    from qmu.training.run import train_config
+    from qmu.world.make import check_id_in_file
+
+    study = open_directory(folder)
+    program = programs(study, apart(folder))[int(index)]
+    run = run_of(folder, program)
+    world = program.world.id
+    try:
+        if world not in typed:
+            check_id_in_file(world, folder / STUDY_FILE, "give it on the command line, with --env")
+        if run is not None and can_go_on(run):
+            resume(run.directory, env=world, progress=True)
+        else:
+            if run is not None:
+                storage.remove(run.directory)
+            config = options.replace(
+                program.config, "log", dir=str(folder / RUNS), name=program.name
+            )
+            train_config(config, console=Console(), arms=program.arms)
+    except QmuError as error:
+        print("\n".join([f"qmu: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

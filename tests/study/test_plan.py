@@ -1,0 +1,141 @@
+"""What a study file means: arms, worlds, programs; and what is refused."""
+
+import copy
+
+import pytest
+import tomli_w
+
+import qmu
+from qmu.study import plan
+
+HELD = {
+    "question": "Does it?",
+    "environments": ["Pendulum-v1", "MountainCarContinuous-v0"],
+    "seeds": 3,
+    "total_steps": 2000,
+    "base": "one",
+    "options": {"replay": {"batch_size": 32}},
+    "environment": {"Pendulum-v1": {"total_steps": 1000, "threshold": -200}},
+    "arms": {
+        "one": {},
+        "loud": {"explore": {"std": 0.5}},
+        "two critics": {"critic": {"count": 2}},
+        "td3": {"preset": "td3", "explore": {"start_steps": 100}},
+    },
+}
+
+
+def study(**changes):
+    return plan.study_of("trial", copy.deepcopy(HELD) | changes)
+
+
+def test_arms_that_differ_in_numbers_share_a_program():
+    programs = plan.programs(study())
+    assert [(one.world.id, tuple(one.arms), one.members) for one in programs] == [
+        (world, arms, 3 * len(arms))
+        for world in HELD["environments"]
+        for arms in (("one", "loud"), ("two-critics",), ("td3",))
+    ]
+    assert programs[0].arms["loud"]["explore"]["std"] == 0.5
+    assert programs[0].arms["one"]["explore"]["std"] == 0.2
+    assert programs[0].steps == 6000
+    assert programs[1].config.critic.count == 2
+
+
+def test_a_program_taken_apart_has_a_program_for_each_arm():
+    programs = plan.programs(study(), {("Pendulum-v1", "one")})
+    assert [tuple(one.arms) for one in programs[:3]] == [("one",), ("loud",), ("two-critics",)]
+    assert [one.name for one in programs[:2]] == ["one", "loud"]
+
+
+def test_the_most_particular_option_wins():
+    asked = study()
+    first, other = asked.worlds
+    one, _, _, td3 = asked.arms
+    config = plan.config_of(asked, first, one)
+    assert (config.train.total_steps, config.train.eval_interval) == (1000, 10)
+    assert (config.replay.batch_size, config.replay.capacity) == (32, 2000)
+    assert plan.config_of(asked, other, one).train.total_steps == 2000
+    config = plan.config_of(asked, other, td3)
+    assert (config.critic.count, config.actor.interval, config.explore.start_steps) == (2, 2, 100)
+    # The study's options go on top of an arm's preset.
+    assert config.replay.batch_size == 32
+
+
+def test_a_grid_is_all_combinations():
+    grid = {"explore.std": [0.1, 0.2], "critic.hidden-sizes": [[8], [8, 8]]}
+    held = {key: value for key, value in HELD.items() if key not in ("arms", "base")}
+    asked = plan.study_of("trial", held | {"grid": grid})
+    assert [arm.name for arm in asked.arms] == [
+        "explore.std 0.1, critic.hidden-sizes 8",
+        "explore.std 0.1, critic.hidden-sizes 8 8",
+        "explore.std 0.2, critic.hidden-sizes 8",
+        "explore.std 0.2, critic.hidden-sizes 8 8",
+    ]
+    assert asked.base == asked.arms[0].name
+    assert len(plan.programs(asked)) == 4
+
+
+def test_many_members_are_divided_among_programs():
+    arms = {f"std {index}": {"explore": {"std": index / 100}} for index in range(10)}
+    programs = plan.programs(study(arms=arms, base="std 0", seeds=10))
+    assert [one.members for one in programs[:3]] == [40, 40, 20]
+
+
+def test_what_is_written_down_is_the_same_study():
+    asked = study()
+    again = plan.study_of("trial", plan.described(asked))
+    assert again == asked
+    assert tomli_w.dumps(plan.described(asked))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 3}, "unknown key seed; did you mean seeds"),
+        ({"seeds": 0}, "seeds is missing, or empty"),
+        ({"seeds": -1}, "seeds must be 1 or more"),
+        ({"seeds": True}, "seeds is not a whole number"),
+        ({"environments": []}, "environments is missing, or empty"),
+        ({"environments": [3]}, "environments holds no id"),
+        ({"question": 3}, "question is not a text"),
+        ({"arms": {}}, "it has arms or a grid, not empty, and not both"),
+        ({"grid": {"explore.std": [1]}}, "it has arms or a grid"),
+        ({"base": "two critic"}, "base is no arm: 'two critic'; did you mean two critics"),
+        ({"arms": {"one": 3}}, "arms.one is not a table of options"),
+        ({"arms": {"one": {"preset": 3}}}, "arms.one.preset is not a text"),
+        ({"arms": {"one": {}, "One!": {}}}, "two arms have names alike: 'one' and 'One!'"),
+        ({"arms": {"!": {}}}, "an arm's name needs letters or digits"),
+        ({"arms": {"one": {"actor": {"rate": 1}}}}, "arm 'one' in Pendulum-v1: unknown option"),
+        ({"options": {"actor": {"lr": "fast"}}}, "'fast' is not a number"),
+        ({"preset": "td4"}, "there is no preset 'td4'"),
+        ({"environment": {"Pendulum-v1": {"steps": 3}}}, "unknown key environment.Pendulum-v1.ste"),
+        ({"environment": {"Pendulum-v1": {"low": 3}}}, "needs low and high"),
+        ({"environment": {"Pendulum-v1": {"threshold": float("nan")}}}, "is not a finite number"),
+    ],
+)
+def test_what_is_no_study_is_refused_in_a_sentence(changes, said):
+    with pytest.raises(qmu.ConfigError, match=said.replace("(", r"\(")):
+        study(**changes)
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_the_built_in_studies_are_studies(name):
+    asked = plan.read_study(name)
+    assert plan.title(name).endswith("?")
+    assert asked.seeds >= 5
+    for program in plan.programs(asked):
+        assert program.config.env.id == program.world.id
+
+
+def test_what_is_typed_counts_more_than_the_file(tmp_path):
+    asked = plan.read_study("noise", ["Pendulum-v1"], seeds=2, total_steps=500)
+    assert [(world.id, world.total_steps) for world in asked.worlds] == [("Pendulum-v1", 500)]
+    assert asked.worlds[0].threshold == -200
+    assert asked.seeds == 2
+    with pytest.raises(qmu.ConfigError, match=r"there is no study 'nois'; did you mean noise"):
+        plan.read_study("nois")
+    file = tmp_path / "own.toml"
+    file.write_text(tomli_w.dumps(HELD | {"environments": ["evil:World-v0"]}))
+    with pytest.raises(qmu.ConfigError, match="whose module a file may not import"):
+        plan.read_study(str(file))

@@ -1,0 +1,112 @@
+"""Tables and answers from results whose numbers were worked out by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qmu
+from qmu.study import results
+from qmu.study.plan import World
+from qmu.study.results import Outcome, Place, Results
+from qmu.training.results import Run
+
+WORLD = World("Pendulum-v1", 40, 15.0, None, None, {})
+
+
+def outcome(arm, *curves, status="finished"):
+    """Return an arm with these evaluations, one row per seed, every 10 steps."""
+    values = np.array(curves, np.float64)
+    steps = np.arange(1.0, values.shape[1] + 1) * 10
+    names = tuple(f"seed-{index}" for index in range(len(values)))
+    return Outcome(
+        arm, tuple(range(len(values))), steps, values, status, 1.0, Run(Path("x")), names
+    )
+
+
+def found(*outcomes, world=WORLD):
+    arms = tuple(one.arm for one in outcomes)
+    return Results("trial", "Which?", arms, arms[0], (Place(world, outcomes),), None)
+
+
+BASE = outcome("base", [0, 10], [10, 20], [20, 30])
+BETTER = outcome("better", [30, 40], [40, 50], [10, 30])
+
+
+def test_a_row_holds_what_the_curves_say():
+    trial = found(BASE, BETTER)
+    base, better = results.rows(trial, trial.places[0])
+    # With fewer than ten evaluations a score is the mean of all: 5, 15, 25; 35, 45, 20.
+    np.testing.assert_array_equal(base.scores, [5, 15, 25])
+    assert (base.mean.value, base.median, base.failed, base.area) == (15, 15, 1, 15)
+    # First evaluations at 15 or more: never, 20, 10.
+    assert base.steps_to == 20
+    assert base.improvement is None
+    # 35 and 45 beat all three, 20 beats two: 8 of 9.
+    assert better.improvement.value == pytest.approx(8 / 9)
+    assert better.failed == 0
+    texts = dict(zip(results.COLUMNS, results.cells(base), strict=True))
+    assert texts["median"] == "15.0"
+    assert texts["failed"] == "1 of 3"
+    assert texts["steps to it"] == "20"
+
+
+def test_the_answer_names_the_best_arm_and_how_sure_that_is():
+    said = results.answer(found(BASE, BETTER))
+    assert said.startswith("Best is better: a seed of it beats one of base with probability 0.89")
+    said = results.answer(found(BETTER, BASE))
+    assert said.startswith("Best is better, which the others are held against: ")
+    alike = outcome("alike", [0, 12], [10, 22], [20, 32])
+    assert "which is not more than chance explains" in results.answer(found(BASE, alike))
+
+
+def test_an_arm_without_an_end_has_no_score_and_is_named():
+    stopped = outcome("stopped", [90, 90], [90, 90], [90, 90], status="stopped")
+    trial = found(BASE, BETTER, stopped)
+    row = results.rows(trial, trial.places[0])[2]
+    assert np.isnan(row.mean.value)
+    assert results.cells(row)[0] == "stopped"
+    assert results.answer(trial).endswith("Not finished: stopped.")
+    none = found(outcome("base", [1.0], status="running"))
+    assert results.answer(none) == "Nothing has been trained to its end yet."
+
+
+def test_scales_are_those_of_the_study_or_of_the_scores():
+    trial = found(BASE, BETTER)
+    assert trial.places[0].scale() == (5, 45)
+    np.testing.assert_array_equal(trial.strata("base")[0], [0, 0.25, 0.5])
+    bounded = found(BASE, world=WORLD._replace(low=0.0, high=50.0))
+    np.testing.assert_array_equal(bounded.strata("base")[0], [0.1, 0.3, 0.5])
+    same = found(outcome("base", [3, 3], [3, 3], [3, 3]))
+    np.testing.assert_array_equal(same.strata("base")[0], [0.5, 0.5, 0.5])
+
+
+def test_over_all_worlds_an_arm_has_the_middle_of_its_scores():
+    other = World("Other-v0", 40, None, 0.0, 100.0, {})
+    trial = Results(
+        "trial",
+        "Which?",
+        ("base", "better"),
+        "base",
+        (Place(WORLD._replace(low=0.0, high=50.0), (BASE, BETTER)), Place(other, (BASE, BETTER))),
+        None,
+    )
+    middle, beats = results.together(trial)["base"]
+    # 0.1 0.3 0.5 and 0.05 0.15 0.25, without the lowest and the highest: 0.8 / 4.
+    assert middle.value == pytest.approx(0.2)
+    assert beats is None
+    assert results.together(trial)["better"][1].value == pytest.approx(8 / 9)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(12345.6, "12,346"), (99.96, "100.0"), (1.234, "1.23"), (-150.2, "-150"), (np.nan, "-")],
+)
+def test_numbers_are_short(value, said):
+    assert results.number(value) == said
+
+
+def test_nothing_to_report_is_said():
+    empty = outcome("base", [], [])
+    with pytest.raises(qmu.ConfigError, match="has no evaluation yet"):
+        results.check_any(found(empty))
