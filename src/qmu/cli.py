@@ -27,7 +27,8 @@ commands:
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
-  compare RUN  put runs or studies beside each other
+  compare RUN  put runs beside each other, or show what a study has found
+  report RUN   write that, with curves, as a page that needs no network
 
 examples:
   qmu train Pendulum-v1
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "presets": presets,
         "study": study,
         "compare": compare,
+        "report": report,
     }
     try:
         if words[0] not in commands:
@@ -338,6 +340,31 @@ def compare(words: list[str]) -> None:
     from qmu.study import command
 
     command.compare(list(form.paths))
+
+
+def report(words: list[str]) -> None:
+    """Write a report."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Write a report of runs, or of a study: an HTML file that needs no network."""
+
+        paths: Annotated[
+            tuple[Path, ...],
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="RUN|STUDY", help="directories of runs, or of one study"),
+        ]
+        out: Annotated[
+            Path | None,
+            tyro.conf.arg(help="the folder that it is written into; none: the first directory"),
+        ] = None
+        markdown: Annotated[bool, tyro.conf.arg(help="write Markdown, without pictures")] = False
+
+    form = tyro.cli(Form, prog="qmu report", args=words)
+    from qmu.study import command
+
+    command.report(list(form.paths), form.out, form.markdown)
 
 
 def expand(word: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from qmu.errors import ConfigError, QmuError
 from qmu.study import results as found
 from qmu.study.plan import MOST_RUNS, Study, programs
+from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
 from qmu.study.work import Conduct, begin
 from qmu.training.lock import locked
@@ -65,6 +66,14 @@ def compare(paths: Sequence[Path]) -> None:
     results = results_of(paths)
     found.check_any(results)
     show_results(results, terminal())
+
+
+def report(paths: Sequence[Path], out: Path | None, markdown: bool) -> None:
+    """Write a report beside what it is about, or into the folder `out`; say where it is."""
+    results = results_of(paths)
+    found.check_any(results)
+    path = write_report(results, out or paths[0], paths, markdown)
+    terminal().print(str(path))
 
 
 def results_of(paths: Sequence[Path]) -> found.Results:

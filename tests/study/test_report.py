@@ -1,0 +1,157 @@
+"""Reports: what they say, and that a browser shows them without an error."""
+
+import html
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import runs
+
+from qmu import cli
+from qmu.study import report, results
+from qmu.study.plan import World
+from qmu.study.results import Outcome, Place, Results
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a finished run of three seeds."""
+    directory = runs.train(tmp_path_factory.mktemp("runs"), train={"seeds": 3, "total_steps": 120})
+    return results.open_run(directory)
+
+
+def trial(run):
+    """Return two arms in two worlds, with the directory of a real run; one arm has not finished."""
+    generator = np.random.default_rng(0)
+    steps = np.arange(1, 13) * 10.0
+    places = []
+    for name in ("Pendulum-v1", "Other <world>"):
+        outcomes = [
+            Outcome(
+                arm,
+                (0, 1, 2),
+                steps,
+                generator.normal(size=(3, 12)).cumsum(axis=1) + 5 * index,
+                status,
+                12.0,
+                run,
+                tuple(f"seed-{seed}" for seed in range(3)),
+            )
+            for index, (arm, status) in enumerate(
+                [("plain & simple", "finished"), ("better", "finished"), ("slow", "stopped")]
+            )
+        ]
+        places.append(Place(World(name, 120, 3.0, None, None, {}), tuple(outcomes)))
+    arms = ("plain & simple", "better", "slow")
+    return Results("trial", "Which <one>?", arms, arms[0], tuple(places), None)
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    """Return the path of a report with several arms and worlds."""
+    folder = tmp_path_factory.mktemp("report")
+    return report.write_report(trial(run), folder, [run.directory], markdown=False)
+
+
+def test_a_page_needs_no_network_and_holds_everything(page):
+    text = page.read_text()
+    links = re.findall(r"(?:src|href)=\"([^\"]*)\"", text)
+    assert all(link.startswith(("#", "data:")) for link in links), links
+    assert "<one>" not in text
+    assert "Which &lt;one&gt;?" in text
+    assert results.PROTOCOL in html.unescape(text)
+    assert "slow: stopped at step 120" in text
+    assert text.count("<svg") == 3
+
+
+# What a person would do, and what they would see, as the page's title.
+VISIT = """
+<script>
+addEventListener("load", () => {
+  const rows = [...document.querySelectorAll("#scores-0 tbody tr")];
+  const table = rows.map((row) => row.cells[0].textContent + "=" + row.cells[2].textContent);
+  const curve = document.querySelector('[id^="arm-1-"]');
+  const seen = () => [curve, rows[1]].map((part) => getComputedStyle(part).display != "none");
+  const before = seen(), box = document.querySelector('[data-toggle="1"]');
+  box.click();
+  const off = seen();
+  box.click();
+  document.title = JSON.stringify({table, before, off, after: seen()});
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_browser_shows_the_table_and_switches_arms_off(page, run, tmp_path):
+    import json
+
+    visited = tmp_path / "visited.html"
+    visited.write_text(page.read_text().replace("</body>", VISIT + "</body>"))
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom",
+            visited.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    title = html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1])
+    seen = json.loads(title)
+    found = trial(run)
+    expected = [
+        f"{row.arm}={results.cells(row)[1]}" for row in results.rows(found, found.places[0])
+    ]
+    assert seen["table"] == expected
+    assert (seen["before"], seen["off"], seen["after"]) == ([True] * 2, [False] * 2, [True] * 2)
+
+
+def test_the_command_writes_a_page_and_markdown(run, tmp_path, capsys):
+    assert cli.main(["report", str(run.directory), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "What has the run learned?" in text
+    assert f"qmu train Pendulum-v1 --config {run.directory}/config.toml" in text
+    assert cli.main(["report", str(run.directory), "--out", str(tmp_path), "--markdown"]) == 0
+    assert "| arm | mean | median |" in (tmp_path / "report.md").read_text()
+    # A report lies beside what it is about, unless it is sent elsewhere.
+    assert not (run.directory / "report.html").exists()
+
+
+def test_what_cannot_be_reported_is_said(run, tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "is not a run's directory" in capsys.readouterr().err
+    empty = tmp_path / "empty"
+    shutil.copytree(run.directory, empty)
+    (empty / "metrics.jsonl").write_text("")
+    assert cli.main(["report", str(empty)]) == 2
+    assert "has no evaluation yet" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert cli.main(["report", str(run.directory), "--out", str(tmp_path / "file" / "x")]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_says_what_is_missing(run, tmp_path, capsys):
+    import json
+
+    part = tmp_path / "part"
+    shutil.copytree(run.directory, part)
+    info = json.loads((part / "run.json").read_text())
+    (part / "run.json").write_text(json.dumps(info | {"status": "interrupted"}))
+    assert cli.main(["report", str(part)]) == 0
+    assert "interrupted at step 120" in (part / "report.html").read_text()
+    assert "Nothing has been trained to its end yet." in (part / "report.html").read_text()
+
+
+def test_runs_of_several_worlds_are_beside_each_other(run, tmp_path, capsys):
+    other = runs.train(tmp_path, "MountainCarContinuous-v0", train={"total_steps": 120})
+    assert cli.main(["report", str(run.directory), str(other), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "<h2>Pendulum-v1</h2>" in text
+    assert "<h2>MountainCarContinuous-v0</h2>" in text
+    assert "not begun" in text
