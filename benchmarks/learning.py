@@ -204,8 +204,6 @@ def main() -> None:
         measured = measure(
             shortened, arguments.seeds, arguments.preset, parse_options(arguments.option)
         )
-        lines = report(shortened, measured)
-        print("\n".join(lines), flush=True)
         suffix = f"-{arguments.tag}" if arguments.tag else ""
         path = HERE / "results" / f"learning-{case.world}{suffix}.json"
         path.parent.mkdir(exist_ok=True)
@@ -214,9 +212,10 @@ def main() -> None:
             "command": ["python", "benchmarks/learning.py", *sys.argv[1:]],
             "machine": machine(),
             "versions": package_versions(),
-            "report": lines,
         }
+        # Written first: a training of an hour is not lost to a mistake in a line of text.
         path.write_text(json.dumps(header | measured, separators=(",", ":")) + "\n")
+        print("\n".join(report(shortened, measured)), flush=True)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,12 @@ def block(trainer: Any, steps: int) -> float:
 
 def measure(switch: Switch, pairs: int, steps: int) -> dict[str, Any]:
     """Return the speeds of alternating blocks without and with a switch, and their ratio."""
-    plain, other = start({}), start(switch.options)
+    found = alternate(start({}), start(switch.options), pairs, steps)
+    return {"name": switch.name, "options": switch.options, "limit": switch.limit} | found
+
+
+def alternate(plain: Any, other: Any, pairs: int, steps: int) -> dict[str, Any]:
+    """Return the speeds of alternating blocks of two trainers, and the ratio of their times."""
     rates: dict[str, list[float]] = {"plain": [], "switched": []}
     for pair in range(pairs):
         # Every second pair the other way round: neither is always the first.
@@ -128,9 +133,6 @@ def measure(switch: Switch, pairs: int, steps: int) -> dict[str, Any]:
         (ratios,), np.median, rng=np.random.default_rng(0), method="percentile"
     ).confidence_interval
     return {
-        "name": switch.name,
-        "options": switch.options,
-        "limit": switch.limit,
         "time_ratio": statistics.median(ratios),
         "interval": [found.low, found.high],
         "steps_per_second": rates,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from qmu import cli, configure
+from qmu.study import plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -104,13 +105,20 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     for file, text in toml_files(page).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     score = SimpleNamespace(rewards=(0.0,), mean=0.0, std=0.0, mean_length=1.0)
-    run = SimpleNamespace(info={"environment": "a world"}, evaluate=lambda *args, **kw: score)
+    run = SimpleNamespace(
+        info={"environment": "a world"},
+        evaluate=lambda *args, **kw: score,
+        metrics=lambda: [{"health/saturated": 0.0}],
+    )
     trained = []
     monkeypatch.setattr(
         "qmu.training.run.train_config", lambda config, **kw: trained.append(config)
     )
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
+    monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
+    for command in ("run_study", "compare", "report"):
+        monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
     for words in commands(page):
         try:
@@ -128,7 +136,11 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "toml")], ids=name)
 def test_toml_examples_are_configurations(page):
     for text in toml_files(page).values():
-        configure.from_dict(tomllib.loads(text))
+        held = tomllib.loads(text)
+        if "question" in held:
+            plan.programs(plan.study_of("example", held))
+        else:
+            configure.from_dict(held)
 
 
 def test_the_reference_is_up_to_date():
@@ -147,8 +159,10 @@ def test_every_logged_metric_is_explained():
     )
     written = set(re.findall(r'"((?:rollout|eval|time|train|explore|health)/\w+)"', code))
     from qmu.agent.agent import Metrics
+    from qmu.agent.vitals import Vitals
 
     written |= {f"train/{field}" for field in Metrics.__dataclass_fields__}
+    written |= {f"health/{field}" for field in Vitals.__dataclass_fields__}
     assert len(written) > 8
     for metric in written:
         assert f"`{metric}`" in page, metric

@@ -28,6 +28,7 @@ commands:
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
   compare RUN  put runs beside each other, or show what a study has found
+  doctor RUN   say what is wrong with a run, and what to try
   report RUN   write that, with curves, as a page that needs no network
 
 examples:
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "study": study,
         "compare": compare,
         "report": report,
+        "doctor": doctor,
     }
     try:
         if words[0] not in commands:
@@ -365,6 +367,28 @@ def report(words: list[str]) -> None:
     from qmu.study import command
 
     command.report(list(form.paths), form.out, form.markdown)
+
+
+def doctor(words: list[str]) -> None:
+    """Say what is wrong with a run."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Say what is wrong with a run, how sure that is, and which option to try."""
+
+        run: Annotated[
+            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
+        ]
+
+    form = tyro.cli(Form, prog="qmu doctor", args=words)
+    from qmu.training.doctor import diagnose, lines_of
+    from qmu.training.results import open_run
+
+    run = open_run(form.run)
+    if not any("health/saturated" in line for line in run.metrics()):
+        raise ConfigError(f"{run.directory} has no line of metrics yet: nothing was learned")
+    print("\n".join(lines_of(diagnose(run))))
 
 
 def expand(word: str) -> str:

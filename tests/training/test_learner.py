@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qmu.agent import agent as algorithm
+from qmu.agent.vitals import Vitals
 from qmu.records import Rows
 from qmu.replay.priority import draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import append, init_stream, sample, windows
@@ -180,6 +181,7 @@ def test_a_chunk_without_updates_stores_its_rows_only(tiny_config):
 
 def test_metrics_are_means_since_the_last_call(tiny_config):
     names = {"train/actor_loss", "train/critic_loss", "train/q_mean", "train/q_max"}
+    vitals = {f"health/{name}" for name in Vitals.__dataclass_fields__}
     learners = [make_learner(tiny_config(), 0, 1) for _ in range(2)]
     together, apart = learners
     parts = []
@@ -189,11 +191,14 @@ def test_metrics_are_means_since_the_last_call(tiny_config):
         apart.learn(rows, due)
         parts.append(apart.metrics())
     for member, means in enumerate(together.metrics()):
-        assert set(means) == names
+        assert set(means) == names | vitals
         first, none, second = (part[member] for part in parts)
         assert none == {}
         for name in names:
             assert means[name] == pytest.approx((2 * first[name] + 6 * second[name]) / 8, rel=1e-5)
+        # Measured after the first chunk only: the next one is due after 256 updates.
+        assert set(second) == names
+        assert {name: means[name] for name in vitals} == {name: first[name] for name in vitals}
     assert together.metrics() == [{}, {}]
 
 

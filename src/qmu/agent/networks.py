@@ -146,7 +146,11 @@ class Actor(eqx.Module):
 
     def forward(self, obs: Array, apply: Apply) -> tuple[Array, Norms]:
         """Return the input of the final tanh and the normalizations, applied by `apply`."""
-        return feed_forward(self.layers, self.norms, self.activation, [obs], apply)
+        return feed_forward(self.layers, self.norms, self.activation, self.inputs(obs), apply)
+
+    def inputs(self, obs: Array) -> list[Array]:
+        """Return what enters at each layer, from the first on."""
+        return [obs]
 
 
 class Critic(eqx.Module):
@@ -175,12 +179,15 @@ class Critic(eqx.Module):
 
     def forward(self, obs: Array, action: Array, apply: Apply) -> tuple[Array, Norms]:
         """Return the values and the normalizations, applied by `apply`."""
-        if self.action_layer == 0:
-            inputs = [jnp.concatenate([obs, action], axis=-1)]
-        else:
-            inputs = [obs, action]
+        inputs = self.inputs(obs, action)
         values, norms = feed_forward(self.layers, self.norms, self.activation, inputs, apply)
         return values[:, 0], norms
+
+    def inputs(self, obs: Array, action: Array) -> list[Array]:
+        """Return what enters at each layer, from the first on."""
+        if self.action_layer == 0:
+            return [jnp.concatenate([obs, action], axis=-1)]
+        return [obs, action]
 
 
 class Critics(eqx.Module):
@@ -206,17 +213,29 @@ def feed_forward(
 
     `inputs[k]` enters at layer k. Returns the outputs, and the normalizations as `apply` left them.
     """
+    hidden, left = hidden_layers(layers, norms, activation, inputs, apply)
+    below = hidden[-1] if hidden else inputs[0]
+    return layers[-1](joined(below, inputs, len(layers) - 1)), left
+
+
+def hidden_layers(
+    layers: tuple[Linear, ...],
+    norms: Norms,
+    activation: str,
+    inputs: Sequence[Float[Array, "batch inputs"]],
+    apply: Apply,
+) -> tuple[list[Float[Array, "batch units"]], Norms]:
+    """Return the units of each hidden layer, and the normalizations as `apply` left them."""
     activate = ACTIVATIONS[activation]
-    hidden = inputs[0]
+    hidden: list[Array] = []
     left = []
     for depth, layer in enumerate(layers[:-1]):
-        hidden = layer(joined(hidden, inputs, depth))
+        units = layer(joined(hidden[-1] if hidden else inputs[0], inputs, depth))
         if norms is not None:
-            hidden, norm = apply(norms[depth], hidden)
+            units, norm = apply(norms[depth], units)
             left.append(norm)
-        hidden = activate(hidden)
-    outputs = layers[-1](joined(hidden, inputs, len(layers) - 1))
-    return outputs, None if norms is None else tuple(left)
+        hidden.append(activate(units))
+    return hidden, None if norms is None else tuple(left)
 
 
 def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:

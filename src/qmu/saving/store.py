@@ -17,7 +17,7 @@ from qmu.saving import arrays, storage
 from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError, Entry
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS, STATE = "state.safetensors", "state.json"
 SEGMENTS = "segments"
 ENDING = ".safetensors"

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from qmu import config as options
-from qmu.agent.agent import Metrics
 from qmu.errors import DivergedError
 from qmu.replay.stream import row_bytes
 from qmu.saving import arrays, store
@@ -24,9 +23,13 @@ from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.training import segments
+from qmu.training.learner import Totals
 from qmu.training.loop import Trainer, diverged
 from qmu.world.host import Episode
 from qmu.world.spaces import Spaces
+
+# How the arrays of a chunk's metrics are called: the name follows, and "']".
+TOTALS = "totals['"
 
 
 class Saver:
@@ -189,12 +192,12 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
 
 def totals_of(
     held: Mapping[str, Any], due: list[int], slices: list[slice]
-) -> list[tuple[list[Metrics], int]]:
+) -> list[tuple[list[Totals], int]]:
     """Return the metrics of the chunks since the last log, as the learner keeps them."""
-    names = [field.name for field in dataclasses.fields(Metrics)]
+    names = [name[len(TOTALS) : -2] for name in held if name.startswith(TOTALS)]
     totals = []
     for index, count in enumerate(due):
-        rows = {name: held[f"totals.{name}"][index] for name in names}
-        per_group = [Metrics(**{name: row[own] for name, row in rows.items()}) for own in slices]
+        rows = {name: held[f"{TOTALS}{name}']"][index] for name in names}
+        per_group = [{name: row[own] for name, row in rows.items()} for own in slices]
         totals.append((per_group, int(count)))
     return totals

@@ -40,9 +40,32 @@ class Score(NamedTuple):
         return float(np.mean(self.lengths))
 
 
+class Trace:
+    """What was seen in the episodes of an evaluation: observations, rewards, how they ended."""
+
+    def __init__(self) -> None:
+        """Begin without an episode."""
+        self.obs: list[list[Floats]] = []
+        self.rewards: list[list[float]] = []
+        self.terminated: list[bool] = []
+
+    def begin(self, episodes: int) -> int:
+        """Make room for so many episodes; return the number of the first."""
+        first = len(self.obs)
+        self.obs += [[] for _ in range(episodes)]
+        self.rewards += [[] for _ in range(episodes)]
+        self.terminated += [False] * episodes
+        return first
+
+
 @quiet_overflow
-def evaluate(actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int]) -> Score:
-    """Return the score of one episode per seed.
+def evaluate(
+    actor: Callable[[Floats], Floats],
+    worlds: HostWorlds,
+    seeds: Sequence[int],
+    trace: Trace | None = None,
+) -> Score:
+    """Return the score of one episode per seed; write down in `trace` what was seen.
 
     `actor` maps observations [worlds, obs] to actions [worlds, action] in [-1, 1]. As many
     episodes run side by side as there are worlds; a world's next episode starts when all have
@@ -54,14 +77,15 @@ def evaluate(actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Seque
     rewards: list[float] = []
     lengths: list[int] = []
     for start in range(0, len(seeds), worlds.count):
-        score = evaluate_side_by_side(actor, worlds, seeds[start : start + worlds.count])
+        part = seeds[start : start + worlds.count]
+        score = evaluate_side_by_side(actor, worlds, part, Trace() if trace is None else trace)
         rewards += score.rewards
         lengths += score.lengths
     return Score(tuple(rewards), tuple(lengths))
 
 
 def evaluate_side_by_side(
-    actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int]
+    actor: Callable[[Floats], Floats], worlds: HostWorlds, seeds: Sequence[int], trace: Trace
 ) -> Score:
     """Return the score of one episode per seed; at most as many seeds as worlds."""
     spaces = worlds.spaces
@@ -69,6 +93,9 @@ def evaluate_side_by_side(
     rewards = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds), np.int64)
     running = list(range(len(seeds)))
+    first = trace.begin(len(seeds))
+    for index in running:
+        trace.obs[first + index].append(obs[index].copy())
     while running:
         actions = to_environment(actor(obs[running]), spaces.low, spaces.high)
         still = []
@@ -77,6 +104,9 @@ def evaluate_side_by_side(
             obs[index] = outcome.final
             rewards[index] += outcome.reward
             lengths[index] += 1
+            trace.obs[first + index].append(outcome.final)
+            trace.rewards[first + index].append(outcome.reward)
+            trace.terminated[first + index] = outcome.terminated
             ended = outcome.terminated or outcome.truncated
             if not ended and lengths[index] < LONGEST_EPISODE:
                 still.append(index)

@@ -15,6 +15,7 @@ from qmu import config as options
 from qmu.agent import agent as algorithm
 from qmu.agent.agent import Acting, Agent, Metrics
 from qmu.agent.schedule import scheduled
+from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.records import Batch, Rows
@@ -27,9 +28,15 @@ from qmu.training.members import Group, for_each
 BLOCK = 32
 
 # What a member's random numbers are for: each purpose has its own key, derived from the seed.
-INIT, SAMPLE, UPDATE = 0, 1, 2
+INIT, SAMPLE, UPDATE, VITALS = 0, 1, 2, 3
 
 Carry = tuple[Agent, Metrics, Priorities | None]
+# Vitals are measured once per so many updates, beginning with the first: small networks, of which a
+# chunk's updates take 3 ms, would otherwise pay 6% for them (benchmarks/health.py).
+MEASURED_EVERY = 256
+MEASURED = "measured"
+# Name of a metric -> its sum over the updates of a chunk, one per member.
+Totals = dict[str, Array]
 
 
 class Members(eqx.Module):
@@ -75,10 +82,11 @@ def learn(
     planned: Float[Array, ""],
     config: Config,
     platform: str,
-) -> tuple[Members, Metrics, Acting]:
+) -> tuple[Members, Totals, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
-    Returns the members, the sums of the metrics over the updates, and what to act with.
+    Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
+    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`.
     """
     priorities = members.priorities
     if priorities is not None:
@@ -95,9 +103,11 @@ def learn(
         numbers: Config,
         obs: Array,
         count: Array,
-    ) -> tuple[Agent, Priorities | None, Metrics]:
+    ) -> tuple[Agent, Priorities | None, Totals]:
         key = jax.random.wrap_key_data(key_data)
-        sample_key, update_key = (jax.random.fold_in(key, use) for use in (SAMPLE, UPDATE))
+        sample_key, update_key, vitals_key = (
+            jax.random.fold_in(key, use) for use in (SAMPLE, UPDATE, VITALS)
+        )
 
         def at(number: Array) -> Config:
             return scheduled(numbers, jnp.minimum(number.astype(jnp.float32) / planned, 1.0))
@@ -135,7 +145,22 @@ def learn(
             one_block,
             (agent, Metrics(zero, zero, zero, zero), priorities),
         )
-        return agent, priorities, totals
+
+        def measured() -> Vitals:
+            steps, gamma = numbers.replay.n_step, numbers.target.gamma
+            rows = (1, config.replay.batch_size)
+            one = sample(stream, jax.random.fold_in(vitals_key, done), position, rows, steps, gamma)
+            return vitals(agent, jax.tree.map(lambda leaf: leaf[0], one), numbers)
+
+        begun, ended = (-(-number // MEASURED_EVERY) for number in (done, done + due))
+        now = begun < ended
+        found = jax.lax.cond(
+            now,
+            measured,
+            lambda: jax.tree.map(lambda one: jnp.zeros(one.shape), jax.eval_shape(measured)),
+        )
+        counted = {MEASURED: now.astype(jnp.float32)}
+        return agent, priorities, named("train", totals) | named("health", found) | counted
 
     agents, priorities, totals = for_each(
         learn_one,
@@ -149,6 +174,16 @@ def learn(
     )
     members = Members(agents, stream, priorities, members.keys)
     return members, totals, algorithm.acting(agents)
+
+
+def named(group: str, record: Any) -> Totals:
+    """Return a record's fields under the names that they are logged with; not those without."""
+    return {
+        f"{group}/{field.name}": value
+        for field in dataclasses.fields(record)
+        for value in [getattr(record, field.name)]
+        if value is not None
+    }
 
 
 def observe_rows(
@@ -201,7 +236,7 @@ class Learner:
             jax.tree.map(jnp.copy, algorithm.acting(members.agents)) for members in self.members
         ]
         self.previous = self.newest
-        self.totals: list[tuple[list[Metrics], int]] = []
+        self.totals: list[tuple[list[Totals], int]] = []
 
     def learn(self, rows: Rows, due: int) -> None:
         """Hand over a chunk's rows, and the number of updates that it pays for."""
@@ -235,6 +270,11 @@ class Learner:
         group = sum(member >= part.stop for part in self.slices)
         return group, member - self.slices[group].start
 
+    def values(self, member: int, obs: Any) -> Any:
+        """Return a member's Q(s, μ(s)) of observations [rows, obs], by its first critic; waits."""
+        group, position = self.place_of(member)
+        return np.asarray(best_values(self.members[group].agents, position, obs))
+
     def actors(self, lag: bool) -> list[Network]:
         """Return each member's actor, of the newest chunk or the one before; waits for it."""
         return [
@@ -258,13 +298,32 @@ class Learner:
             sum_trees([chunk[index] for chunk in chunks]) for index in range(len(self.groups))
         ]
         return [
-            {
-                f"train/{field.name}": float(getattr(group, field.name)[member]) / updates
-                for field in dataclasses.fields(Metrics)
-            }
-            for group in summed
-            for member in range(len(group.q_mean))
+            means(group, member, updates)
+            for group, own in zip(summed, self.groups, strict=True)
+            for member in range(len(own.members))
         ]
+
+
+def means(totals: Any, member: int, updates: int) -> dict[str, float]:
+    """Return a member's mean metrics, from their sums; those of health, if any were measured."""
+    counts = {"train": updates, "health": float(totals[MEASURED][member])}
+    return {
+        name: float(values[member]) / count
+        for name, values in totals.items()
+        if name != MEASURED
+        for count in [counts[name.partition("/")[0]]]
+        if count
+    }
+
+
+@jax.jit
+def best_values(
+    agents: Agent, position: Any, obs: Float[Array, "rows obs"]
+) -> Float[Array, " rows"]:
+    """Return Q(s, μ(s)) by the first critic of the agent at a position of its group."""
+    agent = jax.tree.map(lambda leaf: leaf[position], agents)
+    seen = obs if agent.normalizer is None else agent.normalizer(obs)
+    return agent.critics.each[0](seen, agent.actor(seen))
 
 
 def sum_trees(trees: list[Any]) -> Any:

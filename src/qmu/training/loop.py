@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,8 @@ from qmu.replay.priority import priorities_bytes
 from qmu.replay.stream import ring_length, stream_bytes
 from qmu.training.behaviour import Behaviour
 from qmu.training.devices import find_devices, share_note
-from qmu.training.evaluate import Score, check_display, evaluate
+from qmu.training.evaluate import Score, Trace, check_display, evaluate
+from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
 from qmu.training.members import Arms, Member, divide, members_of
@@ -56,11 +58,12 @@ class Logged(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Scores and actors of each member."""
+    """Scores and actors of each member, and what the critic had made of those episodes."""
 
     step: int
     scores: list[Score]
     actors: list[Network]
+    health: list[dict[str, float]]
 
 
 class Due(NamedTuple):
@@ -290,8 +293,18 @@ class Trainer:
     def evaluate(self) -> Evaluated:
         """Return every member's score, with the newest actors."""
         actors = self.actors(lag=False)
-        episodes = self.config.train.eval_episodes
-        return Evaluated(self.step, self.score(actors, SELECTION_SEEDS, episodes), actors)
+        episodes = range(SELECTION_SEEDS, SELECTION_SEEDS + self.config.train.eval_episodes)
+        found = [self.score_one(member, actor, episodes) for member, actor in enumerate(actors)]
+        health = [self.foreseen(member, trace) for member, (_, trace) in enumerate(found)]
+        return Evaluated(self.step, [score for score, _ in found], actors, health)
+
+    def foreseen(self, member: int, trace: Trace) -> dict[str, float]:
+        """Return how well a member's critic has foreseen the returns of an evaluation."""
+        if not self.learner.updates:
+            return {}
+        config = self.members[member].config
+        values = partial(self.learner.values, member)
+        return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
 
     def score(self, actors: list[Network], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
@@ -300,14 +313,18 @@ class Trainer:
             WorldError: a world raised, or returned something impossible.
         """
         seeds = range(first_seed, first_seed + episodes)
-        return [self.score_one(member, actor, seeds) for member, actor in enumerate(actors)]
+        return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(self, member: int, actor: Network, episodes: range) -> Score:
-        """Return the score of one member; with `env.on_error restart`, in new worlds if need be."""
+    def score_one(self, member: int, actor: Network, episodes: range) -> tuple[Score, Trace]:
+        """Return the score of one member, and what was seen.
+
+        With `env.on_error restart` it is done again in new worlds, if need be.
+        """
         left = 0 if self.config.env.on_error == "stop" else MOST_FAILURES - 1
         while True:
+            trace = Trace()
             try:
-                return evaluate(actor, self.evaluation_worlds, episodes)
+                return evaluate(actor, self.evaluation_worlds, episodes, trace), trace
             except WorldError as error:
                 if left == 0:
                     raise WorldError(

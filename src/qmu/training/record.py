@@ -14,6 +14,7 @@ from qmu.errors import ConfigError, DivergedError
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
+from qmu.training import doctor
 from qmu.training.checkpoint import Saver
 from qmu.training.directory import (
     BEST,
@@ -36,6 +37,9 @@ from qmu.training.sinks import (
     trim_lines,
     write_again,
 )
+
+# Before so many evaluations nothing is said to be wrong.
+EVALUATIONS_TO_WARN = 10
 
 
 class Best(NamedTuple):
@@ -75,6 +79,10 @@ class Record:
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.sinks: list[Sink] = []
+        # What has been logged, for a diagnosis, and what was told of it.
+        self.lines: list[Mapping[str, Any]] = []
+        self.warned: set[str] = set()
+        self.evaluations = 0
         # Whether it has been told that lines find no room in the first of them.
         self.lacking = False
 
@@ -82,6 +90,7 @@ class Record:
         """Open what metrics are written to; lines that are there already are written again."""
         file = self.directory / METRICS
         lines = read_lines(file) if file.exists() else []
+        self.lines = [*lines]
         self.sinks = [JsonLines(file)]
         if self.trainer.config.log.tensorboard:
             folder = self.directory / "tensorboard"
@@ -125,9 +134,13 @@ class Record:
                         "eval/mean_ep_length": score.mean_length,
                         "eval/best_mean_reward": best.mean,
                     }
-                    for score, best in zip(event.scores, self.best, strict=True)
+                    | health
+                    for score, best, health in zip(
+                        event.scores, self.best, event.health, strict=True
+                    )
                 ],
             )
+            self.warn()
         elif isinstance(event, Due):
             self.save(True)
         elif isinstance(event, Replaced):
@@ -148,9 +161,26 @@ class Record:
             if len(own) > 1:
                 prefix = f"{arm}." if arm else ""
                 named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
+        self.lines += [{"member": name, **values} for name, values in named.items()]
         for sink in list(self.sinks):
             for name, values in named.items():
                 self.sink(sink, partial(sink.write, step, seconds, name, values))
+
+    def warn(self) -> None:
+        """Tell, once, of what is seriously wrong; in the beginning much is, and mends."""
+        members, trainer = self.trainer.members, self.trainer
+        self.evaluations += 1
+        if self.evaluations < EVALUATIONS_TO_WARN:
+            return
+        known = doctor.charts(members, self.lines, trainer.maker.longest)
+        for diagnosis in doctor.together(members, known):
+            finding = diagnosis.finding
+            if finding.serious and finding.name not in self.warned:
+                self.warned.add(finding.name)
+                self.tell(
+                    f"{finding.name} ({diagnosis.who}) at step {trainer.step}: {finding.seen}. "
+                    f"Try {finding.advice} (`qmu doctor` says more)"
+                )
 
     def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""

@@ -1,0 +1,110 @@
+"""What is measured about an agent's health: once in a while, on a batch of its own."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from qmu.agent.agent import Agent, prepared
+from qmu.agent.networks import Actor, Critic, hidden_layers, running
+from qmu.config import Config
+from qmu.records import Batch
+
+# An action beyond this is at its bound, as far as learning is concerned: tanh has lost 94% of its
+# slope.
+SATURATED = 0.97
+# A unit whose outputs on a batch are no further apart than this says nothing about its inputs.
+SAME = 1e-6
+
+
+class Vitals(eqx.Module):
+    """Numbers about an agent, on the observations of a batch. Gradients are Adam's alone."""
+
+    saturated: Float[Array, ""]
+    preactivation: Float[Array, ""]
+    dead_actor: Float[Array, ""]
+    dead_critic: Float[Array, ""]
+    q_std: Float[Array, ""]
+    target_gap: Float[Array, ""]
+    reward_mean: Float[Array, ""]
+    reward_std: Float[Array, ""]
+    obs_smallest: Float[Array, ""]
+    obs_largest: Float[Array, ""]
+    actor_gradient: Float[Array, ""] | None
+    critic_gradient: Float[Array, ""] | None
+
+
+def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
+    """Return an agent's vitals on a batch; slots of weight 0 count, too.
+
+    Args:
+        agent: the agent.
+        batch: drawn uniformly; actions in [-1, 1], rewards and observations as they are stored.
+        config: numeric options as arrays.
+
+    Returns:
+        The share of actions μ(s) beyond 0.97 and the root mean square of what the final tanh is
+        given; the shares of hidden units of the actor and of the critics that say the same for the
+        whole batch; the standard deviation of the first critic's Q(s, a), and how far its target
+        network is from it on average; mean and standard deviation of the scaled rewards, over the
+        steps of a window; the smallest and largest standard deviation of an observation's number,
+        as the networks see it, of those that change; and the length of the gradients, the root of
+        their mean square over the last thousand updates or so (from Adam's second moments: Kingma
+        and Ba 2015, Algorithm 1).
+    """
+    batch = prepared(agent, batch, config)
+    preactivation, _ = agent.actor.forward(batch.obs, running)
+    critic, target = agent.critics.each[0], agent.target.critics.each[0]
+    value = critic(batch.obs, batch.action)
+    spread = jnp.std(batch.obs, axis=0)
+    return Vitals(
+        saturated=jnp.mean(jnp.abs(jnp.tanh(preactivation)) > SATURATED, dtype=jnp.float32),
+        preactivation=jnp.sqrt(jnp.mean(jnp.square(preactivation))),
+        dead_actor=dead(units_of(agent.actor, agent.actor.inputs(batch.obs))),
+        dead_critic=dead(
+            [
+                units
+                for own in agent.critics.each
+                for units in units_of(own, own.inputs(batch.obs, batch.action))
+            ]
+        ),
+        q_std=jnp.std(value),
+        target_gap=jnp.mean(jnp.abs(target(batch.obs, batch.action) - value)),
+        reward_mean=jnp.mean(batch.reward),
+        reward_std=jnp.std(batch.reward),
+        obs_smallest=jnp.min(jnp.where(spread > SAME, spread, jnp.inf), initial=jnp.max(spread)),
+        obs_largest=jnp.max(spread),
+        actor_gradient=gradient_length(agent.actor_optimizer),
+        critic_gradient=gradient_length(agent.critics_optimizer),
+    )
+
+
+def units_of(network: Actor | Critic, inputs: list[Array]) -> list[Float[Array, "batch units"]]:
+    """Return the hidden units of each layer."""
+    return hidden_layers(network.layers, network.norms, network.activation, inputs, running)[0]
+
+
+def dead(layers: list[Float[Array, "batch units"]]) -> Float[Array, ""]:
+    """Return the share of hidden units whose output is the same for the whole batch."""
+    same = [jnp.max(layer, axis=0) - jnp.min(layer, axis=0) <= SAME for layer in layers]
+    if not same:
+        return jnp.zeros(())
+    return jnp.mean(jnp.concatenate(same), dtype=jnp.float32)
+
+
+def is_adam_state(state: Any) -> bool:
+    """Tell whether this is Adam's part of an optimizer's state."""
+    return isinstance(state, optax.ScaleByAdamState)
+
+
+def gradient_length(optimizer: Any) -> Float[Array, ""] | None:
+    """Return the root mean square of the gradient's length, by Adam's state; None without one."""
+    found = [one for one in jax.tree.leaves(optimizer, is_leaf=is_adam_state) if is_adam_state(one)]
+    if not found:
+        return None
+    squares: Array = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(found[0].nu)), jnp.zeros(()))
+    seen: Array = 1.0 - 0.999 ** found[0].count.astype(jnp.float32)
+    return jnp.sqrt(squares / jnp.maximum(seen, SAME))
