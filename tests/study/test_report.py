@@ -66,6 +66,8 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     assert results.PROTOCOL in html.unescape(text)
     assert "slow: stopped at step 120" in text
     assert text.count("<svg") == 3
+    assert "<h2>What is wrong</h2>" in text
+    assert "few random steps</b> (seeds 0, 1, 2; possible)" in text
 
 
 # What a person would do, and what they would see, as the page's title.

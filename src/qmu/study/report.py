@@ -27,6 +27,7 @@ from qmu.study.results import (
     rows,
     together,
 )
+from qmu.training.doctor import diagnose
 from qmu.training.results import Run
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -73,7 +74,8 @@ def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
         ],
         "places": [place_contents(results, place) for place in results.places],
         "overall": overall(results),
-        "profiles": pictures.profiles(results) if len(results.places) > 1 else None,
+        "profiles": pictures.profiles(results) if len(results.arms) > 1 else None,
+        "diagnoses": diagnoses(results),
         "speeds": speeds(results),
         "differences": differences(results),
         "commands": commands(results, paths),
@@ -150,6 +152,21 @@ def speeds(results: Results) -> list[dict[str, Any]]:
         }
         for entry in seen.values()
     ]
+
+
+def diagnoses(results: Results) -> list[dict[str, Any]]:
+    """Return what the doctor finds in each run, and in which of its members."""
+    found = []
+    for run in runs_of(results):
+        arms = {
+            one.arm
+            for place in results.places
+            for one in place.outcomes
+            if one.run.directory == run.directory
+        }
+        name = f"{run.info['environment']}: {', '.join(sorted(arms, key=results.arms.index))}"
+        found.append({"name": name, "found": diagnose(run)})
+    return found
 
 
 def differences(results: Results) -> list[dict[str, Any]]:

@@ -18,11 +18,15 @@ class Diagnosis(NamedTuple):
 
     @property
     def who(self) -> str:
-        """Name the members."""
-        if self.members[0].arm:
-            return "; ".join(member.label for member in self.members)
-        seeds = ", ".join(str(member.seed) for member in self.members)
-        return f"seed {seeds}" if len(self.members) == 1 else f"seeds {seeds}"
+        """Name the members, by their arms."""
+        arms: dict[str, list[str]] = {}
+        for member in self.members:
+            arms.setdefault(member.arm, []).append(str(member.seed))
+        return "; ".join(
+            f"{f'{arm}: ' if arm else ''}{'seed' if len(seeds) == 1 else 'seeds'} "
+            f"{', '.join(seeds)}"
+            for arm, seeds in arms.items()
+        )
 
 
 def diagnose(run: Run) -> list[Diagnosis]:
