@@ -5,14 +5,17 @@ import re
 import shutil
 import subprocess
 
+import jax
 import numpy as np
 import pytest
 import runs
 
+import qmu
 from qmu import cli
-from qmu.study import report, results
+from qmu.study import maps, report, results
 from qmu.study.plan import World
 from qmu.study.results import Outcome, Place, Results
+from qmu.world.make import find_maker
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
@@ -65,7 +68,8 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     assert "Which &lt;one&gt;?" in text
     assert results.PROTOCOL in html.unescape(text)
     assert "slow: stopped at step 120" in text
-    assert text.count("<svg") == 3
+    # Two worlds' curves, the profiles, and maps of the run that all arms are said to be.
+    assert text.count("<svg") == 5
     assert "<h2>What is wrong</h2>" in text
     assert "few random steps</b> (seeds 0, 1, 2; possible)" in text
 
@@ -136,6 +140,28 @@ def test_what_cannot_be_reported_is_said(run, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["report", str(run.directory), "--out", str(tmp_path / "file" / "x")]) == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+def test_small_observations_are_mapped(run, tmp_path):
+    (place,) = results.run_results([run.directory]).places
+    outcome = place.outcomes[0]
+    assert "image" in maps.maps(outcome)
+    agents, best = maps.agents_of(run), int(np.argmax(outcome.scores))
+    member = jax.tree.map(lambda leaf: leaf[best], agents)
+    obs = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -3.0]], np.float32)
+    newest = run.directory / "checkpoints" / "000000120" / f"seed-{best}"
+    np.testing.assert_allclose(
+        member.actor(obs), qmu.load_policy(newest).network(obs), rtol=1e-5, atol=1e-6
+    )
+    # A grid where two numbers have bounds.
+    other = runs.train(tmp_path, "MountainCarContinuous-v0", train={"total_steps": 120})
+    (place,) = results.run_results([other]).places
+    obs, grid = maps.states(find_maker("MountainCarContinuous-v0"), None)
+    assert grid
+    np.testing.assert_allclose([obs.min(axis=0), obs.max(axis=0)], [[-1.2, -0.07], [0.6, 0.07]])
+    assert maps.maps(place.outcomes[0]) is not None
+    shutil.rmtree(other / "checkpoints")
+    assert maps.maps(place.outcomes[0]) is None
 
 
 def test_an_unfinished_run_says_what_is_missing(run, tmp_path, capsys):

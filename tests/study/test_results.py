@@ -36,24 +36,24 @@ BETTER = outcome("better", [30, 40], [40, 50], [10, 30])
 def test_a_row_holds_what_the_curves_say():
     trial = found(BASE, BETTER)
     base, better = results.rows(trial, trial.places[0])
-    # With fewer than ten evaluations a score is the mean of all: 5, 15, 25; 35, 45, 20.
-    np.testing.assert_array_equal(base.scores, [5, 15, 25])
-    assert (base.mean.value, base.median, base.failed, base.area) == (15, 15, 1, 15)
+    # Of two evaluations, the last counts.
+    np.testing.assert_array_equal(base.scores, [10, 20, 30])
+    assert (base.mean.value, base.median, base.failed, base.area) == (20, 20, 1, 15)
     # First evaluations at 15 or more: never, 20, 10.
     assert base.steps_to == 20
     assert base.improvement is None
-    # 35 and 45 beat all three, 20 beats two: 8 of 9.
-    assert better.improvement.value == pytest.approx(8 / 9)
+    # 40 and 50 beat all three, 30 beats two and ties with one: 8.5 of 9.
+    assert better.improvement.value == pytest.approx(8.5 / 9)
     assert better.failed == 0
     texts = dict(zip(results.COLUMNS, results.cells(base), strict=True))
-    assert texts["median"] == "15.0"
+    assert texts["median"] == "20.0"
     assert texts["failed"] == "1 of 3"
     assert texts["steps to it"] == "20"
 
 
 def test_the_answer_names_the_best_arm_and_how_sure_that_is():
     said = results.answer(found(BASE, BETTER))
-    assert said.startswith("Best is better: a seed of it beats one of base with probability 0.89")
+    assert said.startswith("Best is better: a seed of it beats one of base with probability 0.94")
     said = results.answer(found(BETTER, BASE))
     assert said.startswith("Best is better, which the others are held against: ")
     alike = outcome("alike", [0, 12], [10, 22], [20, 32])
@@ -73,10 +73,10 @@ def test_an_arm_without_an_end_has_no_score_and_is_named():
 
 def test_scales_are_those_of_the_study_or_of_the_scores():
     trial = found(BASE, BETTER)
-    assert trial.places[0].scale() == (5, 45)
+    assert trial.places[0].scale() == (10, 50)
     np.testing.assert_array_equal(trial.strata("base")[0], [0, 0.25, 0.5])
     bounded = found(BASE, world=WORLD._replace(low=0.0, high=50.0))
-    np.testing.assert_array_equal(bounded.strata("base")[0], [0.1, 0.3, 0.5])
+    np.testing.assert_array_equal(bounded.strata("base")[0], [0.2, 0.4, 0.6])
     same = found(outcome("base", [3, 3], [3, 3], [3, 3]))
     np.testing.assert_array_equal(same.strata("base")[0], [0.5, 0.5, 0.5])
 
@@ -92,10 +92,10 @@ def test_over_all_worlds_an_arm_has_the_middle_of_its_scores():
         None,
     )
     middle, beats = results.together(trial)["base"]
-    # 0.1 0.3 0.5 and 0.05 0.15 0.25, without the lowest and the highest: 0.8 / 4.
-    assert middle.value == pytest.approx(0.2)
+    # 0.2 0.4 0.6 and 0.1 0.2 0.3, without the lowest and the highest: 1.1 / 4.
+    assert middle.value == pytest.approx(0.275)
     assert beats is None
-    assert results.together(trial)["better"][1].value == pytest.approx(8 / 9)
+    assert results.together(trial)["better"][1].value == pytest.approx(8.5 / 9)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ STEPS = np.array([10.0, 20.0, 30.0, 50.0])
 
 
 def test_the_last_evaluations_of_each_seed_are_its_score():
-    np.testing.assert_array_equal(stats.last_scores(CURVES, 2), [25.0, 30.0])
-    np.testing.assert_array_equal(stats.last_scores(CURVES, 10), [15.0, 15.0])
+    curves = np.arange(36.0)[None]
+    assert stats.last_scores(curves) == np.mean(np.arange(26, 36))
+    # Of fewer than thirty the last third, and at least one.
+    assert stats.last_scores(curves[:, :12]) == np.mean([8, 9, 10, 11])
+    np.testing.assert_array_equal(stats.last_scores(CURVES), [30.0, 20.0])
 
 
 def test_the_area_is_the_mean_over_steps():

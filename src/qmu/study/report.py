@@ -13,6 +13,7 @@ from qmu import configure
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.study import pictures
+from qmu.study.maps import maps
 from qmu.study.plan import Study, config_of
 from qmu.study.results import (
     COLUMNS,
@@ -94,6 +95,7 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
         "seeds": " or ".join(str(count) for count in sorted(seeds)),
         "threshold": None if place.world.threshold is None else number(place.world.threshold),
         "picture": pictures.learning_curves(results, place),
+        "maps": maps_of(place),
         "missing": [f"{one.arm}: {words_of(one)}" for one in unfinished]
         + [f"{arm}: not begun" for arm in results.arms if arm not in there],
         "rows": [
@@ -106,6 +108,16 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
             for row in rows(results, place)
         ],
     }
+
+
+def maps_of(place: Place) -> dict[str, str] | None:
+    """Return maps of what the best arm has learned, where observations are small enough."""
+    finished = [one for one in place.outcomes if one.finished]
+    if not finished:
+        return None
+    best = max(finished, key=lambda one: float(one.scores.mean()))
+    picture = maps(best)
+    return None if picture is None else {"arm": best.arm, "picture": picture}
 
 
 def words_of(outcome: Outcome) -> str:

@@ -15,8 +15,9 @@ from qmu.study.work import STUDY_FILE, apart, open_directory, run_of, status_of
 from qmu.training.results import Run, open_run
 
 PROTOCOL = (
-    f"A seed's score is the mean of its last {stats.LAST} evaluations, deterministic, on episodes "
-    "with fixed seeds. Intervals are 95% bootstrap intervals over the seeds."
+    f"A seed's score is the mean of its last {stats.LAST} evaluations (of fewer than thirty: of "
+    "the last third), deterministic, on episodes with fixed seeds. Intervals are 95% bootstrap "
+    "intervals over the seeds."
 )
 SCORE = "eval/mean_reward"
 

@@ -24,7 +24,7 @@ Strata = Sequence[Floats]
 TAIL = 0.025
 RESAMPLES = 10_000
 FEWEST = 3
-# A result is the mean of this many last evaluations.
+# A score is the mean of this many last evaluations; of fewer than thirty, of the last third.
 LAST = 10
 
 
@@ -36,8 +36,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def last_scores(curves: Floats, count: int = LAST) -> Floats:
-    """Return each seed's mean over its last `count` evaluations; curves [seeds, evaluations]."""
+def last_scores(curves: Floats) -> Floats:
+    """Return each seed's mean over its last evaluations; curves [seeds, evaluations]."""
+    count = min(LAST, max(curves.shape[1] // 3, 1))
     means: Floats = np.mean(curves[:, -count:], axis=1)
     return means
 
