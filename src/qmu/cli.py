@@ -316,12 +316,12 @@ def study(words: list[str]) -> None:
         return
     if form.name is None:
         raise ConfigError("which study? `qmu study --list` shows the built-in ones")
-    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps)
+    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, form.yes)
     if form.dry_run:
         command.dry_run(asked, form.workers)
         return
     directory = form.dir or Path("studies") / asked.name
-    command.run_study(asked, directory, form.workers, list(form.env), form.yes)
+    command.run_study(asked, directory, form.workers, list(form.env))
 
 
 def compare(words: list[str]) -> None:

@@ -36,8 +36,8 @@ def test_arms_that_differ_in_numbers_share_a_program():
         for world in HELD["environments"]
         for arms in (("one", "loud"), ("two-critics",), ("td3",))
     ]
-    assert programs[0].arms["loud"]["explore"]["std"] == 0.5
-    assert programs[0].arms["one"]["explore"]["std"] == 0.2
+    assert programs[0].arms == {"one": {}, "loud": {"explore": {"std": 0.5}}}
+    assert programs[0].config.explore.std == 0.2
     assert programs[0].steps == 6000
     assert programs[1].config.critic.count == 2
 
@@ -80,6 +80,20 @@ def test_many_members_are_divided_among_programs():
     arms = {f"std {index}": {"explore": {"std": index / 100}} for index in range(10)}
     programs = plan.programs(study(arms=arms, base="std 0", seeds=10))
     assert [one.members for one in programs[:3]] == [40, 40, 20]
+
+
+def test_a_huge_grid_is_refused_before_it_is_made():
+    held = {key: value for key, value in HELD.items() if key not in ("arms", "base")}
+    grid = {
+        f"{group}.lr": [index / 1e4 for index in range(1, 101)] for group in ("actor", "critic")
+    }
+    with pytest.raises(
+        qmu.ConfigError, match=r"it trains 60,000 agents, which is more than 10,000"
+    ):
+        plan.study_of("trial", held | {"grid": grid}, plan.MOST_RUNS)
+    grid |= {name: list(range(1000)) for name in ("explore.std", "target.tau", "target.gamma")}
+    with pytest.raises(qmu.ConfigError, match=r"more than 1,000,000: ask for less"):
+        plan.study_of("trial", held | {"grid": grid})
 
 
 def test_what_is_written_down_is_the_same_study():

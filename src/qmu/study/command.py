@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qmu.errors import ConfigError, QmuError
 from qmu.study import results as found
-from qmu.study.plan import MOST_RUNS, Study, programs
+from qmu.study.plan import Study, programs
 from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
 from qmu.study.work import Conduct, begin
@@ -19,23 +19,16 @@ def dry_run(study: Study, workers: int) -> None:
     show_plan(study, programs(study), workers, terminal())
 
 
-def run_study(
-    study: Study, directory: Path, workers: int, typed: list[str], confirmed: bool
-) -> None:
+def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> None:
     """Train what is left of a study, and print what it has found.
 
     Raises:
-        ConfigError: the directory holds another study, another process is at it, or it is large
-            and not confirmed; nothing was started.
+        ConfigError: the directory holds another study, another process is at it, or a world cannot
+            be made; nothing was started.
         QmuError: some programs have failed; the others have been trained.
     """
     if workers < 1:
         raise ConfigError(f"--workers must be 1 or more, not {workers}")
-    if study.runs > MOST_RUNS and not confirmed:
-        raise ConfigError(
-            f"{study.name} trains {study.runs:,} agents: give --yes if that is what you want, or "
-            "--dry-run to see how long it may take"
-        )
     for world in study.worlds:
         find_maker(world.id)
     out = terminal()

@@ -26,8 +26,9 @@ SHELF = resources.files(__name__.rpartition(".")[0]) / "built_in"
 EVALUATIONS = 100
 # More members than this are divided among programs.
 MOST_MEMBERS = 40
-# A grid of more runs (arms, seeds and worlds) has to be confirmed.
-MOST_RUNS = 10_000
+# A study of more agents (arms, seeds and worlds) has to be confirmed; one of more than the second
+# number is refused in any case.
+MOST_RUNS, MOST_CONFIRMED = 10_000, 1_000_000
 
 KEYS = {
     "question": str,
@@ -124,6 +125,7 @@ def read_study(
     environments: Sequence[str] | None = None,
     seeds: int | None = None,
     total_steps: int | None = None,
+    confirmed: bool = False,
 ) -> Study:
     """Return a built-in study, or that in a file whose name ends in .toml.
 
@@ -132,9 +134,10 @@ def read_study(
         environments: other worlds than the file's.
         seeds: another number of seeds.
         total_steps: another length of every training.
+        confirmed: whether it may train more than 10,000 agents.
 
     Raises:
-        ConfigError: there is none, or it is not one.
+        ConfigError: there is none, it is not one, or it is large and not confirmed.
     """
     if name.endswith(SUFFIX):
         path = Path(name)
@@ -155,9 +158,8 @@ def read_study(
         given["environment"] = configure.merge(held.get("environment", {}), own)
         given["total_steps"] = total_steps
     try:
-        study = study_of(
-            title, held | {key: value for key, value in given.items() if value is not None}
-        )
+        asked = held | {key: value for key, value in given.items() if value is not None}
+        study = study_of(title, asked, MOST_CONFIRMED if confirmed else MOST_RUNS)
         if environments is None:
             for world in study.worlds:
                 check_id_in_file(world.id, "it", "give it on the command line, with --env")
@@ -176,11 +178,11 @@ def title(name: str) -> str:
     return text_of(name).partition("\n")[0].removeprefix("# ")
 
 
-def study_of(name: str, held: Mapping[str, Any]) -> Study:
+def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> Study:
     """Return the study that a dictionary describes.
 
     Raises:
-        ConfigError: it describes none.
+        ConfigError: it describes none, or one of more agents than `most`.
     """
     check_keys(held, KEYS, "")
     for required in ("question", "environments", "seeds"):
@@ -188,6 +190,7 @@ def study_of(name: str, held: Mapping[str, Any]) -> Study:
             raise ConfigError(f"{required} is missing, or empty")
     if held["seeds"] < 1:
         raise ConfigError(f"seeds must be 1 or more, not {held['seeds']}")
+    check_size(held, most)
     arms = read_arms(held)
     check_names(arms)
     base = held.get("base", arms[0].name)
@@ -209,6 +212,19 @@ def study_of(name: str, held: Mapping[str, Any]) -> Study:
         for arm in study.arms:
             config_of(study, world, arm)
     return study
+
+
+def check_size(held: Mapping[str, Any], most: int) -> None:
+    """Raise ConfigError if a study trains more agents than this."""
+    sizes = [len(values) for values in held.get("grid", {}).values() if isinstance(values, list)]
+    arms = len(held.get("arms", {})) or math.prod(sizes)
+    agents = arms * len(held["environments"]) * held["seeds"]
+    if agents > most:
+        way_out = "give --yes if that is what you want" if most < MOST_CONFIRMED else "ask for less"
+        raise ConfigError(
+            f"it trains {agents:,} agents, which is more than {most:,}: {way_out}, or --dry-run to "
+            "see how long a smaller one may take"
+        )
 
 
 def check_keys(held: Mapping[str, Any], kinds: Mapping[str, type], where: str) -> None:
@@ -375,7 +391,7 @@ def programs(study: Study, apart: Collection[tuple[str, str]] = ()) -> list[Prog
             whole = (world.id, part[0][0].slug) not in apart
             for together in [part] if whole else [[one] for one in part]:
                 name, config = together[0][0].slug, together[0][1]
-                arms = {arm.slug: numbers_of(own) for arm, own in together}
+                arms = {arm.slug: other_numbers(own, config) for arm, own in together}
                 found.append(Program(name, world, config, arms))
     return found
 
@@ -389,11 +405,11 @@ def shape_of(config: Config) -> tuple[Any, ...]:
     return tuple(value if options.shapes(option) else value is None for option, value in values)
 
 
-def numbers_of(config: Config) -> dict[str, dict[str, float]]:
-    """Return the numeric options of a configuration as a nested dictionary."""
+def other_numbers(config: Config, base: Config) -> dict[str, dict[str, float]]:
+    """Return the numeric options in which a configuration differs from one of the same shape."""
     found: dict[str, dict[str, float]] = {}
     for group, option in options.options():
-        value = getattr(getattr(config, group), option.name)
-        if not options.shapes(option) and value is not None:
+        value, usual = (getattr(getattr(one, group), option.name) for one in (config, base))
+        if not options.shapes(option) and value != usual:
             found.setdefault(group, {})[option.name] = value
     return found
