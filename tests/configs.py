@@ -33,6 +33,7 @@ FITTING = {
     ("train", "learn_after"): st.integers(0, 1000),
     ("train", "total_steps"): st.integers(1001, 10**9),
     ("train", "schedule_steps"): st.integers(1001, 20_000),
+    ("train", "updates_per_step"): st.just(0.0) | st.floats(1, 1e6),
     ("train", "seed"): st.integers(0, 2**30),
     ("train", "seeds"): st.integers(1, 1000),
 }
@@ -50,7 +51,10 @@ TEXTS = {
     options.NOT_EMPTY: st.text(min_size=1, max_size=8),
     options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
 }
-INTEGERS = {options.ZERO_OR_ONE: st.integers(0, 1)}
+INTEGERS = {
+    options.ZERO_OR_ONE: st.integers(0, 1),
+    options.UP_TO_1000: st.integers(1, 1000),
+}
 SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
 
 
@@ -92,7 +96,7 @@ def without_contradictions(config):
     if critic.count == 1:
         critic = dataclasses.replace(critic, batches="shared")
     if critic.batches == "regions":
-        critic = dataclasses.replace(critic, bootstrap="mean")
+        critic = dataclasses.replace(critic, bootstrap="mean", subset=None)
         actor = dataclasses.replace(actor, climbs="mean")
     if "batch" in (actor.norm, critic.norm):
         replay = dataclasses.replace(replay, batch_size=max(2, replay.batch_size))
@@ -100,7 +104,7 @@ def without_contradictions(config):
         critic = dataclasses.replace(critic, subset=min(critic.subset, critic.count))
     if not critic.hidden_sizes:
         critic = dataclasses.replace(critic, action_layer=0)
-    if target.smoothing_std is None:
+    if not target.smoothing_std:
         target = dataclasses.replace(target, smoothing="action", smoothing_clip=None)
     if target.smoothing == "weights":
         target = dataclasses.replace(target, smoothing_clip=None)
@@ -108,7 +112,7 @@ def without_contradictions(config):
         explore = dataclasses.replace(
             explore, ou_dt=min(explore.ou_dt, 1 / (1e-9 + explore.ou_theta))
         )
-    if config.train.updates_per_step == 0 or actor.norm == "batch":
+    if 0 in (config.train.updates_per_step, actor.lr) or actor.norm == "batch":
         explore = dataclasses.replace(explore, parameter_distance=None)
     return dataclasses.replace(
         config,

@@ -120,6 +120,7 @@ def test_numbers_and_lists_become_the_declared_types():
 
 OUT_OF_RANGE = {
     options.POSITIVE: [0, -1],
+    options.UP_TO_1000: [0, -1, 1001],
     options.NOT_NEGATIVE: [-1],
     options.FRACTION: [-0.001, 1.001],
     options.PART: [-0.1, 1.0],
@@ -248,6 +249,29 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
         (
             {"explore": {"parameter_distance": 0.2}, "train": {"updates_per_step": 0}},
             ["--explore.parameter-distance", "--train.updates-per-step 0"],
+        ),
+        (
+            {"explore": {"parameter_distance": 0.2}, "actor": {"lr": 0}},
+            ["--explore.parameter-distance", "--actor.lr 0"],
+        ),
+        (
+            {"train": {"updates_per_step": 1e-6}},
+            ["--train.updates-per-step 1e-06", "--train.total-steps 100000"],
+        ),
+        (
+            {"target": {"smoothing_std": 0, "smoothing_clip": 0.5}},
+            ["--target.smoothing-clip", "smoothing-std"],
+        ),
+        (
+            {"replay": {"n_step": 500, "capacity": 300}},
+            ["--replay.n-step 500", "--replay.capacity 300"],
+        ),
+        (
+            {
+                "critic": {"count": 4, "subset": 1, "batches": "regions", "bootstrap": "mean"},
+                "actor": {"climbs": "mean"},
+            },
+            ["--critic.batches regions", "--critic.subset 1"],
         ),
     ],
 )

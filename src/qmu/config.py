@@ -18,6 +18,7 @@ FRACTION: Rule = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 PART: Rule = (lambda value: 0 <= value < 1, "must lie in [0, 1)")
 WIDTH: Rule = (lambda value: 0 < value <= 2, "must lie in (0, 2]")
 SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
+UP_TO_1000: Rule = (lambda value: 0 < value <= 1000, "must lie in [1, 1000]")
 NOTICEABLE: Rule = (lambda value: value >= 0.001, "must be 0.001 or greater")
 FINITE: Rule = (lambda value: True, "must be a finite number")
 ZERO_OR_ONE: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
@@ -251,7 +252,7 @@ class Replay:
     )
     batch_size: int = structural(256, help="transitions per update", rule=POSITIVE)
     n_step: int = structural(
-        3, help="steps of reward before the target bootstraps; 1: a transition", rule=POSITIVE
+        3, help="steps of reward before the target bootstraps; 1: a transition", rule=UP_TO_1000
     )
     prioritized: bool = structural(
         False, help="draw transitions by their last TD error, instead of uniformly"

@@ -148,6 +148,16 @@ def check_together(config: Config) -> None:
             f"of --explore.start-steps and --replay.batch-size), and --train.total-steps is "
             f"{steps}: nothing would be learned; lower the one or raise the other"
         )
+    if 0 < train.updates_per_step * (steps - learn_after(config)) < 1:
+        raise ConfigError(
+            f"--train.updates-per-step {train.updates_per_step} makes no update in "
+            f"--train.total-steps {steps}: raise one of them"
+        )
+    if replay.n_step > replay.capacity:
+        raise ConfigError(
+            f"--replay.n-step {replay.n_step} is more than --replay.capacity {replay.capacity} "
+            "holds: lower the one or raise the other"
+        )
     horizon = schedule_steps(config)
     if train.updates_per_step > 0 and horizon is not None and learn_after(config) >= horizon:
         raise ConfigError(
@@ -183,6 +193,11 @@ def check_critics(config: Config) -> None:
             "--critic.batches regions makes no critic learn everything: bootstrap from and climb "
             "their average, with --critic.bootstrap mean --actor.climbs mean"
         )
+    if critic.batches == "regions" and critic.subset is not None:
+        raise ConfigError(
+            "--critic.batches regions bootstraps from all critics, each of which knows a part, and "
+            f"--critic.subset {critic.subset} asks some of them: leave one of the two out"
+        )
     if critic.action_layer > len(critic.hidden_sizes):
         raise ConfigError(
             f"--critic.action-layer {critic.action_layer} does not exist without a hidden layer: "
@@ -193,7 +208,7 @@ def check_critics(config: Config) -> None:
 def check_smoothing(config: Config) -> None:
     """Raise ConfigError where options about target smoothing contradict each other."""
     target = config.target
-    if target.smoothing_std is None:
+    if not target.smoothing_std:
         for name, given in (
             ("smoothing-clip", target.smoothing_clip is not None),
             (f"smoothing {target.smoothing}", target.smoothing != "action"),
@@ -220,11 +235,15 @@ def check_noise(config: Config) -> None:
         )
     if explore.parameter_distance is None:
         return
-    if config.train.updates_per_step == 0:
-        raise ConfigError(
-            "--explore.parameter-distance perturbs an actor that --train.updates-per-step 0 never "
-            "improves: leave the one out, or let it learn"
-        )
+    for option, value in (
+        ("--train.updates-per-step", config.train.updates_per_step),
+        ("--actor.lr", config.actor.lr),
+    ):
+        if value == 0:
+            raise ConfigError(
+                f"--explore.parameter-distance perturbs an actor that {option} 0 never improves: "
+                "leave the one out, or let it learn"
+            )
     if config.actor.norm == "batch":
         raise ConfigError(
             "--explore.parameter-distance leaves normalizations alone, and those of --actor.norm "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmu.agent.exploration import distance
+from qmu.agent.exploration import LARGEST, distance
 from qmu.config import Explore
 from qmu.deploy.policy import Network
 from qmu.training.behaviour import MEASURED_ON, Behaviour, first_size, perturbed
@@ -143,13 +143,21 @@ def test_norms_are_left_alone():
         assert (one != other).all()
 
 
-@pytest.mark.parametrize("slope", [0.01, 1.0, 50.0])
+@pytest.mark.parametrize("slope", [0.05, 1.0, 50.0])
 def test_the_first_size_is_where_the_distance_passes_the_wanted_one(slope):
     assert first_size(lambda size: slope * size, 0.2) == pytest.approx(0.2 / slope, rel=0.02)
 
 
 def test_the_search_for_a_first_size_ends():
-    assert first_size(lambda size: 0.0, 0.2) < float("inf")
+    assert first_size(lambda size: 0.0, 0.2) == LARGEST
+
+
+def test_a_distance_that_no_noise_reaches_leaves_the_actions_finite():
+    behaviour, settings = make_behaviour(parameter_distance=2.0, std=0.0)
+    obs = np.tile(draw_obs(1), (3000, 1, 1))
+    actions = act(behaviour, settings, obs)
+    assert behaviour.perturbed.size == LARGEST
+    assert np.isfinite(actions).all()
 
 
 def test_parameter_noise_and_action_noise_combine():

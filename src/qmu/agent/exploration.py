@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 # How much the size of the parameter noise changes at a time (Plappert et al. 2018, appendix B).
 ADAPTATION = 1.01
+# Weights begin below 1: noise of this size leaves nothing of the actor but its signs.
+LARGEST = 10.0
 
 
 class Noise(Protocol):
@@ -131,6 +133,7 @@ def distance(action: Floats, other: Floats) -> float:
 def adapted(std: float, apart: float, wanted: float) -> float:
     """Return the size of the parameter noise after a look at how far actions are apart.
 
-    Plappert et al. 2018, eq. 8.
+    Plappert et al. 2018, eq. 8. It stays at or below `LARGEST`: an actor that cannot be brought so
+    far from itself would otherwise get ever larger weights.
     """
-    return std * ADAPTATION if apart <= wanted else std / ADAPTATION
+    return min(std * ADAPTATION, LARGEST) if apart <= wanted else std / ADAPTATION

@@ -58,6 +58,11 @@ def read_preset(name: str, environment: str | None = None) -> dict[str, Any]:
 
 def text_of(name: str, environment: str | None) -> str:
     """Return the text of a recipe's file."""
+    if name == AUTO and environment is None:
+        raise ConfigError(
+            "the preset auto is the recipe of an environment: name one by its id "
+            f"({', '.join(environments())} have one of their own)"
+        )
     if name == AUTO:
         own = environment in environments()
         return (SHELF / AUTO / f"{environment}{SUFFIX}" if own else file_of(DEFAULT)).read_text(

@@ -67,6 +67,8 @@ def configure_run(
 ) -> Config:
     """Return the configuration of a preset, groups of options, and options of `train` on top."""
     named = source if isinstance(source, str) else None
+    if source is None and isinstance(env := groups.get("env"), Mapping):
+        named = env.get("id")
     recipe = {} if preset is None else read_preset(preset, named)
     if source is None:
         config = configure.from_dict(recipe)
