@@ -24,6 +24,14 @@ ENDLESS = [
 PATIENCE = 120
 
 
+@pytest.fixture(autouse=True)
+def hearing_ctrl_c():
+    """Hear Ctrl-C: tests in the background of a shell ignore it, and so does all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(folder, *words, world="Pendulum-v1", **keywords):
     """Start `qmu train` as a process of its own group."""
     return subprocess.Popen(
@@ -32,8 +40,6 @@ def start(folder, *words, world="Pendulum-v1", **keywords):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whoever runs the tests in the background has them ignore Ctrl-C, and all that they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **keywords,
     )
 
