@@ -35,6 +35,7 @@ VALUES = (
     | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
     | NASTY
 )
+COMMANDS = ["train", "resume", "eval", "doctor", "study", "compare", "report"]
 GROUP_NAMES = st.sampled_from(list(options.GROUPS)) | st.text(max_size=8)
 MANY = tests(
     max_examples=runs.count(300, 3000), suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -61,7 +62,7 @@ def code_of(words):
 
 
 @MANY
-@given(words=st.lists(WORDS, max_size=6), command=st.sampled_from(["train", "resume", "eval"]))
+@given(words=st.lists(WORDS, max_size=6), command=st.sampled_from(COMMANDS))
 def test_any_command_line_is_a_run_or_a_usage_error(words, command, untrained, capsys):
     untrained.clear()
     code = code_of([command, *words])

@@ -26,7 +26,7 @@ PATIENCE = 120
 
 @pytest.fixture(autouse=True)
 def hearing_ctrl_c():
-    """Hear Ctrl-C: tests in the background of a shell ignore it, and so does all that they start."""
+    """Hear Ctrl-C: a shell has what runs in its background ignore it, and all that this starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

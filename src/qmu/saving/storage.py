@@ -210,6 +210,22 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder; no name is too long to ask."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file; no name is too long to ask."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def links_in(folder: Path) -> Iterator[Path]:
     """Yield every link in a folder, at any depth; none is followed."""
     for place, folders, files in os.walk(folder):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qmu.errors import ConfigError
+from qmu.saving import storage
 from qmu.study import stats
 from qmu.study.plan import Study, World, programs
 from qmu.study.stats import Floats, Interval
@@ -168,7 +169,7 @@ def short_name(directory: Path, all_of_them: Sequence[Path]) -> str:
 
 def is_study(directory: Path) -> bool:
     """Tell whether a directory holds a study."""
-    return (directory / STUDY_FILE).is_file()
+    return storage.is_file(directory / STUDY_FILE)
 
 
 def outcomes_of(run: Run, names: dict[str, str]) -> list[Outcome]:

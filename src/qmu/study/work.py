@@ -59,7 +59,7 @@ def open_directory(directory: Path) -> Study:
         ConfigError: there is none.
     """
     path = directory / STUDY_FILE
-    if not path.is_file():
+    if not storage.is_file(path):
         raise ConfigError(f"{directory} is not a study's directory: it has no {STUDY_FILE}")
     return study_of(directory.name, configure.read_toml(path))
 
@@ -70,7 +70,7 @@ def begin(study: Study, directory: Path) -> None:
     Raises:
         ConfigError: it holds another one, or cannot be made.
     """
-    if (directory / STUDY_FILE).exists():
+    if storage.is_file(directory / STUDY_FILE):
         before = open_directory(directory)
         if described(before) != described(study):
             raise ConfigError(

@@ -9,6 +9,7 @@ from qmu import configure
 from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
+from qmu.saving import storage
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.sinks import read_lines
@@ -142,7 +143,7 @@ def open_run(directory: str | Path) -> Run:
         ConfigError: it is not a run's directory.
     """
     path = Path(directory)
-    if not path.is_dir():
+    if not storage.is_folder(path):
         raise ConfigError(
             f"{path} is no directory; give a run's, such as runs/Pendulum-v1/ddpg-..."
         )
