@@ -39,7 +39,7 @@ test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
-	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault tests/faults
+	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 

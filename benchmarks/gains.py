@@ -13,6 +13,7 @@ arm by arm: what is there is not trained again.
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def main() -> None:
                 report["arms"][name] = trained(
                     small, arguments.seeds, configure.merge(SMALL, changes)
                 )
+                report |= {"command": ["python", "benchmarks/gains.py", *sys.argv[1:]]}
                 report |= {"machine": machine(), "versions": package_versions(), "steps": STEPS}
                 path.write_text(json.dumps(report, separators=(",", ":")) + "\n")
             if name in report["arms"]:

@@ -11,6 +11,7 @@ benchmarks/results/health-DATE.json.
 import argparse
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def main() -> None:
         print(f"{name}: {row['time_ratio']:.3f} ({low:.3f} to {high:.3f}), limit {LIMIT}: {said}")
         rows[name] = row
     report = {
+        "command": ["python", "benchmarks/health.py", *sys.argv[1:]],
         "limit": LIMIT,
         "rows": rows,
         "machine": machine(),

@@ -13,6 +13,7 @@ import argparse
 import datetime
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,6 +166,7 @@ def main() -> None:
         figures = f"{row['time_ratio']:.3f}  [{low:.3f}, {high:.3f}]  {speed:5.0f}"
         print(f"  {switch.name:26} {figures}{said}", flush=True)
     report = {
+        "command": ["python", "benchmarks/switches.py", *sys.argv[1:]],
         "date": today,
         "machine": machine(),
         "versions": package_versions(),
