@@ -79,7 +79,7 @@ def results_of(paths: Sequence[Path]) -> found.Results:
         raise ConfigError(
             "which run? give the directory of a run or of a study, or several of runs"
         )
-    paths = list({path.resolve(): path for path in paths}.values())
+    paths = list({path.absolute(): path for path in paths}.values())
     studies = [path for path in paths if found.is_study(path)]
     if studies and len(paths) > 1:
         raise ConfigError(f"{studies[0]} is a study: give it alone, or give runs")
