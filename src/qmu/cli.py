@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         commands[words[0]](words[1:])
     except QmuError as error:
-        print("\n".join([f"qmu: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        print(error.told(), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
         print("; ".join(["qmu: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)

@@ -10,6 +10,10 @@ class QmuError(Exception):
     exit_code = 1
     status = "failed"
 
+    def told(self) -> str:
+        """Return what a person is told: the message, and the notes that were added on its way."""
+        return "\n".join([f"qmu: {self}", *getattr(self, "__notes__", [])])
+
 
 class ConfigError(QmuError):
     """The request cannot be carried out as it stands: nothing was started, nothing written."""

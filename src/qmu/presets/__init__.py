@@ -33,7 +33,12 @@ def on(shelf: Traversable) -> list[str]:
 
 def title(name: str) -> str:
     """Return a recipe's first line: what it is."""
-    return text_of(name, None).partition("\n")[0].removeprefix("# ")
+    return heading(text_of(name, None))
+
+
+def heading(text: str) -> str:
+    """Return the first line of a file's text, which says what it is."""
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def read_preset(name: str, environment: str | None = None) -> dict[str, Any]:

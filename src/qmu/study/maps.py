@@ -19,8 +19,8 @@ from qmu.study.pictures import svg
 from qmu.study.results import Outcome
 from qmu.training.directory import CHECKPOINTS
 from qmu.training.evaluate import Trace, evaluate
+from qmu.training.handover import to_networks
 from qmu.training.learner import best_values
-from qmu.training.members import members_of
 from qmu.training.results import EVAL_SEEDS, Run
 from qmu.world.make import find_maker
 
@@ -43,7 +43,7 @@ def agents_of(run: Run) -> Agent:
     obs_size, action_size = (int(np.prod(spaces[f"{name}_shape"])) for name in ("obs", "action"))
     fresh = [
         algorithm.init(jax.random.key(member.seed), obs_size, action_size, member.config)
-        for member in members_of(run.config, saved.state.get("arms", {}))
+        for member in run.members
     ]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh)
     (agents,) = arrays.like_groups("agents", saved.arrays, [stacked])
@@ -56,7 +56,8 @@ def maps(outcome: Outcome) -> str | None:
     None where observations have more than three numbers, or nothing can be read or made again.
     """
     run, seed = outcome.run, int(np.argmax(outcome.scores))
-    position = named_members(run).index(outcome.member_names[seed])
+    names = [member.name for member in run.members]
+    position = names.index(outcome.member_names[seed])
     try:
         maker = find_maker(run.info["environment"], run.config.env.episode_length)
         if maker.spaces.obs_size > MOST_NUMBERS:
@@ -64,23 +65,13 @@ def maps(outcome: Outcome) -> str | None:
         agents = agents_of(run)
     except (ConfigError, DamagedError, UnreadableError, KeyError):
         return None
-    agent = jax.tree.map(lambda leaf: leaf[position], agents)
-
-    def act(obs: Any) -> NDArray[np.float32]:
-        seen = obs if agent.normalizer is None else agent.normalizer(jnp.asarray(obs))
-        return np.asarray(agent.actor(seen))
-
+    act = to_networks(algorithm.acting(agents))[position]
     obs, grid = states(maker, act)
     quantities = {
         "μ(s), first action": act(obs)[:, 0],
         "Q(s, μ(s))": np.asarray(best_values(agents, position, obs)),
     }
     return draw(obs, grid, quantities)
-
-
-def named_members(run: Run) -> list[str]:
-    """Return the names of a run's members, in their order."""
-    return [member.name for member in members_of(run.config, run.info.get("arms") or {})]
 
 
 def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:

@@ -17,10 +17,9 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
-from qmu.presets import read_preset
+from qmu.presets import SUFFIX, heading, on, read_preset
 from qmu.world.make import check_id_in_file
 
-SUFFIX = ".toml"
 SHELF = resources.files(__name__.rpartition(".")[0]) / "built_in"
 # Evaluations in the course of a training, unless the study says otherwise.
 EVALUATIONS = 100
@@ -115,9 +114,7 @@ class Program(NamedTuple):
 
 def names() -> list[str]:
     """Return the names of the built-in studies."""
-    return sorted(
-        file.name.removesuffix(SUFFIX) for file in SHELF.iterdir() if file.name.endswith(SUFFIX)
-    )
+    return sorted(on(SHELF))
 
 
 def read_study(
@@ -175,7 +172,7 @@ def text_of(name: str) -> str:
 
 def title(name: str) -> str:
     """Return a built-in study's first line: what it asks."""
-    return text_of(name).partition("\n")[0].removeprefix("# ")
+    return heading(text_of(name))
 
 
 def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> Study:

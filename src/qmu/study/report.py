@@ -22,10 +22,10 @@ from qmu.study.results import (
     Place,
     Results,
     answer,
-    between,
     cells,
     number,
     rows,
+    share,
     together,
 )
 from qmu.training.doctor import diagnose
@@ -135,10 +135,8 @@ def overall(results: Results) -> list[dict[str, Any]]:
         {
             "arm": arm,
             "index": results.arms.index(arm),
-            "middle": f"{middle.value:.2f}{between(middle.low, middle.high, 2)}",
-            "beats": ""
-            if beats is None
-            else f"{beats.value:.2f}{between(beats.low, beats.high, 2)}",
+            "middle": share(middle),
+            "beats": share(beats),
         }
         for arm, (middle, beats) in together(results).items()
     ]
@@ -218,9 +216,8 @@ def arm_config(results: Results, place: Place, arm: str) -> options.Config | Non
     outcome = next((one for one in place.outcomes if one.arm == arm), None)
     if outcome is None:
         return None
-    slug = outcome.member_names[0].rpartition(".")[0]
-    changes = outcome.run.info.get("arms", {}).get(slug, {})
-    return configure.vary(outcome.run.config, changes) if changes else outcome.run.config
+    name = outcome.member_names[0]
+    return next(member.config for member in outcome.run.members if member.name == name)
 
 
 def commands(results: Results, paths: Sequence[Path]) -> list[str]:

@@ -176,10 +176,10 @@ def outcomes_of(run: Run, names: dict[str, str]) -> list[Outcome]:
     """Return what the arms of a run have reached; `names` are what they are called."""
     lines = [line for line in run.metrics() if line.get(SCORE) is not None]
     described = run.info
-    seeds = range(run.config.train.seed, run.config.train.seed + run.config.train.seeds)
     outcomes = []
     for slug, name in names.items():
-        members = tuple(f"{slug}.seed-{seed}" if slug else f"seed-{seed}" for seed in seeds)
+        own_members = [member for member in run.members if member.arm == slug]
+        members = tuple(member.name for member in own_members)
         by_step: dict[int, dict[str, float]] = {}
         for line in lines:
             if line["member"] in members:
@@ -189,7 +189,7 @@ def outcomes_of(run: Run, names: dict[str, str]) -> list[Outcome]:
         outcomes.append(
             Outcome(
                 arm=name,
-                seeds=tuple(seeds),
+                seeds=tuple(member.seed for member in own_members),
                 steps=np.array(whole, np.float64),
                 curves=curves.reshape(len(members), len(whole)),
                 status=status_of(run),
@@ -296,6 +296,11 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def share(found: Interval | None) -> str:
+    """Return a number between 0 and 1 with its interval; nothing where there is none."""
+    return "" if found is None else f"{found.value:.2f}{between(found.low, found.high, 2)}"
+
+
 COLUMNS = ("mean", "median", "worst", "best", "failed", "steps to it", "area", "beats base")
 
 
@@ -304,7 +309,6 @@ def cells(row: Row) -> list[str]:
     if row.status != "finished":
         return [row.status] + [""] * (len(COLUMNS) - 1)
     steps: Any = row.steps_to
-    beats = row.improvement
     return [
         f"{number(row.mean.value)}{between(row.mean.low, row.mean.high)}",
         number(row.median),
@@ -313,7 +317,7 @@ def cells(row: Row) -> list[str]:
         "" if row.failed is None else f"{row.failed} of {len(row.scores)}",
         "" if steps is None else "most never" if np.isinf(steps) else f"{steps:,.0f}",
         number(row.area),
-        "" if beats is None else f"{beats.value:.2f}{between(beats.low, beats.high, 2)}",
+        share(row.improvement),
     ]
 
 

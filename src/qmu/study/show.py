@@ -10,7 +10,17 @@ from rich.table import Table
 
 from qmu.study import estimate
 from qmu.study.plan import Program, Study
-from qmu.study.results import COLUMNS, PROTOCOL, Results, answer, cells, number, rows, together
+from qmu.study.results import (
+    COLUMNS,
+    PROTOCOL,
+    Results,
+    answer,
+    cells,
+    number,
+    rows,
+    share,
+    together,
+)
 from qmu.study.work import Progress
 
 # Of `COLUMNS`, those that fit into a terminal; a report has all.
@@ -121,10 +131,6 @@ def show_results(results: Results, out: Console) -> None:
         out.print("over all worlds, scores between 0 and 1")
         table = Table("arm", "interquartile mean", f"beats {results.base}")
         for arm, (middle, beats) in over_all.items():
-            table.add_row(
-                arm,
-                f"{middle.value:.2f} ({middle.low:.2f} to {middle.high:.2f})",
-                "" if beats is None else f"{beats.value:.2f} ({beats.low:.2f} to {beats.high:.2f})",
-            )
+            table.add_row(arm, share(middle), share(beats))
         out.print(table)
     out.print(PROTOCOL)

@@ -22,7 +22,7 @@ from qmu import configure
 from qmu.errors import ConfigError, StoppedError
 from qmu.saving import storage, store
 from qmu.study.plan import Program, Study, described, programs, study_of
-from qmu.training.directory import CHECKPOINTS, METRICS, RUN_FILE, read_json
+from qmu.training.directory import CHECKPOINTS, METRICS, RUN_FILE, folder_name, read_json
 from qmu.training.results import Run
 
 STUDY_FILE, APART_FILE = "study.toml", "apart.json"
@@ -108,11 +108,6 @@ def run_of(directory: Path, program: Program) -> Run | None:
         if set(read_json(file).get("arms", {})) == set(program.arms)
     ]
     return Run(max(found, key=lambda path: path.name)) if found else None
-
-
-def folder_name(world: str) -> str:
-    """Return how the folder of a world's runs is called."""
-    return world.replace("/", "_").replace(":", "_")
 
 
 def status_of(run: Run | None) -> str:

@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
             )
             train_config(config, console=Console(), arms=program.arms)
     except QmuError as error:
-        print("\n".join([f"qmu: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        print(error.told(), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -52,7 +52,7 @@ def check_disk(trainer: Trainer, folder: Path) -> None:
 def make_directory(config: Config, name: str, arms: Arms) -> Path:
     """Make the run's directory, with its configuration and description."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config.log.dir) / name.replace("/", "_").replace(":", "_")
+    folder = Path(config.log.dir) / folder_name(name)
     alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
     directory = folder / f"{config.log.name}-{moment}-{suffix}"
@@ -67,6 +67,11 @@ def make_directory(config: Config, name: str, arms: Arms) -> Path:
     described = {"arms": arms} if arms else {}
     write_json(directory / RUN_FILE, describe(name) | described)
     return directory
+
+
+def folder_name(world: str) -> str:
+    """Return how the folder of a world's runs is called."""
+    return world.replace("/", "_").replace(":", "_")
 
 
 def describe(environment: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu.training.health import Chart, Finding, examine, seeds_disagree
-from qmu.training.members import Member, members_of
+from qmu.training.members import Member
 from qmu.training.results import Run
 
 
@@ -35,7 +35,7 @@ def diagnose(run: Run) -> list[Diagnosis]:
     Raises:
         ConfigError: it is damaged.
     """
-    members = members_of(run.config, run.info.get("arms") or {})
+    members = run.members
     return together(members, charts(members, run.metrics(), time_limit(run.info["environment"])))
 
 

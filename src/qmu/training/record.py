@@ -89,14 +89,13 @@ class Record:
     def open_sinks(self) -> None:
         """Open what metrics are written to; lines that are there already are written again."""
         file = self.directory / METRICS
-        lines = read_lines(file) if file.exists() else []
-        self.lines = [*lines]
+        self.lines = [*read_lines(file)] if file.exists() else []
         self.sinks = [JsonLines(file)]
         if self.trainer.config.log.tensorboard:
             folder = self.directory / "tensorboard"
             board = TensorBoard(folder, time.time() - (time.monotonic() - self.started))
             self.sinks.append(board)
-            self.sink(board, lambda: write_again(board, folder, lines))
+            self.sink(board, lambda: write_again(board, folder, self.lines))
 
     def sink(self, sink: Sink, work: Callable[[], None]) -> None:
         """Do some work of a sink. One that fails is told about, and but for the first given up."""

@@ -12,6 +12,7 @@ from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
+from qmu.training.members import Member, members_of
 from qmu.training.sinks import read_lines
 from qmu.world.make import Source, check_id_in_file, find_maker
 
@@ -47,6 +48,15 @@ class Run:
     def config(self) -> Config:
         """The run's complete configuration."""
         return configure.from_dict(configure.read_toml(self.directory / CONFIG_FILE))
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Its agents: every seed of every arm.
+
+        Raises:
+            ConfigError: its description is damaged.
+        """
+        return members_of(self.config, self.info.get("arms") or {})
 
     def policy(self, seed: int | None = None) -> Policy:
         """Return the best policy of the member with this seed; without one, the best of all.
