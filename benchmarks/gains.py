@@ -39,8 +39,6 @@ WITHOUT: dict[str, Options] = {
     "1,000 random steps": {"explore": {"start_steps": 1000}},
 }
 MORE: dict[str, Options] = {
-    "three critics, two asked": {"critic": {"count": 3, "subset": 2}, "actor": {"climbs": "mean"}},
-    "target smoothing, shared": {"target": {"smoothing": "shared"}},
     "falling noise": {"explore": {"noise_end": 0.1}},
     "final layers within 3e-3": {name: {"final_range": 3e-3} for name in ("actor", "critic")},
     "xavier weights, zero biases": {

@@ -50,8 +50,10 @@ SWITCHES = [
     Switch("prioritized", {"replay": {"prioritized": True}}, 1.15),
     Switch("n-step 3", {"replay": {"n_step": 3}}, 1.05),
     Switch("layer norm, critic", {"critic": {"norm": "layer"}}, 1.25),
+    Switch("layer norm, actor", {"actor": {"norm": "layer"}}),
     Switch("layer norm, both", {"critic": {"norm": "layer"}, "actor": {"norm": "layer"}}),
     Switch("batch norm, both", {"critic": {"norm": "batch"}, "actor": {"norm": "batch"}}),
+    Switch("batch norm, critic", {"critic": {"norm": "batch"}}),
     Switch("observation normalization", {"env": {"normalize_obs": True}}, 1.05),
     Switch("two critics", {"critic": {"count": 2}}, 1.8),
     Switch("two critics, own batches", {"critic": {"count": 2, "batches": "own"}}),
@@ -62,8 +64,17 @@ SWITCHES = [
             "actor": {"climbs": "mean"},
         },
     ),
+    Switch(
+        "two critics, mean",
+        {"critic": {"count": 2, "bootstrap": "mean"}, "actor": {"climbs": "mean"}},
+    ),
+    Switch(
+        "three critics, two asked",
+        {"critic": {"count": 3, "subset": 2}, "actor": {"climbs": "mean"}},
+    ),
     Switch("delayed actor and targets", {"actor": {"interval": 2}, "target": {"interval": 2}}),
     Switch("target smoothing", {"target": {"smoothing_std": 0.2}}),
+    Switch("target smoothing, shared", {"target": {"smoothing_std": 0.2, "smoothing": "shared"}}),
     Switch("target smoothing, weights", {"target": {"smoothing_std": 0.2, "smoothing": "weights"}}),
     Switch("action at layer 1", {"critic": {"action_layer": 1}}),
     Switch(
