@@ -1,5 +1,6 @@
 """Reports: what they say, and that a browser shows them without an error."""
 
+import base64
 import html
 import re
 import shutil
@@ -72,6 +73,23 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     assert text.count("<svg") == 5
     assert "<h2>What is wrong</h2>" in text
     assert "few random steps</b> (seeds 0, 1, 2; possible)" in text
+
+
+def test_a_page_carries_the_newest_video_of_each_arm(run, tmp_path, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(run.directory, copy)
+    videos = copy / "videos"
+    videos.mkdir()
+    for name in ("seed-0-000000060", "seed-1-000000120", "elsewhere-000000999"):
+        (videos / f"{name}.mp4").write_bytes(name.encode())
+    found = results.run_results([copy])
+    text = report.write_report(found, tmp_path, [copy], markdown=False).read_text()
+    (source,) = re.findall(r'<video [^>]*src="data:video/mp4;base64,([^"]*)"', text)
+    assert base64.b64decode(source) == b"seed-1-000000120"
+    monkeypatch.setattr(report, "MOST_VIDEO_BYTES", 10)
+    text = report.write_report(found, tmp_path, [copy], markdown=False).read_text()
+    assert "<video" not in text
+    assert f"too large for this page: {videos / 'seed-1-000000120.mp4'}" in text
 
 
 # What a person would do, and what they would see, as the page's title.

@@ -1,5 +1,6 @@
 """A report that a person reads top to bottom: one HTML file that needs no network, or Markdown."""
 
+import base64
 import shlex
 from collections.abc import Sequence
 from importlib import resources
@@ -28,10 +29,13 @@ from qmu.study.results import (
     share,
     together,
 )
+from qmu.training.directory import VIDEOS
 from qmu.training.doctor import diagnose
 from qmu.training.results import Run
 
 HTML, MARKDOWN = "report.html", "report.md"
+# A page carries its videos; a longer one stays where it is, and the page says where.
+MOST_VIDEO_BYTES = 20 * 2**20
 TEMPLATES = resources.files(__name__.rpartition(".")[0])
 
 
@@ -96,6 +100,7 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
         "threshold": None if place.world.threshold is None else number(place.world.threshold),
         "picture": pictures.learning_curves(results, place),
         "maps": maps_of(place),
+        "videos": videos_of(results, place),
         "missing": [f"{one.arm}: {words_of(one)}" for one in unfinished]
         + [f"{arm}: not begun" for arm in results.arms if arm not in there],
         "rows": [
@@ -118,6 +123,22 @@ def maps_of(place: Place) -> dict[str, str] | None:
     best = max(finished, key=lambda one: float(one.scores.mean()))
     picture = maps(best)
     return None if picture is None else {"arm": best.arm, "picture": picture}
+
+
+def videos_of(results: Results, place: Place) -> list[dict[str, Any]]:
+    """Return the newest video of each arm that has some, as a page can hold it."""
+    found = []
+    for one in place.outcomes:
+        folder = one.run.directory / VIDEOS
+        own = [path for name in one.member_names for path in folder.glob(f"{name}-*.mp4")]
+        if not own:
+            continue
+        newest = max(own, key=lambda path: path.stem.rpartition("-")[2])
+        small = newest.stat().st_size <= MOST_VIDEO_BYTES
+        data = base64.b64encode(newest.read_bytes()).decode() if small else None
+        index = results.arms.index(one.arm)
+        found.append({"arm": one.arm, "index": index, "path": newest, "data": data})
+    return found
 
 
 def words_of(outcome: Outcome) -> str:

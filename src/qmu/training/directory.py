@@ -27,6 +27,7 @@ CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+VIDEOS = "videos"
 
 
 def check_disk(trainer: Trainer, folder: Path) -> None:
