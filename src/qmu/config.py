@@ -57,6 +57,11 @@ class Env:
 
     id: str | None = structural(None, help="the environment's id, such as Pendulum-v1")
     count: int = structural(1, help="worlds per member, stepped together", rule=POSITIVE)
+    workers: int = structural(
+        0,
+        help="processes that step the run's worlds, for slow simulators; 0: its own",
+        rule=NOT_NEGATIVE,
+    )
     episode_length: int | None = structural(
         None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
     )

@@ -235,3 +235,29 @@ def test_two_processes_with_one_seed_are_equal_bit_for_bit(tmp_path):
     one, other = (runs.only_run(tmp_path / name) for name in ("one", "other"))
     assert runs.final_state(one) == runs.final_state(other)
     assert runs.metrics(one) == runs.metrics(other)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_with_workers_is_saved_though_they_hear_the_signal_as_well(tmp_path, number, code):
+    process = start(tmp_path, "--env.workers", "2", "--seeds", "2")
+    directory = wait_for_checkpoint(process, tmp_path)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) == 2
+    # As a terminal and a service manager do: to all of the group.
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert go_on(directory) > 0
+
+
+def test_a_killed_run_leaves_no_workers(tmp_path):
+    process = start(tmp_path, "--env.workers", "2", "--seeds", "2")
+    directory = wait_for_checkpoint(process, tmp_path)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) == 2
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert go_on(directory) > 0

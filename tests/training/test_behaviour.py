@@ -89,10 +89,10 @@ def test_parameter_noise_reaches_the_wanted_distance(adapted):
     np.testing.assert_allclose(np.mean(apart), 0.2, rtol=0.25)
 
 
-def test_the_size_of_the_parameter_noise_is_a_metric(adapted):
+def test_the_size_of_the_parameter_noise_is_part_of_its_state(adapted):
     behaviour, _ = adapted
-    assert behaviour.metrics() == {"explore/parameter_std": behaviour.perturbed.size}
-    assert make_behaviour()[0].metrics() == {}
+    assert behaviour.state()["size"] == behaviour.perturbed.size
+    assert make_behaviour()[0].state()["size"] is None
 
 
 def test_a_perturbed_actor_stays_the_same_until_its_episode_ends(adapted):

@@ -215,8 +215,8 @@ def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
         target=lambda: (jax.block_until_ready(trainer.learner.newest), worked.set())
     )
     waiting.start()
-    networks = trainer.learner.actors(lag=True)
-    trainer.collector.collect(32, trainer.begin_chunk(networks, 32), slots=66)
+    networks, explore = trainer.learner.actors(lag=True), trainer.config.explore
+    trainer.crew.collect(32, trainer.step, networks, [explore], random_steps=0)
     assert not worked.is_set(), "the 640 updates ended before 32 steps were taken beside them"
     waiting.join()
 
@@ -247,7 +247,6 @@ def test_an_evaluation_does_not_take_place_with_weights_that_are_not_finite(tiny
     trainer = make_trainer(
         tiny_config, source=Diverging, actor={"lr": 1e30}, critic={"lr": 1e30, "norm": "none"}
     )
-    trainer.collector.reset([[0]])
     while all(np.isfinite(net.weights[0]).all() for net in trainer.learner.actors(lag=False)):
         trainer.advance(32)
     with pytest.raises(DivergedError):
@@ -262,7 +261,7 @@ def test_an_interrupted_trainer_goes_on_with_true_transitions(tiny_config):
         train={"chunk": 32},
     )
     run(trainer, 64, evaluating=False)
-    collector, executed = trainer.collector, Counter.step
+    executed = Counter.step
 
     def stop(world, action):
         if world.time == 80:
@@ -273,7 +272,7 @@ def test_an_interrupted_trainer_goes_on_with_true_transitions(tiny_config):
         patch.setattr(Counter, "step", stop)
         with pytest.raises(KeyboardInterrupt):
             run(trainer, 64, evaluating=False)
-    assert collector.current == []
+    assert not trainer.crew.running
     run(trainer, 64, evaluating=False)
     rows, flags = stored(trainer)
     assert np.flatnonzero(flags & LAST).tolist() == [64]

@@ -7,8 +7,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from probes import HIGH, LOW, Counter
 
 from qmu.errors import WorldError
+from qmu.world.collector import Collector
 from qmu.world.host import (
-    Collector,
     HostWorlds,
     VectorWorlds,
     quiet_overflow,
@@ -273,27 +273,13 @@ def test_a_fault_is_reported_with_its_step(fault, words):
         collector.collect(2, stay, slots=9)
 
 
-def test_a_collection_that_is_broken_off_cuts_the_episodes_where_the_rows_end():
+def test_rows_begin_where_episodes_were_cut_off():
     collector = make_collector(1, lengths=[100])
-    before, _ = collector.collect(2, act, slots=9)
-
-    def stop(member, time, obs, started):
-        if time == 2:
-            raise KeyboardInterrupt
-        return act(member, time, obs, started)
-
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            collector.collect(3, stop, slots=9)
-        assert collector.current == []
-        collector.reset([None])
-    after, _ = collector.collect(2, act, slots=9)
-    assert history(before)[-1] == (0, 2, "last")
-    # The first row takes the place of the newest observation above, and is final.
-    assert history(after) == [(0, 2, "last"), (2, 0, "step"), (2, 1, "step"), (2, 2, "last")]
-    assert after.count.tolist() == [[3]]
+    rows, _ = collector.collect(2, act, slots=9, cut=np.float32([[[7, 5]]]))
+    assert history(rows) == [(7, 5, "last"), (0, 0, "step"), (0, 1, "step"), (0, 2, "last")]
+    assert rows.count.tolist() == [[3]]
     more, _ = collector.collect(1, act, slots=9)
-    assert history(more) == [(2, 2, "step"), (2, 3, "last")]
+    assert history(more) == [(0, 2, "step"), (0, 3, "last")]
 
 
 def test_a_fault_in_reset_is_reported():

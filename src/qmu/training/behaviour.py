@@ -127,12 +127,6 @@ class Behaviour:
             self.replaced = self.generator.random(shape[:2]) < settings.epsilon
             self.replacing = uniform_actions(self.generator, shape)
 
-    def metrics(self) -> dict[str, float]:
-        """Return what there is to know about the noise: the size of that on weights."""
-        if self.perturbed is None or self.perturbed.size is None:
-            return {}
-        return {"explore/parameter_std": self.perturbed.size}
-
     def state(self) -> dict[str, Any]:
         """Return all that outlasts an episode, but for what `seen` returns, as JSON holds it."""
         size = None if self.perturbed is None else self.perturbed.size

@@ -25,7 +25,7 @@ from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.training import segments
 from qmu.training.learner import Totals
 from qmu.training.loop import Trainer, diverged
-from qmu.world.host import Episode
+from qmu.world.collector import Episode
 from qmu.world.spaces import Spaces
 
 # How the arrays of a chunk's metrics are called: the name follows, and "']".
@@ -99,10 +99,10 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "agents": agents,
         "priorities": arrays.stacked([members.priorities for members in learner.members]),
         "totals": jax.tree.map(lambda *leaves: np.stack(leaves), *totals) if totals else None,
-        "cut": np.asarray(trainer.collector.cut, np.float32),
+        "cut": trainer.crew.cut,
     }
-    for index, behaviour in enumerate(trainer.behaviours):
-        trees[f"seen-{index}"] = np.asarray(behaviour.seen(), np.float32)
+    for index, seen in enumerate(trainer.crew.seen):
+        trees[f"seen-{index}"] = seen
     state = {
         "config": options.to_dict(trainer.config),
         "arms": trainer.arms,
@@ -116,7 +116,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "restarts": trainer.restarts.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
-        "behaviours": [behaviour.state() for behaviour in trainer.behaviours],
+        "behaviours": trainer.crew.behaviours,
     }
     return trees, state
 
@@ -168,10 +168,9 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.written[:] = state["written"]
     members, worlds = trainer.written.shape
     cut = arrays.named(saved.arrays, "cut", (members, worlds, spaces.obs_size), np.float32)
-    trainer.collector.cut = [list(own) for own in cut]
-    trainer.collector.steps = trainer.step
-    for index, behaviour in enumerate(trainer.behaviours):
-        behaviour.restore(state["behaviours"][index], saved.arrays[f"seen-{index}"])
+    behaviours = state["behaviours"]
+    seen = [saved.arrays[f"seen-{index}"] for index in range(len(behaviours))]
+    trainer.crew.restore(behaviours, seen, cut)
     learner.updates = int(state["updates"])
     learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
     learner.load(

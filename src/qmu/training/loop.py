@@ -15,28 +15,25 @@ import jax
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
-from qmu.agent.exploration import Bools, Floats
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.replay.priority import priorities_bytes
 from qmu.replay.stream import ring_length, stream_bytes
-from qmu.training.behaviour import Behaviour
+from qmu.training.crew import Crew
 from qmu.training.devices import find_devices, share_note
 from qmu.training.evaluate import Score, Trace, check_display, evaluate
 from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
 from qmu.training.members import Arms, Member, divide, members_of
-from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds
+from qmu.world.collector import Episode
+from qmu.world.host import MOST_FAILURES, HostWorlds
 from qmu.world.make import Maker
 
-# What a member's host-side random numbers are for.
-WORLD, EXPLORE = 0, 1
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
 SELECTION_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
@@ -114,21 +111,8 @@ class Trainer:
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
-        restarting = config.env.on_error == "restart"
-        worlds = [maker.worlds(config.env.count, self.guard, restarting) for _ in self.seeds]
-        self.collector = Collector(worlds, self.seeds)
+        self.crew = Crew(config, self.members, maker, self.guard)
         self.evaluation_worlds = self.make_evaluation_worlds()
-        self.behaviours = [
-            Behaviour(
-                np.random.SeedSequence([member.seed, EXPLORE]),
-                member.config.explore,
-                config.env.count,
-            )
-            for member in self.members
-        ]
-        # Idle threads of NumPy's BLAS spin on the cores that the learner works on: a member with
-        # parameter noise took 1.4 times as long (docs/decisions/0004-two-cores.md).
-        self.threads = ThreadpoolController()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
         self.learning_began = options.learn_after(config)
@@ -179,10 +163,10 @@ class Trainer:
 
     def replaced(self) -> Iterator[Replaced]:
         """Yield which worlds have been replaced in the last chunk."""
-        for member, why in [*self.collector.restarts(), *self.evaluation_restarts]:
+        for member, why in [*self.crew.restarts, *self.evaluation_restarts]:
             self.restarts[member] += 1
             yield Replaced(self.step, self.members[member], why)
-        self.evaluation_restarts = []
+        self.crew.restarts, self.evaluation_restarts = [], []
 
     def cut(self) -> None:
         """Cut all episodes off, and wait for the learner: what is left can be saved.
@@ -191,7 +175,7 @@ class Trainer:
         newest actors, in this run as in one that is resumed from here.
         """
         self.learner.settle()
-        self.collector.cut_off()
+        self.crew.cut_off()
 
     @property
     def alive(self) -> NDArray[np.int64]:
@@ -209,15 +193,17 @@ class Trainer:
 
     def advance(self, steps: int) -> None:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
-        train = self.config.train
-        if not self.collector.current:
-            self.collector.reset(world_seeds(self.seeds, self.config.env.count, self.step))
-        networks = self.actors(lag=train.overlap)
-        with self.threads.limit(limits=1, user_api="blas"):
-            rows, episodes = self.collector.collect(
-                steps, self.begin_chunk(networks, steps), slots=2 * train.chunk + 2
-            )
-        self.step += steps * self.config.env.count
+        train, worlds = self.config.train, self.config.env.count
+        share = self.learner.share()
+        left = max(options.start_steps(self.config) - self.step, 0)
+        rows, episodes = self.crew.collect(
+            steps,
+            self.step,
+            self.actors(lag=train.overlap),
+            [scheduled(member.config, share).explore for member in self.members],
+            random_steps=-(-left // worlds),
+        )
+        self.step += steps * worlds
         self.written += rows.count
         for episode in episodes:
             self.finished[episode.member].append(episode)
@@ -237,22 +223,6 @@ class Trainer:
             if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
                 raise DivergedError(diverged(member, self.step, "its actor's weights"))
         return networks
-
-    def begin_chunk(self, networks: list[Network], steps: int) -> Act:
-        """Return how to act during a chunk: at random in the beginning, then with noise."""
-        worlds = self.config.env.count
-        left = max(options.start_steps(self.config) - self.step, 0)
-        share = self.learner.share()
-        shape = (steps, worlds, self.maker.spaces.action_size)
-        acting = zip(self.members, self.behaviours, networks, strict=True)
-        for member, behaviour, network in acting:
-            settings = scheduled(member.config, share).explore
-            behaviour.begin(network, settings, -(-left // worlds), shape)
-
-        def act(member: int, time: int, obs: Floats, started: Bools) -> Floats:
-            return self.behaviours[member].act(time, obs, started)
-
-        return act
 
     def chunk_steps(self, intervals: tuple[int, ...]) -> int:
         """Return the steps of every world until the chunk is full or a multiple is reached."""
@@ -274,12 +244,13 @@ class Trainer:
                 if not math.isfinite(value):
                     raise DivergedError(diverged(one, self.step, f"the values of {name}"))
         share = self.learner.share()
+        sizes = self.crew.noise_sizes()
         for member, values in enumerate(metrics):
             if values:
                 current = scheduled(self.members[member].config, share)
                 values["train/actor_lr"] = float(current.actor.lr)
                 values["train/critic_lr"] = float(current.critic.lr)
-            values |= self.behaviours[member].metrics()
+            values |= sizes[member]
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
             values["rollout/episodes"] = float(self.episodes[member])
             if self.config.env.on_error == "restart":
@@ -347,7 +318,7 @@ class Trainer:
         """Close all worlds, once."""
         if not self.closed:
             self.closed = True
-            self.collector.close()
+            self.crew.close()
             self.evaluation_worlds.close()
             self.guard.close()
 
@@ -359,20 +330,6 @@ def diverged(member: Member, step: int, what: str) -> str:
         "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
         "environment"
     )
-
-
-def world_seeds(seeds: tuple[int, ...], worlds: int, step: int) -> list[list[int]]:
-    """Return the seeds of each member's worlds, which derive from the member's seed and the step.
-
-    They are those of the episodes that begin at this step in all worlds.
-    """
-    return [
-        [
-            int(word >> 1)
-            for word in np.random.SeedSequence([seed, WORLD, step]).generate_state(worlds)
-        ]
-        for seed in seeds
-    ]
 
 
 def crossed(before: int, after: int, interval: int) -> bool:

@@ -126,6 +126,10 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
                 "a ready-made vector environment serves one member: give the environment's id or "
                 "a factory to train several seeds"
             )
+        if config.env.workers:
+            raise ConfigError(
+                "a ready-made vector environment steps its worlds itself: leave --env.workers out"
+            )
         if config.env.on_error == "restart":
             raise ConfigError(
                 "--env.on-error restart cannot replace a world of a ready-made vector environment: "

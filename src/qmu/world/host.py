@@ -1,7 +1,7 @@
-"""Steps Gymnasium worlds and yields rows.
+"""Steps Gymnasium worlds, in this process.
 
-One vector step is one executed action of every world. Worlds that end are reset at once; the
-final observation is a row of its own.
+One vector step is one executed action of every world. Worlds that end are reset at once. What an
+environment returns is checked here, and nowhere else.
 """
 
 import contextlib
@@ -15,18 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import WorldError
-from qmu.records import Rows
-from qmu.world.spaces import Spaces, to_environment
+from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
 # Numbers beyond float32, and those of weights about to diverge, overflow on their way to the checks
 # that name them: whoever steps worlds does so under this, without NumPy's own warning.
 quiet_overflow = np.errstate(over="ignore", invalid="ignore")
-Bools = NDArray[np.bool_]
 Guard = contextlib.AbstractContextManager[None]
 # New worlds that may fail before one of them has taken a step.
 MOST_FAILURES = 5
-Act = Callable[[int, int, Floats, Bools], Floats]
 
 
 class Result(NamedTuple):
@@ -372,167 +369,3 @@ def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
     if array.shape != () or array.dtype.kind not in "biu":
         raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
     return bool(array)
-
-
-class Episode(NamedTuple):
-    """A finished episode of the rollout."""
-
-    member: int
-    total_reward: float
-    length: int
-
-
-class Collector:
-    """Steps every member's worlds and writes down what happened, as rows."""
-
-    def __init__(self, members: Sequence[Worlds], seeds: Sequence[int]) -> None:
-        """Take one `Worlds` per member, all alike, and the members' seeds, which name them."""
-        self.members = list(members)
-        self.seeds = list(seeds)
-        # Where the rows of a collection that was broken off would have begun.
-        self.cut: list[list[Floats]] = []
-        self.spaces = members[0].spaces
-        self.worlds = members[0].count
-        self.steps = 0
-        self.current: list[list[Floats]] = []
-        self.rewards = np.zeros((len(self.members), self.worlds))
-        self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
-
-    @quiet_overflow
-    def reset(self, seeds: Sequence[Sequence[int]]) -> None:
-        """Start an episode in every world, each with its seed."""
-        self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
-        self.rewards[:] = 0
-        self.lengths[:] = 0
-
-    def cut_off(self) -> None:
-        """Break all episodes off between two collections; the worlds have to be reset."""
-        self.cut = self.cut or self.current
-        self.current = []
-
-    @quiet_overflow
-    def collect(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
-        """Execute `steps` actions of every world; return their rows and the finished episodes.
-
-        `act(member, time, obs [worlds, obs], started [worlds])` returns actions [worlds, action] in
-        [-1, 1]; `started` marks the worlds in which this is an episode's first action.
-        `slots` is the length of the rows' arrays: more than twice the steps, and one.
-
-        Broken off in the middle, by a world or by Ctrl-C, it leaves no `current`: the worlds have
-        to be reset. The next rows then begin with a `last` one, which cuts the episodes off where
-        the rows handed over before have ended.
-
-        Raises:
-            WorldError: a world raised, or returned something impossible; says at which step.
-        """
-        began = [list(obs) for obs in self.current]
-        try:
-            return self.collect_rows(steps, act, slots)
-        except BaseException:
-            self.cut = self.cut or began
-            self.current = []
-            raise
-
-    def collect_rows(self, steps: int, act: Act, slots: int) -> tuple[Rows, list[Episode]]:
-        """Return the rows and finished episodes of `steps` actions of every world."""
-        spaces, worlds = self.spaces, self.worlds
-        shape = (len(self.members), worlds, slots)
-        rows = Rows(
-            obs=np.zeros((*shape, spaces.obs_size), np.float32),
-            action=np.zeros((*shape, spaces.action_size), np.float32),
-            reward=np.zeros(shape, np.float32),
-            terminated=np.zeros(shape, bool),
-            last=np.zeros(shape, bool),
-            count=np.zeros(shape[:2], np.int32),
-        )
-        if self.cut:
-            rows.obs[:, :, 0] = np.stack([np.stack(obs) for obs in self.cut])
-            rows.last[:, :, 0] = True
-            rows.count[:] = 1
-        episodes: list[Episode] = []
-        for time in range(steps):
-            for member, member_worlds in enumerate(self.members):
-                current = self.current[member]
-                # np.stack takes 3 µs, a tenth of a step of Pendulum with everything around it.
-                obs = current[0][None] if worlds == 1 else np.stack(current)
-                action = act(member, time, obs, self.lengths[member] == 0)
-                try:
-                    outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
-                except WorldError as error:
-                    step = self.steps + (time + 1) * worlds
-                    raise WorldError(
-                        f"at step {step} of the member with seed {self.seeds[member]}: {error}"
-                    ) from error
-                for world, outcome in enumerate(outcomes):
-                    if isinstance(outcome, Restarted):
-                        self.write_restart(rows, member, world, obs[world], outcome)
-                    else:
-                        self.write(
-                            rows, member, world, obs[world], action[world], outcome, episodes
-                        )
-        for member in range(shape[0]):
-            for world in range(worlds):
-                head = rows.count[member, world]
-                rows.obs[member, world, head] = self.current[member][world]
-                rows.last[member, world, head] = True
-        self.steps += steps * worlds
-        self.cut = []
-        return rows, episodes
-
-    def write_restart(
-        self, rows: Rows, member: int, world: int, obs: Floats, outcome: Restarted
-    ) -> None:
-        """Write that an episode was cut off at its newest observation: a truncation."""
-        row = rows.count[member, world]
-        rows.obs[member, world, row] = obs
-        rows.last[member, world, row] = True
-        rows.count[member, world] = row + 1
-        self.rewards[member, world] = 0
-        self.lengths[member, world] = 0
-        self.current[member][world] = outcome.current
-
-    def restarts(self) -> list[tuple[int, str]]:
-        """Return which members' worlds have been replaced since the last call, and why."""
-        found = [(index, why) for index, own in enumerate(self.members) for why in own.replaced]
-        for own in self.members:
-            own.replaced = []
-        return found
-
-    def write(
-        self,
-        rows: Rows,
-        member: int,
-        world: int,
-        obs: Floats,
-        action: Floats,
-        outcome: Outcome,
-        episodes: list[Episode],
-    ) -> None:
-        """Write the row of one action, and that of the final observation if the episode ended."""
-        row = rows.count[member, world]
-        rows.obs[member, world, row] = obs
-        rows.action[member, world, row] = action
-        rows.reward[member, world, row] = outcome.reward
-        self.rewards[member, world] += outcome.reward
-        self.lengths[member, world] += 1
-        if outcome.terminated or outcome.truncated:
-            rows.terminated[member, world, row] = outcome.terminated
-            row += 1
-            rows.obs[member, world, row] = outcome.final
-            rows.last[member, world, row] = True
-            episodes.append(
-                Episode(
-                    member,
-                    float(self.rewards[member, world]),
-                    int(self.lengths[member, world]),
-                )
-            )
-            self.rewards[member, world] = 0
-            self.lengths[member, world] = 0
-        self.current[member][world] = outcome.current
-        rows.count[member, world] = row + 1
-
-    def close(self) -> None:
-        """Close all worlds."""
-        for worlds in self.members:
-            worlds.close()

@@ -74,7 +74,7 @@ def find_maker(source: Source, episode_length: int | None = None) -> Maker:
             return limit(copy_environment(source, render_mode), episode_length)
 
     elif callable(source):
-        call = fresh(source)
+        call = Fresh(source)
 
         def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
             return limit(call(), episode_length)
@@ -124,7 +124,7 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
             "returns a single environment, its wrappers included, and env={'count': ...} instead"
         )
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
-    call = fresh(functions[0])
+    call = Fresh(functions[0])
     return Maker(name, spaces, lambda render_mode: call(), source)
 
 
@@ -179,13 +179,28 @@ def make_id(
         ) from error
 
 
-def fresh(factory: Callable[[], gym.Env[Any, Any]]) -> Callable[[], gym.Env[Any, Any]]:
-    """Return the user's factory, with checks that it makes environments, and new ones."""
-    made: list[weakref.ref[gym.Env[Any, Any]]] = []
+class Fresh:
+    """The user's factory, with checks that it makes environments, and new ones.
 
-    def call() -> gym.Env[Any, Any]:
+    Sent to another process, it has made nothing yet.
+    """
+
+    def __init__(self, factory: Callable[[], gym.Env[Any, Any]]) -> None:
+        """Take the factory."""
+        self.factory = factory
+        self.made: list[weakref.ref[gym.Env[Any, Any]]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Fresh, (self.factory,)
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """Return a new environment.
+
+        Raises:
+            ConfigError: the factory raised, or returned something else.
+        """
         try:
-            environment = factory()
+            environment = self.factory()
         except Exception as error:
             raise ConfigError(
                 f"the environment factory raised {type(error).__name__}: {error}"
@@ -195,16 +210,14 @@ def fresh(factory: Callable[[], gym.Env[Any, Any]]) -> Callable[[], gym.Env[Any,
                 f"the environment factory returned {type(environment).__name__}, which is not a "
                 "gymnasium.Env"
             )
-        if any(earlier() is environment.unwrapped for earlier in made):
+        if any(earlier() is environment.unwrapped for earlier in self.made):
             raise ConfigError(
                 "the environment factory returned the same environment twice, and training, "
                 "evaluation and members need worlds of their own: let it make a new one whenever "
                 "it is called"
             )
-        made.append(weakref.ref(environment.unwrapped))
+        self.made.append(weakref.ref(environment.unwrapped))
         return environment
-
-    return call
 
 
 def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
