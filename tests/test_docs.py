@@ -1,5 +1,6 @@
 """The documentation is true: links lead somewhere, examples run, options are all there."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -110,6 +111,9 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
         evaluate=lambda *args, **kw: score,
         metrics=lambda: [{"health/saturated": 0.0}],
     )
+    # What imports the functions below has to have done so before they are replaced.
+    importlib.import_module("qmu.training.resume")
+    importlib.import_module("qmu.study.command")
     trained = []
     monkeypatch.setattr(
         "qmu.training.run.train_config", lambda config, **kw: trained.append(config)

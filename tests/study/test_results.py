@@ -67,6 +67,9 @@ def test_an_arm_without_an_end_has_no_score_and_is_named():
     assert np.isnan(row.mean.value)
     assert results.cells(row)[0] == "stopped"
     assert results.answer(trial).endswith("Not finished: stopped.")
+    assert results.answer(found(BASE, stopped)) == (
+        "Nothing can be compared yet: only base has been trained to its end."
+    )
     none = found(outcome("base", [1.0], status="running"))
     assert results.answer(none) == "Nothing has been trained to its end yet."
 

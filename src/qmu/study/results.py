@@ -260,6 +260,8 @@ def answer(results: Results) -> str:
         (place,) = results.places
         value, low, high = stats.mean(place.outcomes[0].scores)
         return f"{place.outcomes[0].arm} reaches {number(value)}{between(low, high)}."
+    if len(found) == 1:
+        return f"Nothing can be compared yet: only {next(iter(found))} has been trained to its end."
     best = max(found, key=lambda arm: found[arm][0].value)
     missing = [arm for arm in results.arms if arm not in found]
     tail = f" Not finished: {', '.join(missing)}." if missing else ""
