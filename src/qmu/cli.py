@@ -361,12 +361,18 @@ def report(words: list[str]) -> None:
             Path | None,
             tyro.conf.arg(help="the folder that it is written into; none: the first directory"),
         ] = None
-        markdown: Annotated[bool, tyro.conf.arg(help="write Markdown, without pictures")] = False
+        markdown: Annotated[
+            bool, tyro.conf.arg(help="write Markdown instead, without pictures")
+        ] = False
+        csv: Annotated[bool, tyro.conf.arg(help="write every evaluation instead, as a table")] = (
+            False
+        )
 
     form = tyro.cli(Form, prog="qmu report", args=words)
     from qmu.study import command
 
-    command.report(list(form.paths), form.out, form.markdown)
+    kinds = [kind for kind in ("markdown", "csv") if getattr(form, kind)]
+    command.report(list(form.paths), form.out, kinds or ["html"])
 
 
 def doctor(words: list[str]) -> None:

@@ -58,7 +58,7 @@ def trial(run):
 def page(run, tmp_path_factory):
     """Return the path of a report with several arms and worlds."""
     folder = tmp_path_factory.mktemp("report")
-    return report.write_report(trial(run), folder, [run.directory], markdown=False)
+    return report.write_report(trial(run), folder, [run.directory], "html")
 
 
 def test_a_page_needs_no_network_and_holds_everything(page):
@@ -83,11 +83,11 @@ def test_a_page_carries_the_newest_video_of_each_arm(run, tmp_path, monkeypatch)
     for name in ("seed-0-000000060", "seed-1-000000120", "elsewhere-000000999"):
         (videos / f"{name}.mp4").write_bytes(name.encode())
     found = results.run_results([copy])
-    text = report.write_report(found, tmp_path, [copy], markdown=False).read_text()
+    text = report.write_report(found, tmp_path, [copy], "html").read_text()
     (source,) = re.findall(r'<video [^>]*src="data:video/mp4;base64,([^"]*)"', text)
     assert base64.b64decode(source) == b"seed-1-000000120"
     monkeypatch.setattr(report, "MOST_VIDEO_BYTES", 10)
-    text = report.write_report(found, tmp_path, [copy], markdown=False).read_text()
+    text = report.write_report(found, tmp_path, [copy], "html").read_text()
     assert "<video" not in text
     assert f"too large for this page: {videos / 'seed-1-000000120.mp4'}" in text
 
@@ -143,6 +143,16 @@ def test_the_command_writes_a_page_and_markdown(run, tmp_path, capsys):
     assert f"qmu train Pendulum-v1 --config {run.directory}/config.toml" in text
     assert cli.main(["report", str(run.directory), "--out", str(tmp_path), "--markdown"]) == 0
     assert "| arm | mean | median |" in (tmp_path / "report.md").read_text()
+    assert cli.main(["report", str(run.directory), "--out", str(tmp_path), "--csv"]) == 0
+    lines = (tmp_path / "evaluations.csv").read_text().splitlines()
+    assert lines[0] == "world,arm,seed,step,mean_reward"
+    known = [line for line in run.metrics() if "eval/mean_reward" in line]
+    known = [line for line in known if line["member"].startswith("seed-")]
+    assert len(lines) == 1 + len(known)
+    for line in known:
+        seed, value = line["member"].removeprefix("seed-"), line["eval/mean_reward"]
+        row = f"Pendulum-v1,{run.directory.name},{seed},{line['step']},{value:.7g}"
+        assert row in lines
     # A report lies beside what it is about, unless it is sent elsewhere.
     assert not (run.directory / "report.html").exists()
 

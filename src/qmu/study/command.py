@@ -61,12 +61,12 @@ def compare(paths: Sequence[Path]) -> None:
     show_results(results, terminal())
 
 
-def report(paths: Sequence[Path], out: Path | None, markdown: bool) -> None:
-    """Write a report beside what it is about, or into the folder `out`; say where it is."""
+def report(paths: Sequence[Path], out: Path | None, kinds: Sequence[str]) -> None:
+    """Write reports beside what they are about, or into the folder `out`; say where they are."""
     results = results_of(paths)
     found.check_any(results)
-    path = write_report(results, out or paths[0], paths, markdown)
-    terminal().print(str(path))
+    for kind in kinds:
+        terminal().print(str(write_report(results, out or paths[0], paths, kind)))
 
 
 def results_of(paths: Sequence[Path]) -> found.Results:

@@ -1,8 +1,13 @@
-"""A report that a person reads top to bottom: one HTML file that needs no network, or Markdown."""
+"""A report that a person reads top to bottom: one HTML file that needs no network, or Markdown.
+
+Beside it, every evaluation as a table for other programs.
+"""
 
 import base64
+import csv
+import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,27 +38,19 @@ from qmu.training.directory import VIDEOS
 from qmu.training.doctor import diagnose
 from qmu.training.results import Run
 
-HTML, MARKDOWN = "report.html", "report.md"
+TEMPLATES = resources.files(__name__.rpartition(".")[0])
 # A page carries its videos; a longer one stays where it is, and the page says where.
 MOST_VIDEO_BYTES = 20 * 2**20
-TEMPLATES = resources.files(__name__.rpartition(".")[0])
 
 
-def write_report(results: Results, directory: Path, paths: Sequence[Path], markdown: bool) -> Path:
-    """Write a report into a directory; return its path.
+def write_report(results: Results, directory: Path, paths: Sequence[Path], kind: str) -> Path:
+    """Write a report of a kind of `KINDS` into a directory; return its path.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    name = MARKDOWN if markdown else HTML
-    environment = jinja2.Environment(
-        autoescape=not markdown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.from_string((TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8"))
-    text = template.render(**contents(results, paths))
+    name, make = KINDS[kind]
+    text = make(results, paths)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         storage.replace_file(directory / name, text.encode())
@@ -62,6 +59,50 @@ def write_report(results: Results, directory: Path, paths: Sequence[Path], markd
             f"cannot write {directory / name}: {error.strerror}; choose another --out"
         ) from None
     return directory / name
+
+
+def html(results: Results, paths: Sequence[Path]) -> str:
+    """Return the page."""
+    return filled("report.html", results, paths)
+
+
+def markdown(results: Results, paths: Sequence[Path]) -> str:
+    """Return the tables alone."""
+    return filled("report.md", results, paths)
+
+
+def csv_table(results: Results, paths: Sequence[Path]) -> str:
+    """Return every evaluation, one line each: world, arm, seed, step, mean_reward."""
+    del paths
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("world", "arm", "seed", "step", "mean_reward"))
+    for place in results.places:
+        for one in place.outcomes:
+            for seed, curve in zip(one.seeds, one.curves, strict=True):
+                for step, value in zip(one.steps, curve, strict=True):
+                    writer.writerow((place.world.id, one.arm, seed, int(step), f"{value:.7g}"))
+    return out.getvalue()
+
+
+# Kind of report -> the name of its file, and what makes it.
+KINDS: dict[str, tuple[str, Callable[[Results, Sequence[Path]], str]]] = {
+    "html": ("report.html", html),
+    "markdown": ("report.md", markdown),
+    "csv": ("evaluations.csv", csv_table),
+}
+
+
+def filled(name: str, results: Results, paths: Sequence[Path]) -> str:
+    """Return a template with what it shows."""
+    environment = jinja2.Environment(
+        autoescape=name.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**contents(results, paths))
 
 
 def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
