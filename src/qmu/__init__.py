@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qmu.config import Config as Config
+    from qmu.deploy.files import load as load
+    from qmu.deploy.files import load_policy as load_policy
     from qmu.deploy.policy import Policy as Policy
-    from qmu.deploy.policy import load_policy as load_policy
     from qmu.errors import ConfigError as ConfigError
     from qmu.errors import DivergedError as DivergedError
     from qmu.errors import QmuError as QmuError
@@ -34,7 +35,8 @@ _HOMES = {
     "Run": "qmu.training.results",
     "StoppedError": "qmu.errors",
     "WorldError": "qmu.errors",
-    "load_policy": "qmu.deploy.policy",
+    "load": "qmu.deploy.files",
+    "load_policy": "qmu.deploy.files",
     "open_run": "qmu.training.results",
     "resume": "qmu.training.resume",
     "train": "qmu.training.run",
@@ -50,6 +52,7 @@ __all__ = [
     "Run",
     "StoppedError",
     "WorldError",
+    "load",
     "load_policy",
     "open_run",
     "resume",

@@ -11,7 +11,8 @@ import pytest
 from qmu import config
 from qmu.agent.agent import Acting
 from qmu.agent.networks import ACTIVATIONS, init_actor
-from qmu.deploy.policy import Network, Policy, load_policy
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
 from qmu.training.handover import to_network
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from qmu import configure
 from qmu.config import Config
-from qmu.deploy.policy import Policy, load_policy
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
