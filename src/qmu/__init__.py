@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
+    from qmu.study.ship import export as export
     from qmu.training.model import DDPG as DDPG
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
@@ -35,6 +36,7 @@ _HOMES = {
     "Run": "qmu.training.results",
     "StoppedError": "qmu.errors",
     "WorldError": "qmu.errors",
+    "export": "qmu.study.ship",
     "load": "qmu.deploy.files",
     "load_policy": "qmu.deploy.files",
     "open_run": "qmu.training.results",
@@ -52,6 +54,7 @@ __all__ = [
     "Run",
     "StoppedError",
     "WorldError",
+    "export",
     "load",
     "load_policy",
     "open_run",

@@ -73,7 +73,8 @@ class Run:
         if seed is None:
             return load_policy(best)
         if not (best / f"seed-{seed}").is_dir():
-            there = ", ".join(sorted(path.name[5:] for path in best.glob("seed-*")))
+            names = sorted(path.name for path in best.iterdir() if path.is_dir())
+            there = ", ".join(name.removeprefix("seed-") for name in names)
             raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
         return load_policy(best / f"seed-{seed}")
 
