@@ -1,7 +1,6 @@
 """A model card: what a policy is, where it comes from, what was measured of it, and its limits."""
 
 import hashlib
-import platform
 from importlib import metadata, resources
 from typing import Any
 
@@ -13,8 +12,11 @@ from qmu import configure
 from qmu.config import Config
 from qmu.deploy import files
 from qmu.deploy.policy import Floats, Policy
+from qmu.errors import ConfigError
 from qmu.study import stats
 from qmu.study.results import between, number
+from qmu.study.stats import Interval
+from qmu.training.directory import RUN_FILE
 from qmu.training.export import CALLS, Export
 from qmu.training.members import Member
 from qmu.training.results import Run
@@ -59,9 +61,8 @@ def contents(export: Export, run: Run | None, earlier: str) -> dict[str, Any]:
         "normalization": policy.network.normalization is not None,
         "facts": facts(policy),
         "rows": sorted({row(export), *other_rows(export, earlier)}),
-        "observed": f"{len(export.observed.obs):,} observations {export.observed.origin}",
+        "observed": observed(export),
         "calls": f"{CALLS:,}",
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "file": export.path.name,
         "example": np.zeros(policy.obs_shape).tolist(),
         "needs": NEEDS[files.ending(export.path)],
@@ -108,6 +109,11 @@ def weights_sum(policy: Policy) -> str:
     return hashlib.sha256(policy.files()[files.ARRAYS]).hexdigest()
 
 
+def observed(export: Export) -> str:
+    """Return what an export was compared with the actor on."""
+    return f"{len(export.observed.obs):,} observations {export.observed.origin}"
+
+
 def row(export: Export) -> str:
     """Return an export's line of the table of files."""
     cells = (
@@ -120,8 +126,11 @@ def row(export: Export) -> str:
 
 
 def other_rows(export: Export, earlier: str) -> list[str]:
-    """Return the lines of an earlier card about other files of the same policy that are there."""
-    if weights_sum(export.policy) not in earlier:
+    """Return the lines of an earlier card about other files of the same policy that are there.
+
+    None are where that was measured on other observations.
+    """
+    if weights_sum(export.policy) not in earlier or observed(export) not in earlier:
         return []
     names = {f"| `{path.name}` |": path for path in map(export.path.with_suffix, files.HOMES)}
     return [
@@ -139,27 +148,37 @@ def member_of(run: Run, policy: Policy) -> Member | None:
 
 
 def scores_of(run: Run, policy: Policy) -> list[list[str]]:
-    """Return the table of scores: a row per seed, and of several one over them."""
+    """Return the table of scores: a row per seed, and of several one over them.
+
+    Raises:
+        ConfigError: the run's description is damaged.
+    """
+    try:
+        return score_rows(run, policy)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{run.directory / RUN_FILE} is damaged: {error!r}") from None
+
+
+def score_rows(run: Run, policy: Policy) -> list[list[str]]:
+    """Do what `scores_of` does; errors are those of reading."""
     members = run.info.get("members") or []
-    episodes = run.config.train.final_episodes
     rows = []
     for member in members:
-        value, std = member["final_mean_reward"], member["final_std_reward"]
-        _, low, high = stats.mean_of_episodes(value, std, episodes)
-        own = (member["seed"], member["best_step"]) == (
-            policy.info.get("seed"),
-            policy.info.get("step"),
-        )
+        value, std = float(member["final_mean_reward"]), float(member["final_std_reward"])
+        found = stats.mean_of_episodes(value, std, run.config.train.final_episodes)
         name = f"{member['arm']} {member['seed']}" if "arm" in member else str(member["seed"])
-        cells = [number(value), between(low, high).strip(" ()"), number(std)]
-        rows.append([f"{name} (this policy)" if own else name, *cells])
-    arms = {member.get("arm") for member in members}
-    if len(arms) == 1 and len(members) > 1:
-        finals = np.array([member["final_mean_reward"] for member in members])
-        value, low, high = stats.mean(finals)
-        cells = [number(value), between(low, high).strip(" ()"), number(float(finals.std()))]
-        rows.append([f"all {len(members)}", *cells])
+        own = (policy.info.get("seed"), policy.info.get("step"))
+        mark = " (this policy)" if own == (member["seed"], member["best_step"]) else ""
+        rows.append(score_row(name + mark, found, std))
+    if len({member.get("arm") for member in members}) == 1 and len(members) > 1:
+        finals = np.array([float(member["final_mean_reward"]) for member in members])
+        rows.append(score_row(f"all {len(members)}", stats.mean(finals), float(finals.std())))
     return rows
+
+
+def score_row(name: str, found: Interval, std: float) -> list[str]:
+    """Return a row of the table of scores."""
+    return [name, number(found.value), between(found.low, found.high).strip(" ()"), number(std)]
 
 
 def unscored(policy: Policy, info: dict[str, Any]) -> str:

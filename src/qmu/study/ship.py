@@ -44,8 +44,9 @@ def export(source: Source, path: str | Path, *, seed: int | None = None) -> Expo
     text = card(made, run, earlier)
     try:
         storage.replace_files({out: made.data, beside: text.encode()})
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot write {out}: {why}") from None
     return made
 
 
