@@ -82,14 +82,14 @@ def test_folders_and_the_directories_above_them_are_loaded(tmp_path):
     policy.save(tmp_path / "run" / "best")
     policy.save(tmp_path / "run" / "best" / "seed-0")
     for place in ("run", "run/best", "run/best/seed-0"):
-        np.testing.assert_array_equal(
-            qmu.load(tmp_path / place)(draw_obs(3)), policy(draw_obs(3))
-        )
+        np.testing.assert_array_equal(qmu.load(tmp_path / place)(draw_obs(3)), policy(draw_obs(3)))
 
 
 def test_a_folder_without_a_policy_says_where_there_is_one(tmp_path):
     make_policy().save(tmp_path / "000000200" / "seed-3")
-    with pytest.raises(qmu.ConfigError, match=r"policy.json is not there; there is one in .*seed-3"):
+    with pytest.raises(
+        qmu.ConfigError, match=r"policy.json is not there; there is one in .*seed-3"
+    ):
         qmu.load(tmp_path / "000000200")
 
 

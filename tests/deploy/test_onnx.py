@@ -90,7 +90,10 @@ def without_description(model):
         (lambda model: model.SerializeToString()[:-200], "cannot be read"),
         (without_description, "it is not from qmu"),
         (lambda model: changed(model, format=3), "this version of qmu reads up to"),
-        (lambda model: changed(model, observation_shape=[4]), r"is described as observation \(4,\)"),
+        (
+            lambda model: changed(model, observation_shape=[4]),
+            r"is described as observation \(4,\)",
+        ),
         (lambda model: changed(model, action_shape=[1, 2]), r"is described as action \(1, 2\)"),
         (lambda model: changed(model, info=3), "its info is no object"),
     ],

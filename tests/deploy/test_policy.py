@@ -12,6 +12,7 @@ from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
 
+
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])

@@ -81,9 +81,9 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
     there. In full precision: matrix products of a GPU have fewer digits by default.
     """
     start_jax()
-    acting = to_acting(policy.network)
-    flat = jnp.asarray(obs.reshape(len(obs), -1))
     with jax.default_device(host()), jax.default_matmul_precision("highest"):
+        acting = to_acting(policy.network)
+        flat = jnp.asarray(obs.reshape(len(obs), -1))
         seen = flat if acting.normalizer is None else acting.normalizer(flat)
         action = np.asarray(acting.actor(seen))
     scaled = to_environment(action, policy.low, policy.high)
