@@ -88,7 +88,7 @@ def replace_files(files: Mapping[Path, bytes]) -> None:
             write_file(unfinished[path], data)
         for path in files:
             rename(unfinished[path], path)
-    except OSError:
+    except BaseException:
         for path in unfinished.values():
             remove(path)
         raise
