@@ -149,6 +149,8 @@ def test_the_number_of_episodes_ends_a_run(capsys):
         ),
         (["eval", "nowhere"], "nowhere is no directory"),
         (["eval", "."], "is not a run's directory"),
+        (["export", "nowhere", "p.npz"], "nowhere is no directory"),
+        (["export", "nowhere", "p.h5"], "p.h5: a policy's file ends in .npz, .onnx or .pt"),
         (["envs", "--family", "atari"], "no environment of the family 'atari'"),
         (["tran"], "did you mean train?"),
     ],

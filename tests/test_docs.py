@@ -9,13 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from policies import make_policy
 
+import qmu
 from qmu import cli, configure
 from qmu.study import plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/howto/*.md")])
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^)\s]+)\)")
@@ -100,6 +102,18 @@ def test_python_examples_run(page, tmp_path, monkeypatch):
         exec(compile("\n" * line + text, str(page), "exec"), namespace)
 
 
+@pytest.mark.extra
+@pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "py")], ids=name)
+def test_python_examples_with_extras_run(page, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    for ending in ("npz", "onnx", "pt"):
+        qmu.export(make_policy(action_shape=(2,)), f"pendulum.{ending}")
+    for line, text in blocks(page, "py"):
+        exec(compile("\n" * line + text, str(page), "exec"), {"__name__": "docs"})
+
+
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if commands(page)], ids=name)
 def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -121,7 +135,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
     monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
-    for command in ("run_study", "compare", "report"):
+    for command in ("run_study", "compare", "report", "export"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
     for words in commands(page):

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qmu.config import Config as Config
+    from qmu.deploy.files import load as load
+    from qmu.deploy.files import load_policy as load_policy
     from qmu.deploy.policy import Policy as Policy
-    from qmu.deploy.policy import load_policy as load_policy
     from qmu.errors import ConfigError as ConfigError
     from qmu.errors import DivergedError as DivergedError
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
+    from qmu.study.ship import export as export
     from qmu.training.model import DDPG as DDPG
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
@@ -34,7 +36,9 @@ _HOMES = {
     "Run": "qmu.training.results",
     "StoppedError": "qmu.errors",
     "WorldError": "qmu.errors",
-    "load_policy": "qmu.deploy.policy",
+    "export": "qmu.study.ship",
+    "load": "qmu.deploy.files",
+    "load_policy": "qmu.deploy.files",
     "open_run": "qmu.training.results",
     "resume": "qmu.training.resume",
     "train": "qmu.training.run",
@@ -50,6 +54,8 @@ __all__ = [
     "Run",
     "StoppedError",
     "WorldError",
+    "export",
+    "load",
     "load_policy",
     "open_run",
     "resume",

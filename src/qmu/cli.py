@@ -29,6 +29,7 @@ commands:
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
   compare RUN  put runs beside each other, or show what a study has found
   doctor RUN   say what is wrong with a run, and what to try
+  export RUN   write its best policy as one file for NumPy, ONNX or PyTorch
   report RUN   write that, with curves, as a page that needs no network
 
 examples:
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "study": study,
         "compare": compare,
         "report": report,
+        "export": export,
         "doctor": doctor,
     }
     try:
@@ -373,6 +375,34 @@ def report(words: list[str]) -> None:
 
     kinds = [kind for kind in ("markdown", "csv") if getattr(form, kind)]
     command.report(list(form.paths), form.out, kinds or ["html"])
+
+
+def export(words: list[str]) -> None:
+    """Write a policy as one file."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Write a policy as one file, compare it with the trained actor, and describe it."""
+
+        run: Annotated[
+            Path,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="RUN", help="the run's directory, or a policy's folder in it"),
+        ]
+        out: Annotated[
+            Path,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="FILE", help="the file: .npz (NumPy), .onnx, or .pt (PyTorch)"),
+        ]
+        seed: Annotated[
+            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu export", args=words)
+    from qmu.study import command
+
+    command.export(form.run, form.out, form.seed)
 
 
 def doctor(words: list[str]) -> None:

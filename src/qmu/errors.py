@@ -36,3 +36,8 @@ class StoppedError(QmuError):
 
     exit_code = 143
     status = "stopped"
+
+
+def lacking(what: str, extra: str, error: ImportError) -> ConfigError:
+    """Return what to raise where something needs packages of an extra that are not installed."""
+    return ConfigError(f"{what} needs qmu's extra {extra} ({error}): pip install 'qmu[{extra}]'")

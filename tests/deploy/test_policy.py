@@ -1,50 +1,16 @@
 """The policy outside of training: the trained actor's actions, in files that can be trusted."""
 
-import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policies import HIGH, INFO, LOW, draw_obs, make_actor, make_network, make_policy
 
-from qmu import config
-from qmu.agent.agent import Acting
-from qmu.agent.networks import ACTIVATIONS, init_actor
-from qmu.deploy.policy import Network, Policy, load_policy
+from qmu.agent.networks import ACTIVATIONS
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
-from qmu.training.handover import to_network
-
-LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
-INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
-
-
-def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8), norm="none"):
-    settings = config.Actor(hidden_sizes=hidden_sizes, activation=activation, norm=norm)
-    actor = init_actor(jax.random.key(0), obs_size, 2, settings)
-    if actor.norms is None:
-        return actor
-    return dataclasses.replace(actor, norms=tuple(map(as_trained, actor.norms)))
-
-
-def as_trained(norm):
-    """Return the normalization with numbers as training leaves them: neither 1 nor 0."""
-    leaves, structure = jax.tree.flatten(norm)
-    changed = [jnp.linspace(0.5, 2 + index, len(leaf)) for index, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(structure, changed)
-
-
-def make_network(actor, normalizer=None):
-    return to_network(jax.device_get(Acting(actor, normalizer)))
-
-
-def make_policy(obs_shape=(3,), action_shape=(2,), **options):
-    network = make_network(make_actor(int(np.prod(obs_shape)), **options))
-    return Policy(network, obs_shape, action_shape, LOW, HIGH, INFO)
-
-
-def draw_obs(*shape):
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])

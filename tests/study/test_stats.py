@@ -147,3 +147,12 @@ def test_intervals_over_worlds_hold_the_truth_about_as_often_as_they_say():
             ]
         )
     assert (np.mean(held, axis=0) > 0.9).all(), np.mean(held, axis=0)
+
+
+def test_the_interval_over_episodes_is_students():
+    rewards = np.array([1.0, 2.5, -3.0, 4.0, 0.5])
+    found = stats.mean_of_episodes(rewards.mean(), rewards.std(), 5)
+    # 2.776 is the 97.5% quantile of Student's distribution with 4 degrees of freedom.
+    half = 2.776445 * rewards.std(ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose(found, [1.0, 1.0 - half, 1.0 + half], rtol=1e-6)
+    assert np.isnan(stats.mean_of_episodes(1.0, 0.5, 2)[1:]).all()

@@ -1,11 +1,6 @@
-"""The policy outside of training: NumPy in, NumPy out, in the environment's own units.
+"""The policy outside of training: NumPy in, NumPy out, in the environment's own units."""
 
-A policy is two files: `policy.safetensors` holds the weights, `policy.json` says what they are.
-"""
-
-import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.errors import ConfigError
-
 Floats = NDArray[np.float32]
 
-# Format 1 knows no normalized observations.
-FORMAT, READABLE = 2, (1, 2)
 ONE = np.float32(1)
+# The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
+SLOPE, NORM_EPSILON = 0.01, 1e-5
 
 
 def relu(x: Floats) -> Floats:
@@ -29,7 +22,7 @@ def relu(x: Floats) -> Floats:
 
 def leaky_relu(x: Floats) -> Floats:
     """Return x, or x / 100 where it is negative."""
-    return np.maximum(x, np.float32(0.01) * x)
+    return np.maximum(x, np.float32(SLOPE) * x)
 
 
 def elu(x: Floats) -> Floats:
@@ -47,7 +40,7 @@ def layer_norm(x: Floats, scale: Floats, offset: Floats) -> Floats:
     """Return each sample's units with mean 0 and variance 1, scaled and shifted."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + np.float32(1e-5)) * scale + offset
+    return centred / np.sqrt(variance + np.float32(NORM_EPSILON)) * scale + offset
 
 
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
@@ -99,6 +92,21 @@ class Network:
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
 
 
+def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the leading axis of a batch of observations; nothing for a single observation.
+
+    Raises:
+        ValueError: observations of `obs_shape` do not have this shape.
+    """
+    batch = shape[: len(shape) - len(obs_shape)]
+    if len(batch) > 1 or tuple(shape[len(batch) :]) != obs_shape:
+        raise ValueError(
+            f"an observation of shape {tuple(shape)}; this policy takes {obs_shape}, "
+            "or a batch of them along one leading axis"
+        )
+    return batch
+
+
 @dataclass(frozen=True)
 class Policy:
     """A deterministic policy: one observation, or a batch of them, to actions.
@@ -128,12 +136,7 @@ class Policy:
             ValueError: the observation has another shape.
         """
         obs = np.asarray(observation, dtype=np.float32)
-        batch = obs.shape[: obs.ndim - len(self.obs_shape)]
-        if len(batch) > 1 or obs.shape[len(batch) :] != self.obs_shape:
-            raise ValueError(
-                f"an observation of shape {obs.shape}; this policy takes {self.obs_shape}, "
-                "or a batch of them along one leading axis"
-            )
+        batch = batch_of(obs.shape, self.obs_shape)
         action = self.network(obs.reshape(*batch, self.network.weights[0].shape[0]))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
@@ -148,118 +151,6 @@ class Policy:
 
     def files(self) -> dict[str, bytes]:
         """Return what `save` writes: file name -> content."""
-        from safetensors.numpy import save
+        from qmu.deploy.files import folder_files
 
-        arrays = {"low": self.low, "high": self.high}
-        for index, (weight, bias) in enumerate(
-            zip(self.network.weights, self.network.biases, strict=True)
-        ):
-            arrays[f"actor.{index}.weight"] = np.ascontiguousarray(weight)
-            arrays[f"actor.{index}.bias"] = np.ascontiguousarray(bias)
-        for index, (scale, offset) in enumerate(
-            zip(self.network.scales, self.network.offsets, strict=True)
-        ):
-            arrays[f"actor.{index}.scale"] = np.ascontiguousarray(scale)
-            arrays[f"actor.{index}.offset"] = np.ascontiguousarray(offset)
-        normalization = self.network.normalization
-        if normalization is not None:
-            arrays |= {
-                f"obs.{name}": np.asarray(value) for name, value in vars(normalization).items()
-            }
-        description = {
-            "format": FORMAT,
-            "activation": self.network.activation,
-            "layers": len(self.network.weights),
-            "norms": len(self.network.scales),
-            "normalized": normalization is not None,
-            "observation_shape": list(self.obs_shape),
-            "action_shape": list(self.action_shape),
-            "info": self.info,
-        }
-        text = json.dumps(description, indent=2) + "\n"
-        return {"policy.safetensors": save(arrays), "policy.json": text.encode()}
-
-
-def load_policy(directory: str | Path) -> Policy:
-    """Read a policy from the directory that holds its two files.
-
-    Raises:
-        ConfigError: there is no policy, or the files are damaged or do not fit together.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    folder = Path(directory)
-    for name in ("policy.json", "policy.safetensors"):
-        if not (folder / name).exists():
-            raise ConfigError(f"{folder} holds no policy: {name} is not there")
-    try:
-        description = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        if description["format"] not in READABLE:
-            raise ValueError(
-                f"format {description['format']}, this version of qmu reads up to {FORMAT}"
-            )
-        arrays = load_file(folder / "policy.safetensors")
-        layers, norms = range(description["layers"]), range(description["norms"])
-        policy = Policy(
-            network=Network(
-                tuple(arrays[f"actor.{index}.weight"] for index in layers),
-                tuple(arrays[f"actor.{index}.bias"] for index in layers),
-                tuple(arrays[f"actor.{index}.scale"] for index in norms),
-                tuple(arrays[f"actor.{index}.offset"] for index in norms),
-                description["activation"],
-                read_normalization(arrays) if description.get("normalized") else None,
-            ),
-            obs_shape=tuple(description["observation_shape"]),
-            action_shape=tuple(description["action_shape"]),
-            low=arrays["low"],
-            high=arrays["high"],
-            info=description["info"],
-        )
-        fitting = fits(policy)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise ConfigError(
-            f"the policy in {folder} cannot be read ({type(error).__name__}: {error}); "
-            "save it again"
-        ) from None
-    if not fitting:
-        raise ConfigError(f"the policy in {folder} has layers that do not fit together")
-    return policy
-
-
-def read_normalization(arrays: dict[str, Floats]) -> Normalization:
-    """Return the normalization among the arrays of a file."""
-    return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
-
-
-def fits(policy: Policy) -> bool:
-    """Tell whether the layers lead from an observation to an action."""
-    sizes: Sequence[tuple[int, ...]] = [weight.shape for weight in policy.network.weights]
-    ends = (int(np.prod(policy.obs_shape)), int(np.prod(policy.action_shape)))
-    normalization = policy.network.normalization
-    return (
-        policy.network.activation in ACTIVATIONS
-        and all(len(size) == 2 for size in sizes)
-        and len(sizes) > 0
-        and (sizes[0][0], sizes[-1][1]) == ends
-        and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
-        and all(
-            bias.shape == (weight.shape[1],)
-            for weight, bias in zip(policy.network.weights, policy.network.biases, strict=True)
-        )
-        and len(policy.network.scales) in (0, len(sizes) - 1)
-        and all(
-            scale.shape == offset.shape == weight.shape[1:]
-            for scale, offset, weight in zip(
-                policy.network.scales, policy.network.offsets, policy.network.weights, strict=False
-            )
-        )
-        and policy.low.shape == policy.high.shape == (ends[1],)
-        and (
-            normalization is None
-            or (
-                normalization.mean.shape == normalization.std.shape == (ends[0],)
-                and normalization.clip.shape == ()
-            )
-        )
-    )
+        return folder_files(self)

@@ -67,11 +67,31 @@ def rename(source: Path, to: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file, or write it anew: whenever this ends, the old one or the new one is there."""
-    unfinished = path.with_name(UNFINISHED + path.name)
-    unfinished.unlink(missing_ok=True)
-    write_file(unfinished, data)
-    rename(unfinished, path)
+    """Write a file, or write it anew: whenever this ends, the old one or the new one is there.
+
+    Raises:
+        OSError: it could not be written. What was there before is as it was.
+    """
+    replace_files({path: data})
+
+
+def replace_files(files: Mapping[Path, bytes]) -> None:
+    """Write files, or write them anew; none of them before all are on the disk.
+
+    Raises:
+        OSError: one could not be written. What was there before is as it was.
+    """
+    unfinished = {path: path.with_name(UNFINISHED + path.name) for path in files}
+    try:
+        for path, data in files.items():
+            unfinished[path].unlink(missing_ok=True)
+            write_file(unfinished[path], data)
+        for path in files:
+            rename(unfinished[path], path)
+    except BaseException:
+        for path in unfinished.values():
+            remove(path)
+        raise
 
 
 def write_shared(folder: Path, ending: str, data: bytes) -> Entry:

@@ -1,4 +1,4 @@
-"""What the commands `study`, `compare` and `report` do."""
+"""What the commands `study`, `compare`, `report` and `export` do."""
 
 import contextlib
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qmu.errors import ConfigError, QmuError
 from qmu.study import results as found
+from qmu.study import ship
 from qmu.study.plan import Study, programs
 from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
@@ -67,6 +68,24 @@ def report(paths: Sequence[Path], out: Path | None, kinds: Sequence[str]) -> Non
     found.check_any(results)
     for kind in kinds:
         terminal().print(str(write_report(results, out or paths[0], paths, kind)))
+
+
+def export(source: Path, path: Path, seed: int | None) -> None:
+    """Write a policy as one file, with its model card; say what was measured of it."""
+    made = ship.export(source, path, seed=seed)
+    info, out = made.policy.info, terminal()
+    who = f"seed {info.get('seed')} of {info.get('environment')}, step {info.get('step')}"
+    lines = [
+        f"{made.path}: {who}",
+        f"difference  {made.difference:.1e} of the action range at most, from the trained actor on "
+        f"{len(made.observed.obs):,} observations {made.observed.origin}",
+        f"size        {len(made.data):,} bytes",
+        f"latency     {made.microseconds:.0f} µs for one observation (median, measured here)",
+        f"card        {ship.card_of(made.path)}",
+        f"python      policy = qmu.load({str(made.path)!r})",
+    ]
+    for line in lines:
+        out.print(line, soft_wrap=True)
 
 
 def results_of(paths: Sequence[Path]) -> found.Results:

@@ -76,6 +76,14 @@ def mean(scores: Floats) -> Interval:
     return interval(float(np.mean(scores)), drawn.mean(axis=1), [scores])
 
 
+def mean_of_episodes(value: float, std: float, episodes: int) -> Interval:
+    """Return the mean return of some episodes, by Student's distribution; `std` is theirs."""
+    if episodes < FEWEST:
+        return Interval(value, np.nan, np.nan)
+    half = float(stats.t.ppf(1 - TAIL, episodes - 1)) * std / np.sqrt(episodes - 1)
+    return Interval(value, value - half, value + half)
+
+
 def difference(ours: Floats, theirs: Floats) -> Interval:
     """Return the difference of two arms' means."""
     one, other = draws([ours, theirs])

@@ -16,6 +16,7 @@ import tomli_w
 
 from qmu import config as options
 from qmu.config import Config
+from qmu.deploy.files import BEST as BEST
 from qmu.errors import ConfigError
 from qmu.replay.stream import row_bytes
 from qmu.saving import storage
@@ -26,7 +27,6 @@ RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
-BEST = "best"
 VIDEOS = "videos"
 
 

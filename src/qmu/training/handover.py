@@ -1,15 +1,17 @@
-"""From the learner's actors to NumPy networks, which act and are shipped."""
+"""From the learner's actors to NumPy networks, which act and are shipped; and back."""
 
 import itertools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qmu.agent.agent import Acting
 from qmu.agent.networks import EPSILON as NORM_EPSILON
-from qmu.agent.networks import BatchNorm, LayerNorm
+from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
 from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
+from qmu.agent.normalize import Normalizer
 from qmu.deploy.policy import Floats, Network, Normalization
 
 
@@ -50,3 +52,21 @@ def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:
     """Return a layer that does what this layer and its batch normalization do."""
     factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
     return weight * factor, (bias - norm.mean) * factor + norm.offset
+
+
+def to_acting(network: Network) -> Acting:
+    """Return what `to_network` made a network of; batch norms stay in its weights."""
+    layers = zip(network.weights, network.biases, strict=True)
+    norms = zip(network.scales, network.offsets, strict=True)
+    actor = Actor(
+        layers=tuple(Linear(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in layers),
+        norms=tuple(LayerNorm(jnp.asarray(scale), jnp.asarray(offset)) for scale, offset in norms)
+        or None,
+        activation=network.activation,
+    )
+    known = network.normalization
+    if known is None:
+        return Acting(actor, None)
+    variance = jnp.square(jnp.asarray(known.std)) - NORMALIZER_EPSILON
+    mean, clip = jnp.asarray(known.mean), jnp.asarray(known.clip)
+    return Acting(actor, Normalizer(jnp.zeros(()), mean, variance, clip))

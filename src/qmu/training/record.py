@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmu.deploy.policy import Network, Policy, load_policy
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError

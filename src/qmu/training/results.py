@@ -7,7 +7,8 @@ from typing import Any
 
 from qmu import configure
 from qmu.config import Config
-from qmu.deploy.policy import Policy, load_policy
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
@@ -72,7 +73,8 @@ class Run:
         if seed is None:
             return load_policy(best)
         if not (best / f"seed-{seed}").is_dir():
-            there = ", ".join(sorted(path.name[5:] for path in best.glob("seed-*")))
+            names = sorted(path.name for path in best.iterdir() if path.is_dir())
+            there = ", ".join(name.removeprefix("seed-") for name in names)
             raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
         return load_policy(best / f"seed-{seed}")
 

@@ -1,0 +1,189 @@
+"""A policy as a graph for ONNX runtimes: observations in, actions out, in the environment's units.
+
+The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; its
+metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes that
+are not the newest run it, too.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike
+
+from qmu.deploy.description import arrays_of, describe, shapes_of, unreadable
+from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Policy, batch_of
+
+OBSERVATION, ACTION = "observation", "action"
+# The key of the description among the metadata.
+DESCRIPTION = "qmu"
+OPSET, IR = 17, 8
+SERIOUS = 3
+
+
+@dataclass(frozen=True)
+class OnnxPolicy:
+    """A policy that onnxruntime computes; it is called as a `Policy` is."""
+
+    session: Any
+    obs_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    info: dict[str, Any]
+
+    def __call__(self, observation: ArrayLike) -> Floats:
+        """Return the action for one observation, or one per row for a batch of observations.
+
+        Args:
+            observation: an array of the environment's observation shape, or with one more
+                leading axis, in the environment's units.
+
+        Returns:
+            float32 actions in the environment's units, inside its bounds.
+
+        Raises:
+            ValueError: the observation has another shape.
+        """
+        obs = np.asarray(observation, dtype=np.float32)
+        batch = batch_of(obs.shape, self.obs_shape)
+        fed = {OBSERVATION: obs if batch else obs[None]}
+        action: Floats = self.session.run([ACTION], fed)[0]
+        return action if batch else action[0]
+
+
+def read(data: bytes, source: Path) -> OnnxPolicy:
+    """Return the policy in the bytes of an ONNX file; `source` is named where there is none.
+
+    Raises:
+        ConfigError: they are damaged, or of something else.
+    """
+    options = onnxruntime.SessionOptions()
+    # A policy is small: more threads would cost more time than they save.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = SERIOUS
+    # onnxruntime has an exception of its own for everything that may be wrong.
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        held = session.get_modelmeta().custom_metadata_map
+        if DESCRIPTION not in held:
+            raise ValueError("it is not from qmu")
+        description = json.loads(held[DESCRIPTION])
+        obs_shape, action_shape = shapes_of(description)
+        check_ends(session.get_inputs(), OBSERVATION, obs_shape)
+        check_ends(session.get_outputs(), ACTION, action_shape)
+    except Exception as error:
+        raise unreadable(source, error) from None
+    return OnnxPolicy(session, obs_shape, action_shape, description["info"])
+
+
+def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the graph's only input, or output, is what is described."""
+    there = [(end.name, end.type, tuple(end.shape[1:])) for end in ends]
+    if there != [(name, "tensor(float)", shape)]:
+        raise ValueError(f"{there} is described as {name} {shape}")
+
+
+def pack(policy: Policy) -> bytes:
+    """Return a policy as the bytes of an ONNX file, which the checker of `onnx` has passed."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = Graph(arrays_of(policy))
+    build(graph, policy)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+        for name, shape in ((OBSERVATION, policy.obs_shape), (ACTION, policy.action_shape))
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node(kind, inputs, outputs, **attributes)
+                for kind, inputs, outputs, attributes in graph.nodes
+            ],
+            "policy",
+            ends[:1],
+            ends[1:],
+            [numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="qmu",
+    )
+    helper.set_model_props(model, {DESCRIPTION: json.dumps(describe(policy))})
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+class Graph:
+    """Constants and nodes that are collected; every node has one output."""
+
+    def __init__(self, constants: dict[str, Any]) -> None:
+        """Begin with constants, by name, and without a node."""
+        self.constants = constants
+        self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
+
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node; return the name of its output."""
+        name = output or f"{kind.lower()}.{len(self.nodes)}"
+        self.nodes.append((kind, list(inputs), [name], attributes))
+        return name
+
+    def constant(self, name: str, value: ArrayLike, dtype: Any = np.float32) -> str:
+        """Add a constant; return its name."""
+        self.constants[name] = np.asarray(value, dtype)
+        return name
+
+
+def build(graph: Graph, policy: Policy) -> None:
+    """Add the nodes that lead from an observation to an action, as `Policy` computes it."""
+    network = policy.network
+    # The number 0 stands for the batch axis as it is.
+    size = [0, network.weights[0].shape[0]]
+    hidden = graph.node("Reshape", OBSERVATION, graph.constant("obs.size", size, np.int64))
+    if network.normalization is not None:
+        lowest = graph.constant("obs.lowest", -network.normalization.clip)
+        hidden = graph.node("Sub", hidden, "obs.mean")
+        hidden = graph.node("Div", hidden, "obs.std")
+        hidden = graph.node("Clip", hidden, lowest, "obs.clip")
+    last = len(network.weights) - 1
+    for depth in range(last + 1):
+        hidden = graph.node("Gemm", hidden, f"actor.{depth}.weight", f"actor.{depth}.bias")
+        if depth < last:
+            if network.scales:
+                names = (f"actor.{depth}.scale", f"actor.{depth}.offset")
+                hidden = graph.node("LayerNormalization", hidden, *names, epsilon=NORM_EPSILON)
+            hidden = activated(graph, network.activation, hidden)
+    scaled(graph, graph.node("Tanh", hidden), policy)
+
+
+def activated(graph: Graph, activation: str, hidden: str) -> str:
+    """Add an activation; return the name of its output."""
+    if activation == "silu":
+        return graph.node("Mul", hidden, graph.node("Sigmoid", hidden))
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+        "relu": ("Relu", {}),
+        "leaky_relu": ("LeakyRelu", {"alpha": SLOPE}),
+        "elu": ("Elu", {"alpha": 1.0}),
+        "tanh": ("Tanh", {}),
+    }
+    kind, attributes = kinds[activation]
+    return graph.node(kind, hidden, **attributes)
+
+
+def scaled(graph: Graph, action: str, policy: Policy) -> None:
+    """Add the way from [-1, 1] to the environment's units, halves of the bounds being added."""
+    one = graph.constant("one", 1.0)
+    halves = [
+        graph.constant(f"{name}.half", 0.5 * bound)
+        for name, bound in (("low", policy.low), ("high", policy.high))
+    ]
+    below = graph.node("Mul", graph.node("Sub", one, action), halves[0])
+    above = graph.node("Mul", graph.node("Add", one, action), halves[1])
+    inside = graph.node("Max", graph.node("Add", below, above), "low")
+    inside = graph.node("Min", inside, "high")
+    shape = graph.constant("action.size", [0, *policy.action_shape], np.int64)
+    graph.node("Reshape", inside, shape, output=ACTION)

@@ -1,0 +1,206 @@
+"""A model card: what a policy is, where it comes from, what was measured of it, and its limits."""
+
+import hashlib
+from importlib import metadata, resources
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from qmu import config as options
+from qmu import configure
+from qmu.config import Config
+from qmu.deploy import files
+from qmu.deploy.policy import Floats, Policy
+from qmu.errors import ConfigError
+from qmu.study import stats
+from qmu.study.results import between, number
+from qmu.study.stats import Interval
+from qmu.training.directory import RUN_FILE
+from qmu.training.export import CALLS, Export
+from qmu.training.members import Member
+from qmu.training.results import Run
+
+# How every card begins.
+MARK = "<!-- model card by qmu export -->"
+TEMPLATES = resources.files(__name__.rpartition(".")[0])
+NEEDS = {
+    ".npz": "This takes NumPy; JAX is not imported.",
+    ".onnx": "This takes onnxruntime (`pip install 'qmu[onnx]'`). Any other ONNX runtime will do, "
+    "too: the input is `observation`, the output `action`, both with a leading batch axis.",
+    ".pt": "This takes PyTorch (`pip install 'qmu[torch]'`) and gives a `torch.nn.Module`; for "
+    "tensors it returns tensors, with gradients.",
+}
+
+
+def card(export: Export, run: Run | None, earlier: str) -> str:
+    """Return the model card of an export.
+
+    Args:
+        export: what was measured of it.
+        run: where the policy comes from, if that is known.
+        earlier: the card that this one replaces. What it says of other files of the same policy is
+            kept, if they are there.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = (TEMPLATES / "card.md.jinja").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**contents(export, run, earlier)).strip() + "\n"
+
+
+def contents(export: Export, run: Run | None, earlier: str) -> dict[str, Any]:
+    """Return what the template shows."""
+    policy = export.policy
+    info = {} if run is None else run.info
+    member = None if run is None else member_of(run, policy)
+    scores = [] if run is None else scores_of(run, policy)
+    return {
+        "mark": MARK,
+        "world": policy.info.get("environment") or "an unknown environment",
+        "normalization": policy.network.normalization is not None,
+        "facts": facts(policy),
+        "rows": sorted({row(export), *other_rows(export, earlier)}),
+        "observed": observed(export),
+        "calls": f"{CALLS:,}",
+        "file": export.path.name,
+        "example": np.zeros(policy.obs_shape).tolist(),
+        "needs": NEEDS[files.ending(export.path)],
+        "scores": scores,
+        "episodes": None if run is None else run.config.train.final_episodes,
+        "unscored": unscored(policy, info),
+        "recipe": None if member is None else recipe(member.config),
+        "run": run is not None,
+        "steps": f"{info.get('steps', 0):,}",
+        "versions": versions(info),
+    }
+
+
+def facts(policy: Policy) -> list[tuple[str, str]]:
+    """Return what there is to know of a policy itself."""
+    network, info = policy.network, policy.info
+    units = [weight.shape[1] for weight in network.weights[:-1]]
+    norm = ", layer normalization" if network.scales else ""
+    known = network.normalization
+    score = info.get("evaluation_mean_reward")
+    found = [
+        ("observation", f"float32, shape {policy.obs_shape}"),
+        ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
+        ("network", f"hidden layers {units}, {network.activation}{norm}"),
+        ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
+        ("seed", str(info.get("seed"))),
+        ("trained for", f"{info['step']:,} steps" if "step" in info else "unknown"),
+        ("evaluation that chose it", "none" if score is None else number(score)),
+        ("weights", f"SHA-256 `{weights_sum(policy)}` of policy.safetensors"),
+    ]
+    return [(name, value) for name, value in found if value != "None"]
+
+
+def bounds(low: Floats, high: Floats) -> str:
+    """Return the bounds of actions in words."""
+    pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    if len(set(pairs)) == 1:
+        return f"from {pairs[0][0]:g} to {pairs[0][1]:g}"
+    return ", ".join(f"{below:g} to {above:g}" for below, above in pairs)
+
+
+def weights_sum(policy: Policy) -> str:
+    """Return the SHA-256 sum of a policy's arrays, as the run's own file has it."""
+    return hashlib.sha256(policy.files()[files.ARRAYS]).hexdigest()
+
+
+def observed(export: Export) -> str:
+    """Return what an export was compared with the actor on."""
+    return f"{len(export.observed.obs):,} observations {export.observed.origin}"
+
+
+def row(export: Export) -> str:
+    """Return an export's line of the table of files."""
+    cells = (
+        f"`{export.path.name}`",
+        f"{len(export.data):,} bytes",
+        f"{export.difference:.1e}",
+        f"{export.microseconds:.0f} µs",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def other_rows(export: Export, earlier: str) -> list[str]:
+    """Return the lines of an earlier card about other files of the same policy that are there.
+
+    None are where that was measured on other observations.
+    """
+    if weights_sum(export.policy) not in earlier or observed(export) not in earlier:
+        return []
+    names = {f"| `{path.name}` |": path for path in map(export.path.with_suffix, files.HOMES)}
+    return [
+        line
+        for line in earlier.splitlines()
+        for begin, path in names.items()
+        if line.startswith(begin) and path != export.path and path.is_file()
+    ]
+
+
+def member_of(run: Run, policy: Policy) -> Member | None:
+    """Return the member of the run that a policy says it is of; of several arms, it cannot tell."""
+    own = [member for member in run.members if member.seed == policy.info.get("seed")]
+    return own[0] if len(own) == 1 else None
+
+
+def scores_of(run: Run, policy: Policy) -> list[list[str]]:
+    """Return the table of scores: a row per seed, and of several one over them.
+
+    Raises:
+        ConfigError: the run's description is damaged.
+    """
+    try:
+        return score_rows(run, policy)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{run.directory / RUN_FILE} is damaged: {error!r}") from None
+
+
+def score_rows(run: Run, policy: Policy) -> list[list[str]]:
+    """Do what `scores_of` does; errors are those of reading."""
+    members = run.info.get("members") or []
+    rows = []
+    for member in members:
+        value, std = float(member["final_mean_reward"]), float(member["final_std_reward"])
+        found = stats.mean_of_episodes(value, std, run.config.train.final_episodes)
+        name = f"{member['arm']} {member['seed']}" if "arm" in member else str(member["seed"])
+        own = (policy.info.get("seed"), policy.info.get("step"))
+        mark = " (this policy)" if own == (member["seed"], member["best_step"]) else ""
+        rows.append(score_row(name + mark, found, std))
+    if len({member.get("arm") for member in members}) == 1 and len(members) > 1:
+        finals = np.array([float(member["final_mean_reward"]) for member in members])
+        rows.append(score_row(f"all {len(members)}", stats.mean(finals), float(finals.std())))
+    return rows
+
+
+def score_row(name: str, found: Interval, std: float) -> list[str]:
+    """Return a row of the table of scores."""
+    return [name, number(found.value), between(found.low, found.high).strip(" ()"), number(std)]
+
+
+def unscored(policy: Policy, info: dict[str, Any]) -> str:
+    """Return why there is no score."""
+    if not info:
+        return "The policy was exported without its run: its scores are not known here."
+    return (
+        f"The run has not come to its end (its status is {info.get('status')}), at which policies "
+        "are measured on new episodes."
+    )
+
+
+def recipe(config: Config) -> list[str]:
+    """Return the options that differ from the defaults, but for those of logging."""
+    base = options.replace(options.Config(), "log", **vars(config.log))
+    return configure.differences(config, base)
+
+
+def versions(info: dict[str, Any]) -> str:
+    """Return what the policy was trained and exported with."""
+    used = ", ".join(
+        f"{name} {version}" for name, version in info.get("versions", {}).items() if version
+    )
+    trained = f"Trained with {used}, Python {info.get('python')}. " if used else ""
+    return f"{trained}Exported with qmu {metadata.version('qmu')}."

@@ -1,0 +1,108 @@
+"""A policy leaves home: one file, compared with the trained actor, and a model card beside it."""
+
+from pathlib import Path
+
+from qmu.deploy import files
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Policy
+from qmu.errors import ConfigError
+from qmu.saving import storage
+from qmu.study.card import MARK, card
+from qmu.training.directory import CONFIG_FILE, RUN_FILE
+from qmu.training.export import Export, make_export, observations
+from qmu.training.results import Run, open_run
+
+CARD_ENDING = ".md"
+# A policy's folder is so many folders below its run's, or fewer: checkpoints/000050000/best/seed-0.
+DEPTH = 4
+Source = Run | Policy | str | Path
+
+
+def export(source: Source, path: str | Path, *, seed: int | None = None) -> Export:
+    """Write a policy as one file, with a model card of the same name that ends in .md.
+
+    Args:
+        source: a run, or its directory, of which the best policy is taken; a policy, or the folder
+            of one, such as RUN/best/seed-1 or RUN/checkpoints/000050000/seed-1.
+        path: the file. Its ending says what for: .npz (NumPy), .onnx or .pt (PyTorch).
+        seed: of a run, the best policy of the member with this seed.
+
+    Returns:
+        The export, with what was measured of it.
+
+    Raises:
+        ConfigError: there is no such policy, the ending is unknown, a package that it takes is not
+            installed, or the file cannot be written. Nothing is left on the disk.
+        QmuError: the file's actions would not be those of the trained actor. Nothing is left.
+    """
+    out = Path(path)
+    files.ending(out)
+    beside = card_of(out)
+    earlier = check_places(out, beside)
+    policy, run = find(source, seed)
+    made = make_export(policy, out, observations(policy, run))
+    text = card(made, run, earlier)
+    try:
+        storage.replace_files({out: made.data, beside: text.encode()})
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot write {out}: {why}") from None
+    return made
+
+
+def card_of(path: Path) -> Path:
+    """Return where the model card of an export is."""
+    return path.with_suffix(CARD_ENDING)
+
+
+def check_places(out: Path, beside: Path) -> str:
+    """Return the model card that is there already; nothing without one.
+
+    Raises:
+        ConfigError: the file or its card cannot be written there.
+    """
+    for path in (out, beside):
+        if storage.is_folder(path):
+            raise ConfigError(f"{path} is a directory: give the export another name")
+    if not storage.is_folder(out.parent):
+        raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
+    if not storage.is_file(beside):
+        return ""
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    if not text.startswith(MARK):
+        raise ConfigError(
+            f"{beside} is there and is no model card, and would be written over: give the export "
+            "another name"
+        )
+    return text
+
+
+def find(source: Source, seed: int | None) -> tuple[Policy, Run | None]:
+    """Return the policy that is meant, and its run if that is known.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    if isinstance(source, Run):
+        return source.policy(seed), source
+    if isinstance(source, Policy):
+        policy, run = source, None
+    elif storage.is_file(Path(source) / files.DESCRIPTION):
+        policy, run = load_policy(source), run_around(Path(source))
+    else:
+        run = open_run(source)
+        return run.policy(seed), run
+    if seed is not None:
+        raise ConfigError(f"--seed {seed} chooses among a run's policies, and this is a single one")
+    return policy, run
+
+
+def run_around(folder: Path) -> Run | None:
+    """Return the run that a policy's folder belongs to, if it lies in one's directory."""
+    for place in folder.resolve().parents[:DEPTH]:
+        if all((place / name).is_file() for name in (RUN_FILE, CONFIG_FILE)):
+            return Run(place)
+    return None

@@ -1,0 +1,160 @@
+"""An export, compared with the trained actor and timed before anything of it is written."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmu.deploy import files
+from qmu.deploy.policy import Floats, Policy
+from qmu.errors import QmuError
+from qmu.saving import arrays, storage, store
+from qmu.saving.arrays import UnreadableError
+from qmu.saving.storage import DamagedError
+from qmu.training.devices import start_jax
+from qmu.training.directory import CHECKPOINTS
+from qmu.training.handover import to_acting
+from qmu.training.results import Run
+from qmu.world.spaces import to_environment
+
+# An export and the actor are compared on so many observations. Where they are normalized, so many
+# of them have a share of their numbers beyond where normalized ones are cut.
+OBSERVATIONS, CUT, SHARE = 1000, 100, 0.1
+# What they may differ by, in action ranges.
+TOLERANCE = 1e-5
+# One observation is timed so often, after some that are not.
+CALLS, WARM_UP = 1000, 100
+
+
+class Observed(NamedTuple):
+    """Observations [rows, ...], and in words where they come from."""
+
+    obs: Floats
+    origin: str
+
+
+class Export(NamedTuple):
+    """A policy as the bytes of a file, and what was measured of them.
+
+    `difference` is the largest one from the trained actor, in action ranges; `microseconds` the
+    median time that one observation takes, on this machine.
+    """
+
+    path: Path
+    policy: Policy
+    data: bytes
+    observed: Observed
+    difference: float
+    microseconds: float
+
+
+def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
+    """Return a policy as the file that `path` will be, read back, compared and timed.
+
+    Raises:
+        ConfigError: the ending is unknown, or a package that it takes is not installed.
+        QmuError: the file's actions are not those of the trained actor.
+    """
+    kind = files.ending(path)
+    data = files.packed(kind, policy)
+    exported = files.unpacked(kind, data, path)
+    found = difference(exported(observed.obs), actions_of_actor(policy, observed.obs), policy)
+    if not found < TOLERANCE:
+        raise QmuError(
+            f"{path} was not written: on {len(observed.obs):,} observations {observed.origin} its "
+            f"actions are up to {found:.1e} action ranges from the trained actor's, and less than "
+            f"{TOLERANCE:.0e} is right (of an actor deep in saturation, which `qmu doctor` finds, "
+            "it may be rounding)"
+        )
+    return Export(path, policy, data, observed, found, latency(exported, observed.obs[0]))
+
+
+def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
+    """Return what a policy's actor does in JAX, where it was trained; in the world's units.
+
+    It has the policy's weights and runs in the networks of training, and its actions are scaled as
+    there. In full precision: matrix products of a GPU have fewer digits by default.
+    """
+    start_jax()
+    with jax.default_device(host()), jax.default_matmul_precision("highest"):
+        acting = to_acting(policy.network)
+        flat = jnp.asarray(obs.reshape(len(obs), -1))
+        seen = flat if acting.normalizer is None else acting.normalizer(flat)
+        action = np.asarray(acting.actor(seen))
+    scaled = to_environment(action, policy.low, policy.high)
+    return scaled.reshape(len(obs), *policy.action_shape)
+
+
+def host() -> jax.Device:
+    """Return the CPU, if JAX was not told to do without it."""
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:
+        return jax.devices()[0]
+
+
+def difference(ours: Floats, theirs: Floats, policy: Policy) -> float:
+    """Return the largest difference of actions, in ranges of the policy's actions."""
+    low, high = (bound.astype(np.float64) for bound in (policy.low, policy.high))
+    scale = np.where(high > low, high - low, 1.0).reshape(policy.action_shape)
+    return float(np.max(np.abs(ours.astype(np.float64) - theirs) / scale))
+
+
+def latency(policy: Callable[[Floats], Floats], obs: Floats) -> float:
+    """Return the median time that the action for one observation takes, in microseconds."""
+    for _ in range(WARM_UP):
+        policy(obs)
+    times = []
+    for _ in range(CALLS):
+        started = time.perf_counter_ns()
+        policy(obs)
+        times.append(time.perf_counter_ns() - started)
+    return float(np.median(times)) / 1000
+
+
+def observations(policy: Policy, run: Run | None) -> Observed:
+    """Return observations to compare a policy's actions on, always the same.
+
+    They are the newest that its run has stored; without these, drawn by the statistics that the
+    policy has of its observations; without these, standard normal.
+    """
+    generator = np.random.default_rng(0)
+    known = policy.network.normalization
+    size = math.prod(policy.obs_shape)
+    stored = None if run is None else stored_observations(run, size)
+    if stored is not None:
+        obs, origin = generator.choice(stored, OBSERVATIONS), "of the run"
+    else:
+        obs = generator.normal(size=(OBSERVATIONS, size))
+        if known is None:
+            origin = "from a standard normal distribution"
+        else:
+            obs, origin = known.mean + known.std * obs, "with the statistics of those in training"
+    if known is not None:
+        far = known.clip * generator.uniform(1, 2, size=(CUT, size))
+        far = known.mean + known.std * far * generator.choice([-1, 1], size=far.shape)
+        chosen = generator.random(far.shape) < SHARE
+        chosen[:, 0] |= ~chosen.any(axis=1)
+        obs[:CUT] = np.where(chosen, far, obs[:CUT])
+        origin += f", {CUT} of them partly beyond the clip"
+    return Observed(obs.reshape(-1, *policy.obs_shape).astype(np.float32), origin)
+
+
+def stored_observations(run: Run, size: int) -> Floats | None:
+    """Return the observations [rows, obs] in the newest rows that a run has stored, if it has."""
+    folder = run.directory / CHECKPOINTS
+    for path in store.complete(folder):
+        try:
+            (*_, newest) = storage.entries_of(storage.read_manifest(path), "shared")
+            data = storage.read_checked(folder, newest, store.LARGEST_SEGMENT)
+            numbers: Floats = arrays.unpack(data)["numbers"]
+        except (DamagedError, UnreadableError, KeyError, ValueError):
+            continue
+        if numbers.ndim == 2 and numbers.shape[1] > size and len(numbers):
+            return numbers[:, :size]
+    return None

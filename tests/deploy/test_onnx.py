@@ -1,0 +1,106 @@
+"""The graph for ONNX runtimes: the same actions, and only what qmu has written is read."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from policies import KINDS, SHAPES, check_like, draw_obs, make_policy, make_shaped
+
+import qmu
+from qmu.deploy import files
+
+pytestmark = pytest.mark.extra
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def write(path, policy):
+    path.write_bytes(files.packed(".onnx", policy))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_graph_is_the_policy(tmp_path, kind):
+    policy = make_shaped((2, 3), (2, 2), **kind)
+    check_like(qmu.load(write(tmp_path / "p.onnx", policy)), policy)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (5,), (64, 32, 16)], ids=str)
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_the_graph_has_the_shapes(tmp_path, shapes, hidden_sizes):
+    policy = make_shaped(*shapes, hidden_sizes=hidden_sizes)
+    check_like(qmu.load(write(tmp_path / "p.onnx", policy)), policy)
+
+
+def test_another_program_needs_nothing_of_qmu(tmp_path):
+    policy = make_policy(norm="layer", normalized=True)
+    path = write(tmp_path / "p.onnx", policy)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    obs = draw_obs(7, 3)
+    (action,) = session.run(["action"], {"observation": obs})
+    np.testing.assert_allclose(action, policy(obs), rtol=1e-4, atol=1e-5)
+    held = json.loads(session.get_modelmeta().custom_metadata_map["qmu"])
+    assert held["info"] == policy.info
+
+
+def test_the_graph_is_one_that_older_runtimes_know(tmp_path):
+    model = onnx.load(write(tmp_path / "p.onnx", make_policy(norm="layer", activation="silu")))
+    assert model.ir_version == 8
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    batch, *rest = model.graph.input[0].type.tensor_type.shape.dim
+    assert (batch.dim_param, [axis.dim_value for axis in rest]) == ("batch", [3])
+
+
+def test_bounds_that_are_huge_or_equal_hold(tmp_path):
+    largest = np.finfo(np.float32).max
+    policy = make_policy(low=np.float32([-largest, 2]), high=np.float32([largest, 2]))
+    loaded = qmu.load(write(tmp_path / "p.onnx", policy))
+    obs = draw_obs(50, 3)
+    assert np.isfinite(loaded(obs)).all()
+    np.testing.assert_array_equal(loaded(obs)[:, 1], 2)
+    np.testing.assert_allclose(loaded(obs), policy(obs), rtol=1e-4)
+
+
+def test_loading_needs_onnxruntime_alone(tmp_path, monkeypatch):
+    path = write(tmp_path / "p.onnx", make_policy())
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert qmu.load(path)(draw_obs(3)).shape == (2,)
+    with pytest.raises(qmu.ConfigError, match=r"pip install 'qmu\[onnx\]'"):
+        files.packed(".onnx", make_policy())
+
+
+def changed(model, **description):
+    """Return a model as bytes, with another description."""
+    held = json.loads(model.metadata_props[0].value) | description
+    model.metadata_props[0].value = json.dumps(held)
+    return model.SerializeToString()
+
+
+def without_description(model):
+    del model.metadata_props[:]
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda model: b"", "cannot be read"),
+        (lambda model: b"nonsense", "cannot be read"),
+        (lambda model: model.SerializeToString()[:-200], "cannot be read"),
+        (without_description, "it is not from qmu"),
+        (lambda model: changed(model, format=3), "this version of qmu reads up to"),
+        (
+            lambda model: changed(model, observation_shape=[4]),
+            r"is described as observation \(4,\)",
+        ),
+        (lambda model: changed(model, action_shape=[1, 2]), r"is described as action \(1, 2\)"),
+        (lambda model: changed(model, info=3), "its info is no object"),
+    ],
+)
+def test_what_is_no_policy_is_refused(tmp_path, change, said):
+    model = onnx.load(write(tmp_path / "p.onnx", make_policy()))
+    (tmp_path / "p.onnx").write_bytes(change(model))
+    with pytest.raises(qmu.ConfigError, match=said) as refused:
+        qmu.load(tmp_path / "p.onnx")
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,97 @@
+"""Policies of every kind, as training leaves them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qmu import config
+from qmu.agent.agent import Acting
+from qmu.agent.networks import init_actor
+from qmu.agent.normalize import Normalizer
+from qmu.deploy.policy import Policy
+from qmu.training.handover import to_network
+
+LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
+INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
+
+
+def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8), norm="none", action_size=2):
+    settings = config.Actor(hidden_sizes=hidden_sizes, activation=activation, norm=norm)
+    actor = init_actor(jax.random.key(0), obs_size, action_size, settings)
+    if actor.norms is None:
+        return actor
+    return dataclasses.replace(actor, norms=tuple(map(as_trained, actor.norms)))
+
+
+def as_trained(norm):
+    """Return the normalization with numbers as training leaves them: neither 1 nor 0."""
+    leaves, structure = jax.tree.flatten(norm)
+    changed = [jnp.linspace(0.5, 2 + index, len(leaf)) for index, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, changed)
+
+
+def make_network(actor, normalizer=None):
+    return to_network(jax.device_get(Acting(actor, normalizer)))
+
+
+def make_policy(obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalized=False, **options):
+    size = int(np.prod(obs_shape))
+    normalizer = None
+    if normalized:
+        mean, variance = jnp.linspace(-2, 3, size), jnp.linspace(0.1, 4, size)
+        normalizer = Normalizer(jnp.ones(()), mean, variance, jnp.float32(1.5))
+    actor = make_actor(size, action_size=len(low), **options)
+    return Policy(make_network(actor, normalizer), obs_shape, action_shape, low, high, INFO)
+
+
+def draw_obs(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+# What a network can be made of, each thing at least once beside each other.
+KINDS = [
+    {"activation": activation, "norm": norm, "normalized": normalized}
+    for activation in ("relu", "leaky_relu", "elu", "silu", "tanh")
+    for norm in ("none", "layer", "batch")
+    for normalized in (False, True)
+]
+# Shapes of observations and actions; the bounds of the actions are not symmetric.
+SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,))]
+
+
+def make_shaped(obs_shape, action_shape, **options):
+    """Return a policy of these shapes, each of its actions with bounds of its own."""
+    low = np.linspace(-3, 1, int(np.prod(action_shape)), dtype=np.float32)
+    return make_policy(obs_shape, action_shape, low, low + np.float32(0.5) * low**2 + 1, **options)
+
+
+def check_like(call, policy):
+    """Check that something is called as a policy is: the same actions, shapes and errors."""
+    obs = 4 * draw_obs(200, *policy.obs_shape)
+    action = call(obs)
+    assert isinstance(action, np.ndarray)
+    assert action.dtype == np.float32
+    assert action.shape == (200, *policy.action_shape)
+    flat = action.reshape(200, -1)
+    assert (flat >= policy.low).all()
+    assert (flat <= policy.high).all()
+    scale = (policy.high - policy.low).reshape(policy.action_shape)
+    np.testing.assert_allclose(action / scale, policy(obs) / scale, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(call(obs[0]) / scale, policy(obs[0]) / scale, rtol=0, atol=3e-6)
+    assert call(obs[0]).shape == policy.action_shape
+    assert call(obs[:0]).shape == (0, *policy.action_shape)
+    np.testing.assert_allclose(call(obs[:2].tolist()), action[:2], rtol=1e-4, atol=1e-5)
+    assert (call.obs_shape, call.action_shape, call.info) == (
+        policy.obs_shape,
+        policy.action_shape,
+        policy.info,
+    )
+    wrong = np.zeros((2, 2, *policy.obs_shape))
+    with pytest.raises(ValueError, match="this policy takes") as ours:
+        call(wrong)
+    with pytest.raises(ValueError, match="this policy takes") as theirs:
+        policy(wrong)
+    assert str(ours.value) == str(theirs.value)
