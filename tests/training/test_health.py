@@ -9,7 +9,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 import qmu
 from qmu import cli, configure
-from qmu.training import health
+from qmu.training import doctor, health
 from qmu.training.doctor import diagnose, lines_of
 from qmu.training.evaluate import Trace
 from qmu.training.foresight import STATES, chosen, discounted, overestimation
@@ -198,3 +198,16 @@ def test_the_command_refuses_a_run_that_has_learned_nothing(tmp_path, capsys):
     run = qmu.train(PENDULUM, **options)
     assert cli.main(["doctor", str(run.directory)]) == 2
     assert "nothing was learned" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([3], "seed 3"),
+        ([0, 1], "seeds 0, 1"),
+        ([2, 3, 4], "seeds 2 to 4"),
+        ([0, 2, 3], "seeds 0, 2, 3"),
+    ],
+)
+def test_seeds_are_named_in_short(seeds, words):
+    assert doctor.spelled(seeds) == words

@@ -19,14 +19,21 @@ class Diagnosis(NamedTuple):
     @property
     def who(self) -> str:
         """Name the members, by their arms."""
-        arms: dict[str, list[str]] = {}
+        arms: dict[str, list[int]] = {}
         for member in self.members:
-            arms.setdefault(member.arm, []).append(str(member.seed))
+            arms.setdefault(member.arm, []).append(member.seed)
         return "; ".join(
-            f"{f'{arm}: ' if arm else ''}{'seed' if len(seeds) == 1 else 'seeds'} "
-            f"{', '.join(seeds)}"
-            for arm, seeds in arms.items()
+            f"{f'{arm}: ' if arm else ''}{spelled(seeds)}" for arm, seeds in arms.items()
         )
+
+
+def spelled(seeds: Sequence[int]) -> str:
+    """Return seeds in words: `seed 3`, `seeds 0, 2`, or `seeds 0 to 9`."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def diagnose(run: Run) -> list[Diagnosis]:
