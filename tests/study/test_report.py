@@ -46,11 +46,15 @@ def trial(run):
                 tuple(f"seed-{seed}" for seed in range(3)),
             )
             for index, (arm, status) in enumerate(
-                [("plain & simple", "finished"), ("better", "finished"), ("slow", "stopped")]
+                [
+                    ("plain & simple", "finished"),
+                    ("better | other", "finished"),
+                    ("slow", "stopped"),
+                ]
             )
         ]
         places.append(Place(World(name, 120, 3.0, None, None, {}), tuple(outcomes)))
-    arms = ("plain & simple", "better", "slow")
+    arms = ("plain & simple", "better | other", "slow")
     return Results("trial", "Which <one>?", arms, arms[0], tuple(places), None)
 
 
@@ -69,6 +73,8 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     assert "Which &lt;one&gt;?" in text
     assert results.PROTOCOL in html.unescape(text)
     assert "slow: stopped at step 120" in text
+    names = re.findall(r'<[^>]* id="([^"]*)"', text)
+    assert len(names) == len(set(names))
     # Two worlds' curves, the profiles, and maps of the run that all arms are said to be.
     assert text.count("<svg") == 5
     assert "<h2>What is wrong</h2>" in text
@@ -157,6 +163,15 @@ def test_the_command_writes_a_page_and_markdown(run, tmp_path, capsys):
     assert not (run.directory / "report.html").exists()
 
 
+def test_a_bar_in_the_name_of_an_arm_ends_no_cell(run, tmp_path):
+    text = report.write_report(trial(run), tmp_path, [run.directory], "markdown").read_text()
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    assert any("better \\| other" in line for line in tables)
+    for line in tables:
+        assert len(re.findall(r"(?<!\\)\|", line)) in (11, 4, 5), line
+    assert text.endswith("```\n")
+
+
 def test_what_cannot_be_reported_is_said(run, tmp_path, capsys):
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "is not a run's directory" in capsys.readouterr().err
@@ -173,7 +188,7 @@ def test_what_cannot_be_reported_is_said(run, tmp_path, capsys):
 def test_small_observations_are_mapped(run, tmp_path):
     (place,) = results.run_results([run.directory]).places
     outcome = place.outcomes[0]
-    assert "image" in maps.maps(outcome)
+    assert "image" in maps.maps(outcome, "Pendulum-v1")
     agents, best = maps.agents_of(run), int(np.argmax(outcome.scores))
     member = jax.tree.map(lambda leaf: leaf[best], agents)
     obs = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -3.0]], np.float32)
@@ -187,9 +202,9 @@ def test_small_observations_are_mapped(run, tmp_path):
     obs, grid = maps.states(find_maker("MountainCarContinuous-v0"), None)
     assert grid
     np.testing.assert_allclose([obs.min(axis=0), obs.max(axis=0)], [[-1.2, -0.07], [0.6, 0.07]])
-    assert maps.maps(place.outcomes[0]) is not None
+    assert maps.maps(place.outcomes[0], "a world") is not None
     shutil.rmtree(other / "checkpoints")
-    assert maps.maps(place.outcomes[0]) is None
+    assert maps.maps(place.outcomes[0], "a world") is None
 
 
 def test_an_unfinished_run_says_what_is_missing(run, tmp_path, capsys):
@@ -210,4 +225,6 @@ def test_runs_of_several_worlds_are_beside_each_other(run, tmp_path, capsys):
     text = (tmp_path / "report.html").read_text()
     assert "<h2>Pendulum-v1</h2>" in text
     assert "<h2>MountainCarContinuous-v0</h2>" in text
-    assert "not begun" in text
+    assert "not begun" not in text
+    assert "are not compared" in text
+    assert "Performance profiles" not in text

@@ -1,5 +1,7 @@
 """Tables and answers from results whose numbers were worked out by hand."""
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 
 import qmu
 from qmu.study import results
-from qmu.study.plan import World
+from qmu.study.plan import World, read_study
 from qmu.study.results import Outcome, Place, Results
 from qmu.training.results import Run
 
+STUDY = read_study("noise", None, None, None, False)
 WORLD = World("Pendulum-v1", 40, 15.0, None, None, {})
 
 
@@ -51,13 +54,65 @@ def test_a_row_holds_what_the_curves_say():
     assert texts["steps to it"] == "20"
 
 
+def seeds(arm, *scores, **keywords):
+    """Return an arm whose seeds have these scores."""
+    return outcome(arm, *([score, score] for score in scores), **keywords)
+
+
 def test_the_answer_names_the_best_arm_and_how_sure_that_is():
+    base, better = seeds("base", 1, 2, 3, 4, 5), seeds("better", 11, 12, 13, 14, 15)
+    said = results.answer(found(base, better))
+    assert re.match(r"Best is better: it is 10\.0 \([6-9]\.\d+ to 1[1-3]\.\d\) above base; ", said)
+    assert said.endswith("a seed of it beats one of base with probability 1.00 (0.64 to 1.00).")
+    said = results.answer(found(better, base))
+    assert said.startswith(
+        "No arm is above better, which the others are held against: the next one"
+    )
+    assert "base, is 10.0 (" in said
+    alike = seeds("alike", 0, 2, 3, 4, 7)
+    said = results.answer(found(base, alike))
+    assert said.startswith("No arm is shown to be better than base: alike is 0.20 (-")
+    assert said.endswith("(which is not more than chance explains).")
+
+
+def test_few_seeds_have_an_answer_without_an_interval():
     said = results.answer(found(BASE, BETTER))
-    assert said.startswith("Best is better: a seed of it beats one of base with probability 0.94")
-    said = results.answer(found(BETTER, BASE))
-    assert said.startswith("Best is better, which the others are held against: ")
-    alike = outcome("alike", [0, 12], [10, 22], [20, 32])
-    assert "which is not more than chance explains" in results.answer(found(BASE, alike))
+    assert said == (
+        "No arm is shown to be better than base: better is 20.0 above base; a seed of it beats one "
+        "of base with probability 0.94 (0.45 to 1.00) (fewer than 5 seeds have no interval)."
+    )
+
+
+def test_the_interval_allows_for_the_choice_among_arms():
+    base = seeds("base", *range(10))
+    better = seeds("better", *range(4, 14))
+    alone = results.answer(found(base, better))
+    others = [seeds(f"other {index}", *range(-index, 10 - index)) for index in range(1, 9)]
+    among = results.answer(found(base, better, *others))
+    assert alone.startswith("Best is better")
+    assert among.startswith("No arm is shown to be better than base: better is 4.00 (-")
+
+
+def test_one_arm_in_several_worlds_has_an_answer_for_each():
+    places = tuple(Place(WORLD._replace(id=name), (BASE,)) for name in ("A-v0", "B-v0"))
+    trial = Results("trial", "Which?", ("base",), "base", places, None)
+    said = results.answer(dataclasses.replace(trial, study=STUDY))
+    assert said == "base reaches 20.0 in A-v0; base reaches 20.0 in B-v0."
+
+
+def test_runs_of_different_worlds_are_not_compared():
+    places = (
+        Place(WORLD._replace(id="A-v0"), (BASE,)),
+        Place(WORLD._replace(id="B-v0"), (outcome("stopped", [1.0], status="stopped"),)),
+    )
+    trial = Results("trial", "Which?", ("base", "stopped"), "base", places, None)
+    assert results.answer(trial) == (
+        "These runs are of different worlds and are not compared: base reaches 20.0 in A-v0; "
+        "stopped stopped in B-v0."
+    )
+    assert [results.not_begun(trial, place) for place in places] == [[], []]
+    asked = dataclasses.replace(trial, study=STUDY)
+    assert [results.not_begun(asked, place) for place in places] == [["stopped"], ["base"]]
 
 
 def test_an_arm_without_an_end_has_no_score_and_is_named():
@@ -70,6 +125,9 @@ def test_an_arm_without_an_end_has_no_score_and_is_named():
     assert results.answer(found(BASE, stopped)) == (
         "Nothing can be compared yet: only base has been trained to its end."
     )
+    sick = found(BASE, outcome("sick", [1.0], [1.0], status="diverged"))
+    texts = results.cells(results.rows(sick, sick.places[0])[1])
+    assert texts[:5] == ["diverged", "", "", "", "at least 1 of 2"]
     none = found(outcome("base", [1.0], status="running"))
     assert results.answer(none) == "Nothing has been trained to its end yet."
 

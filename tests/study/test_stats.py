@@ -56,7 +56,7 @@ def test_the_probability_of_improvement_counts_pairs():
 
 
 def test_a_profile_is_the_share_of_runs_above_each_level():
-    strata = [np.array([0.0, 1.0, 1.0, 3.0]), np.array([2.0, 2.0, 2.0])]
+    strata = [np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0]), np.full(5, 2.0)]
     share, low, high = stats.profile(strata, np.array([-1.0, 0.0, 1.0, 2.0, 3.0]))
     # At 0: 3/4 and 1; at 1: 1/4 and 1; at 2: 1/4 and 0.
     np.testing.assert_allclose(share, [1.0, 0.875, 0.625, 0.125, 0.0])
@@ -66,35 +66,63 @@ def test_a_profile_is_the_share_of_runs_above_each_level():
 
 
 def test_the_difference_of_arms():
-    ours, theirs = np.array([3.0, 5.0, 7.0]), np.array([1.0, 1.0, 1.0])
+    ours, theirs = [np.array([3.0, 4.0, 5.0, 6.0, 7.0])], [np.array([1.0, 1.0, 1.0, 1.0, 1.0])]
     value, low, high = stats.difference(ours, theirs)
     assert value == 4.0
     assert 2.0 <= low < 4.0 < high <= 6.0
     assert stats.difference(ours, ours).value == 0.0
+    # In two worlds the middle halves count: 3 4 5 6 of 1 3 4 5 6 80 and 1 of ones.
+    two = [np.array([1.0, 3.0, 80.0]), np.array([4.0, 5.0, 6.0])]
+    assert stats.difference(two, [np.ones(3), np.ones(3)]).value == 3.5
 
 
-def test_without_three_seeds_there_is_no_interval():
-    value, low, high = stats.mean(np.array([1.0, 3.0]))
-    assert value == 2.0
-    assert np.isnan([low, high]).all()
-    strata = [np.array([1.0])]
-    for found in (
-        stats.interquartile_mean(strata),
-        stats.probability_of_improvement(strata, strata),
-        stats.difference(strata[0], strata[0]),
-    ):
-        assert np.isnan(found.low)
-        assert np.isnan(found.high)
-    share, low, high = stats.profile(strata, np.array([0.0, 2.0]))
-    np.testing.assert_array_equal(share, [1.0, 0.0])
-    assert np.isnan([low, high]).all()
+def test_an_interval_that_allows_for_a_choice_is_wider():
+    rng = np.random.default_rng(3)
+    ours, theirs = [rng.normal(size=10)], [rng.normal(size=10)]
+    alone, among = (stats.difference(ours, theirs, count) for count in (1, 7))
+    assert among.value == alone.value
+    assert among.low < alone.low < alone.high < among.high
+
+
+def test_the_score_interval_of_a_probability():
+    # All pairs won by three seeds of three: (1 - p)^2 = 1.96^2 var(p) has the root 0.5010, where
+    # var = p (1 - p) (1 + 2 ((1 - p) / (2 - p) + p / (1 + p))) / 9.
+    three = [np.array([4.0, 5.0, 6.0])], [np.array([1.0, 2.0, 3.0])]
+    value, low, high = stats.probability_of_improvement(*three)
+    assert (value, high) == (1.0, 1.0)
+    assert low == pytest.approx(0.50102, abs=1e-5)
+    p = 0.50102
+    variance = p * (1 - p) * (1 + 2 * ((1 - p) / (2 - p) + p / (1 + p))) / 9
+    assert 1.959964**2 * variance == pytest.approx((1 - p) ** 2, rel=1e-4)
+    turned = stats.probability_of_improvement(*three[::-1])
+    assert turned == pytest.approx((0.0, 0.0, 1 - low))
+    # Two such worlds: the distance to the bound is 0.49898 / sqrt(2).
+    both = stats.probability_of_improvement(three[0] * 2, three[1] * 2)
+    assert both.low == pytest.approx(1 - 0.49898 / np.sqrt(2), abs=1e-5)
+
+
+def test_without_enough_seeds_there_is_no_interval():
+    for seeds in (1, 2, 4):
+        scores = np.arange(float(seeds))
+        for found in (
+            stats.mean(scores),
+            stats.interquartile_mean([scores]),
+            stats.difference([scores], [scores]),
+        ):
+            assert np.isnan(found.low)
+            assert np.isnan(found.high)
+        share, low, high = stats.profile([scores], np.array([-1.0, 5.0]))
+        np.testing.assert_array_equal(share, [1.0, 0.0])
+        assert np.isnan([low, high]).all()
+    two = np.array([1.0, 2.0])
+    assert np.isnan(stats.probability_of_improvement([two], [two]).low)
 
 
 def test_equal_seeds_have_an_interval_without_width():
     assert stats.mean(np.full(5, 7.0)) == (7.0, 7.0, 7.0)
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=12))
+@given(st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=12))
 def test_an_interval_holds_its_value_and_stays_within_the_seeds(scores):
     value, low, high = stats.mean(np.array(scores))
     slack = 1e-9 * (1 + max(map(abs, scores)))
@@ -129,6 +157,20 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say(kind, seeds, le
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("apart", [0.0, 1.0, 2.0, 3.0])
+def test_the_interval_of_a_probability_holds_the_truth_near_1_as_well(seeds, apart):
+    rng = np.random.default_rng(0)
+    truth = stats.stats.norm.cdf(apart / np.sqrt(2))
+    held = []
+    for _ in range(600):
+        ours, theirs = rng.normal(apart, size=seeds), rng.normal(size=seeds)
+        found = stats.probability_of_improvement([ours], [theirs])
+        held.append(found.low <= truth <= found.high)
+    assert 0.88 <= np.mean(held) <= 0.99
+
+
+@pytest.mark.slow
 def test_intervals_over_worlds_hold_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     held = []
@@ -138,7 +180,7 @@ def test_intervals_over_worlds_hold_the_truth_about_as_often_as_they_say():
         # P(X > Y) of normals 0.5 apart is Phi(0.5 / sqrt(2)).
         improved = stats.probability_of_improvement(ours, theirs)
         middle = stats.interquartile_mean(theirs)
-        apart = stats.difference(ours[0], theirs[0])
+        apart = stats.difference(ours[:1], theirs[:1])
         held.append(
             [
                 improved.low <= 0.63816 <= improved.high,

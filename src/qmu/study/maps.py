@@ -50,8 +50,8 @@ def agents_of(run: Run) -> Agent:
     return agents
 
 
-def maps(outcome: Outcome) -> str | None:
-    """Return maps of an arm's best seed at the end of its run, as SVG.
+def maps(outcome: Outcome, world: str) -> str | None:
+    """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 
     None where observations have more than three numbers, or nothing can be read or made again.
     """
@@ -71,7 +71,7 @@ def maps(outcome: Outcome) -> str | None:
         "μ(s), first action": act(obs)[:, 0],
         "Q(s, μ(s))": np.asarray(best_values(agents, position, obs)),
     }
-    return draw(obs, grid, quantities)
+    return draw(obs, grid, quantities, world)
 
 
 def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:
@@ -94,7 +94,7 @@ def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:
         worlds.close()
 
 
-def draw(obs: NDArray[np.float32], grid: bool, quantities: dict[str, Any]) -> str:
+def draw(obs: NDArray[np.float32], grid: bool, quantities: dict[str, Any], world: str) -> str:
     """Return a picture of each quantity, for each pair of the observation's numbers."""
     pairs = list(itertools.combinations(range(obs.shape[1]), 2)) or [(0, 0)]
     figure = Figure(figsize=(3.6 * len(pairs), 3.2 * len(quantities)), layout="constrained")
@@ -112,4 +112,4 @@ def draw(obs: NDArray[np.float32], grid: bool, quantities: dict[str, Any]) -> st
             axes.set_ylabel(f"observation {second}")
             axes.set_title(name, fontsize=10)
             figure.colorbar(shown, ax=axes)
-    return svg(figure)
+    return svg(figure, f"maps-{world}")

@@ -1,6 +1,7 @@
 """Pictures of results, as SVG whose parts are named after the arms: `arm-INDEX-...`."""
 
 import io
+import re
 from typing import Any
 
 import matplotlib
@@ -25,14 +26,20 @@ def style(index: int) -> dict[str, Any]:
     }
 
 
-def svg(figure: Figure) -> str:
-    """Return a figure as an SVG element, without what comes before it in a file."""
+def svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element, without what comes before it in a file.
+
+    Its ids follow from `name`, which no other picture of the page has.
+    """
     out = io.StringIO()
     # Text as text, and ids that do not change from one report to the next.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "qmu"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight")
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    # Groups that have no name of ours are called alike in all pictures.
+    text = re.sub(r'<g id="(?!arm-)[^"]*"', "<g", text[text.index("<svg") :])
+    # So are the colour bars of one picture, if they are the same; nothing refers to either.
+    return re.sub(r' id="image[0-9a-f]+"', "", text)
 
 
 def axes_of(figure: Figure) -> Any:
@@ -56,7 +63,7 @@ def learning_curves(results: Results, place: Place) -> str:
     axes.set_ylabel("return of an evaluation")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: number(value) if value % 1 else f"{value:,.0f}")
-    return svg(figure)
+    return svg(figure, f"curves-{place.world.id}")
 
 
 def draw_curves(axes: Any, outcome: Outcome, index: int, world: int) -> None:
@@ -94,4 +101,4 @@ def profiles(results: Results) -> str:
     axes.set_xlabel("normalized score")
     axes.set_ylabel("share of seeds above it")
     axes.set_ylim(-0.02, 1.02)
-    return svg(figure)
+    return svg(figure, "profiles")

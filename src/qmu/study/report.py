@@ -29,6 +29,7 @@ from qmu.study.results import (
     Results,
     answer,
     cells,
+    not_begun,
     number,
     rows,
     share,
@@ -101,12 +102,15 @@ def filled(name: str, results: Results, paths: Sequence[Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # An arm may be called anything, and a bar ends a cell of a table in Markdown.
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|")
     text = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text).render(**contents(results, paths))
+    return environment.from_string(text).render(**contents(results, paths)).rstrip("\n") + "\n"
 
 
 def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
     """Return what the templates show."""
+    comparing = len(results.arms) > 1 and any(map(results.complete, results.arms))
     return {
         "name": results.name,
         "question": results.question,
@@ -120,7 +124,7 @@ def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
         ],
         "places": [place_contents(results, place) for place in results.places],
         "overall": overall(results),
-        "profiles": pictures.profiles(results) if len(results.arms) > 1 else None,
+        "profiles": pictures.profiles(results) if comparing else None,
         "diagnoses": diagnoses(results),
         "speeds": speeds(results),
         "differences": differences(results),
@@ -133,17 +137,16 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
     """Return what is shown of a world."""
     seeds = {len(one.seeds) for one in place.outcomes}
     unfinished = [one for one in place.outcomes if not one.finished]
-    there = {one.arm for one in place.outcomes}
     return {
         "world": place.world.id,
         "steps": f"{place.world.total_steps:,}",
-        "seeds": " or ".join(str(count) for count in sorted(seeds)),
+        "seeds": counted(sorted(seeds)),
         "threshold": None if place.world.threshold is None else number(place.world.threshold),
         "picture": pictures.learning_curves(results, place),
         "maps": maps_of(place),
         "videos": videos_of(results, place),
         "missing": [f"{one.arm}: {words_of(one)}" for one in unfinished]
-        + [f"{arm}: not begun" for arm in results.arms if arm not in there],
+        + [f"{arm}: not begun" for arm in not_begun(results, place)],
         "rows": [
             {
                 "arm": row.arm,
@@ -156,13 +159,20 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
     }
 
 
+def counted(seeds: Sequence[int]) -> str:
+    """Return numbers of seeds in words."""
+    if not seeds:
+        return "no seeds yet"
+    return f"{' or '.join(map(str, seeds))} seed{'' if list(seeds) == [1] else 's'}"
+
+
 def maps_of(place: Place) -> dict[str, str] | None:
     """Return maps of what the best arm has learned, where observations are small enough."""
     finished = [one for one in place.outcomes if one.finished]
     if not finished:
         return None
     best = max(finished, key=lambda one: float(one.scores.mean()))
-    picture = maps(best)
+    picture = maps(best, place.world.id)
     return None if picture is None else {"arm": best.arm, "picture": picture}
 
 
@@ -285,8 +295,12 @@ def arm_config(results: Results, place: Place, arm: str) -> options.Config | Non
 def commands(results: Results, paths: Sequence[Path]) -> list[str]:
     """Return what to type to get the same results."""
     if isinstance(results.study, Study):
+        worlds = [place.world.id for place in results.places]
+        # A file imports nothing: an id that needs a module is typed, and all others with it.
+        typed = ["--env", *worlds] if any(":" in world for world in worlds) else []
+        again = ["qmu", "study", str(paths[0] / "study.toml"), "--dir", "AGAIN", *typed]
         return [
-            f"qmu study {shlex.quote(str(paths[0] / 'study.toml'))} --dir AGAIN",
+            shlex.join(again),
             f"qmu report {shlex.quote(str(paths[0]))}",
         ]
     return [command_of(run) for run in runs_of(results)]

@@ -18,7 +18,7 @@ from qmu.training.results import Run, open_run
 PROTOCOL = (
     f"A seed's score is the mean of its last {stats.LAST} evaluations (of fewer than thirty: of "
     "the last third), deterministic, on episodes with fixed seeds. Intervals are 95% bootstrap "
-    "intervals over the seeds."
+    f"intervals over the seeds (none below {stats.FEWEST} seeds), of probabilities Newcombe's."
 )
 SCORE = "eval/mean_reward"
 
@@ -88,6 +88,12 @@ class Results:
         return all(
             any(one.arm == arm and one.finished for one in place.outcomes) for place in self.places
         )
+
+    def comparable(self, arm: str) -> list[Floats]:
+        """Return an arm's scores per world: as they are in a single world, else normalized."""
+        if len(self.places) > 1:
+            return self.strata(arm)
+        return [one.scores for one in self.places[0].outcomes if one.arm == arm]
 
     def strata(self, arm: str) -> list[Floats]:
         """Return an arm's normalized scores, per world."""
@@ -201,6 +207,12 @@ def outcomes_of(run: Run, names: dict[str, str]) -> list[Outcome]:
     return outcomes
 
 
+def not_begun(results: Results, place: Place) -> list[str]:
+    """Return the arms of a study that have not been trained at all in a world."""
+    there = {one.arm for one in place.outcomes}
+    return [] if results.study is None else [arm for arm in results.arms if arm not in there]
+
+
 def rows(results: Results, place: Place) -> list[Row]:
     """Return the table of a world, in the order of the arms."""
     base = next((one for one in place.outcomes if one.arm == results.base), None)
@@ -254,31 +266,61 @@ def together(results: Results) -> dict[str, tuple[Interval, Interval | None]]:
 def answer(results: Results) -> str:
     """Return the answer in one sentence, with its interval; or what is missing for one."""
     found = together(results)
+    if results.study is None and len(results.places) > 1:
+        return f"These runs are of different worlds and are not compared: {each_reached(results)}."
     if not found:
         return "Nothing has been trained to its end yet."
     if len(results.arms) == 1:
-        (place,) = results.places
-        value, low, high = stats.mean(place.outcomes[0].scores)
-        return f"{place.outcomes[0].arm} reaches {number(value)}{between(low, high)}."
+        return f"{each_reached(results)}."
     if len(found) == 1:
         return f"Nothing can be compared yet: only {next(iter(found))} has been trained to its end."
-    best = max(found, key=lambda arm: found[arm][0].value)
     missing = [arm for arm in results.arms if arm not in found]
     tail = f" Not finished: {', '.join(missing)}." if missing else ""
-    if best == results.base or results.base not in found:
-        rest = "" if best != results.base else ", which the others are held against"
-        value, low, high = found[best][0]
+    scores = {arm: results.comparable(arm) for arm in found}
+    ranked = sorted(found, key=lambda arm: -float(stats.middle(scores[arm])))
+    best, base = ranked[0], results.base
+    if base not in found:
+        return f"Highest is {best}, and {base}, which it would be held against, is missing.{tail}"
+    if best == base:
+        second = ranked[1]
+        gap = stats.difference(scores[base], scores[second], len(found) - 1)
         return (
-            f"Best is {best}{rest}: {value:.2f}{between(low, high, 2)} on a scale of 0 to 1.{tail}"
+            f"No arm is above {base}, which the others are held against: the next one, {second}, "
+            f"is {distance(results, gap)} below it{doubt(gap)}.{tail}"
         )
+    gap = stats.difference(scores[best], scores[base], len(found) - 1)
     improvement = found[best][1]
-    assert improvement is not None
-    value, low, high = improvement
-    sure = "" if low > 0.5 else " (which is not more than chance explains)"
-    return (
-        f"Best is {best}: a seed of it beats one of {results.base} with probability "
-        f"{value:.2f}{between(low, high, 2)}{sure}.{tail}"
-    )
+    said = f"{distance(results, gap)} above {base}"
+    if improvement is not None:
+        said += f"; a seed of it beats one of {base} with probability {share(improvement)}"
+    if gap.low > 0:
+        return f"Best is {best}: it is {said}.{tail}"
+    return f"No arm is shown to be better than {base}: {best} is {said}{doubt(gap)}.{tail}"
+
+
+def each_reached(results: Results) -> str:
+    """Return what each arm has reached in each world, in words."""
+    parts = []
+    for place in results.places:
+        for one in place.outcomes:
+            value, low, high = stats.mean(one.scores)
+            reached = f"reaches {number(value)}{between(low, high)}" if one.finished else one.status
+            parts.append(f"{one.arm} {reached} in {place.world.id}")
+    return "; ".join(parts)
+
+
+def distance(results: Results, gap: Interval) -> str:
+    """Return how far two arms are apart, in words: in rewards of a world, or on a common scale."""
+    if len(results.places) == 1:
+        return f"{number(gap.value)}{between(gap.low, gap.high)}"
+    return f"{gap.value:.2f}{between(gap.low, gap.high, 2)} of the scale from 0 to 1"
+
+
+def doubt(gap: Interval) -> str:
+    """Return why a difference does not count, if it does not."""
+    if np.isnan(gap.low):
+        return f" (fewer than {stats.FEWEST} seeds have no interval)"
+    return "" if gap.low > 0 else " (which is not more than chance explains)"
 
 
 def between(low: float, high: float, digits: int | None = None) -> str:
@@ -309,7 +351,9 @@ COLUMNS = ("mean", "median", "worst", "best", "failed", "steps to it", "area", "
 def cells(row: Row) -> list[str]:
     """Return a row of a table as texts, in the order of `COLUMNS`."""
     if row.status != "finished":
-        return [row.status] + [""] * (len(COLUMNS) - 1)
+        failed = f"at least 1 of {len(row.scores)}" if row.status == "diverged" else ""
+        known = {COLUMNS[0]: row.status, "failed": failed}
+        return [known.get(column, "") for column in COLUMNS]
     steps: Any = row.steps_to
     return [
         f"{number(row.mean.value)}{between(row.mean.low, row.mean.high)}",

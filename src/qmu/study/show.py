@@ -16,6 +16,7 @@ from qmu.study.results import (
     Results,
     answer,
     cells,
+    not_begun,
     number,
     rows,
     share,
@@ -120,6 +121,8 @@ def show_results(results: Results, out: Console) -> None:
             column.justify = "right"
         for row in lines:
             table.add_row(row.arm, *(cells(row)[COLUMNS.index(name)] for name in NARROW))
+        for arm in not_begun(results, place):
+            table.add_row(arm, "not begun")
         out.print(table)
         for row in lines:
             if row.status == "finished":

@@ -7,7 +7,11 @@ and seeds are drawn anew within each world and arm: a stratified bootstrap (Agar
 Percentiles of a bootstrap are too narrow for a few seeds: of five normal numbers their 95% hold the
 mean 85 times of 100. They are taken further out, by as much as Student's distribution is wider than
 the normal one (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3): 91
-times, of ten numbers 96 times. With fewer than three seeds there is no interval.
+times, of ten numbers 96 times. With fewer than five seeds there is no interval: three numbers lie
+all on one side of their mean one time in four, and no drawing of them can tell.
+
+Intervals of probabilities are Newcombe's, which do not shrink to nothing where all seeds of one
+arm beat all of another.
 """
 
 from collections.abc import Sequence
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 Floats = NDArray[np.float64]
 # Scores per world: of each world, one number per seed.
@@ -23,7 +27,9 @@ Strata = Sequence[Floats]
 
 TAIL = 0.025
 RESAMPLES = 10_000
-FEWEST = 3
+SCORE = float(stats.norm.ppf(1 - TAIL))
+CLOSE = 1e-9
+FEWEST, FEWEST_AT_ALL = 5, 3
 # A score is the mean of this many last evaluations; of fewer than thirty, of the last third.
 LAST = 10
 
@@ -78,17 +84,32 @@ def mean(scores: Floats) -> Interval:
 
 def mean_of_episodes(value: float, std: float, episodes: int) -> Interval:
     """Return the mean return of some episodes, by Student's distribution; `std` is theirs."""
-    if episodes < FEWEST:
+    if episodes < FEWEST_AT_ALL:
         return Interval(value, np.nan, np.nan)
     half = float(stats.t.ppf(1 - TAIL, episodes - 1)) * std / np.sqrt(episodes - 1)
     return Interval(value, value - half, value + half)
 
 
-def difference(ours: Floats, theirs: Floats) -> Interval:
-    """Return the difference of two arms' means."""
-    one, other = draws([ours, theirs])
-    value = float(np.mean(ours) - np.mean(theirs))
-    return interval(value, one.mean(axis=1) - other.mean(axis=1), [ours, theirs])
+def difference(ours: Strata, theirs: Strata, comparisons: int = 1) -> Interval:
+    """Return how far the middle of one arm is above that of another.
+
+    Args:
+        ours: scores of the one.
+        theirs: scores of the other, in the same worlds.
+        comparisons: among so many this one was chosen afterwards; the interval allows for it, by
+            Bonferroni's inequality.
+    """
+    drawn = draws([*ours, *theirs])
+    resampled = middle(drawn[: len(ours)]) - middle(drawn[len(ours) :])
+    value = float(middle(ours) - middle(theirs))
+    return interval(value, resampled, [*ours, *theirs], TAIL / comparisons)
+
+
+def middle(strata: Strata) -> Floats:
+    """Return the mean [...] of scores [..., seeds] of one world; of several the middle half's."""
+    if len(strata) == 1:
+        return np.asarray(np.mean(strata[0], axis=-1))
+    return np.asarray(stats.trim_mean(np.concatenate(list(strata), axis=-1), 0.25, axis=-1))
 
 
 def interquartile_mean(strata: Strata) -> Interval:
@@ -104,13 +125,43 @@ def interquartile_mean(strata: Strata) -> Interval:
 def probability_of_improvement(ours: Strata, theirs: Strata) -> Interval:
     """Return how often a seed of ours beats one of theirs, the mean over worlds; ties are half.
 
-    It is the Mann-Whitney statistic over its largest value (Agarwal et al. 2021, section 4.3).
+    It is the Mann-Whitney statistic over its largest value (Agarwal et al. 2021, section 4.3), with
+    the score interval of Newcombe (2006, "Confidence intervals for an effect size measure based on
+    the Mann-Whitney statistic", part 2, method 5) in each world; those of several worlds are put
+    together by their distances from the estimates (Zou and Donner 2008).
     """
-    value = np.mean([beats(*pair) for pair in zip(ours, theirs, strict=True)])
-    drawn = draws([*ours, *theirs])
-    pairs = zip(drawn[: len(ours)], drawn[len(ours) :], strict=True)
-    resampled = np.mean([beats(*pair) for pair in pairs], axis=0)
-    return interval(float(value), resampled, [*ours, *theirs])
+    values, below, above = [], [], []
+    for one, other in zip(ours, theirs, strict=True):
+        value = float(beats(one, other))
+        low, high = score_bounds(value, len(one), len(other))
+        values.append(value)
+        below.append(value - low)
+        above.append(high - value)
+    value, count = float(np.mean(values)), len(values)
+    if too_few([*ours, *theirs], FEWEST_AT_ALL):
+        return Interval(value, np.nan, np.nan)
+    low, high = (float(np.sqrt(np.sum(np.square(side)))) / count for side in (below, above))
+    return Interval(value, value - low, value + high)
+
+
+def score_bounds(value: float, ours: int, theirs: int) -> tuple[float, float]:
+    """Return the probabilities from which a share of pairs is 1.96 deviations away."""
+
+    def beyond(probability: float) -> float:
+        return (value - probability) ** 2 - SCORE**2 * variance(probability, ours, theirs)
+
+    # At 0 and 1 the share itself is a root, and not the one that is looked for.
+    low = 0.0 if value < CLOSE else optimize.brentq(beyond, 0.0, value - CLOSE)
+    high = 1.0 if value > 1 - CLOSE else optimize.brentq(beyond, value + CLOSE, 1.0)
+    return low, high
+
+
+def variance(probability: float, ours: int, theirs: int) -> float:
+    """Return the variance of the share of pairs (Hanley and McNeil 1982, of sizes put alike)."""
+    size = (ours + theirs) / 2 - 1
+    other = 1 - probability
+    spread = 1 + size * (other / (2 - probability) + probability / (1 + probability))
+    return probability * other * spread / (ours * theirs)
 
 
 def beats(ours: Floats, theirs: Floats) -> Floats:
@@ -152,21 +203,21 @@ def draws(strata: Strata) -> list[Floats]:
     return [scores[rng.integers(len(scores), size=(RESAMPLES, len(scores)))] for scores in strata]
 
 
-def too_few(strata: Strata) -> bool:
+def too_few(strata: Strata, fewest: int = FEWEST) -> bool:
     """Tell whether a stratum has too few seeds for an interval."""
-    return min(len(scores) for scores in strata) < FEWEST
+    return min(len(scores) for scores in strata) < fewest
 
 
-def tails(strata: Strata) -> tuple[float, float]:
+def tails(strata: Strata, tail: float = TAIL) -> tuple[float, float]:
     """Return the two percentiles that bound an interval, for the smallest number of seeds."""
     seeds = min(len(scores) for scores in strata)
-    low = float(stats.norm.cdf(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(TAIL, seeds - 1)))
+    low = float(stats.norm.cdf(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(tail, seeds - 1)))
     return low, 1 - low
 
 
-def interval(value: float, resampled: Floats, strata: Strata) -> Interval:
+def interval(value: float, resampled: Floats, strata: Strata, tail: float = TAIL) -> Interval:
     """Return an estimate with its interval, from its values on the draws of these strata."""
     if too_few(strata):
         return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(resampled, tails(strata))
+    low, high = np.quantile(resampled, tails(strata, tail))
     return Interval(value, float(low), float(high))
