@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
+    from qmu.training.callbacks import Callback as Callback
+    from qmu.training.callbacks import Moment as Moment
+    from qmu.training.callbacks import Stop as Stop
+    from qmu.training.evaluate import Score as Score
     from qmu.training.model import DDPG as DDPG
+    from qmu.training.model import TD3 as TD3
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
     from qmu.training.resume import resume as resume
@@ -25,14 +30,19 @@ if TYPE_CHECKING:
 __version__ = metadata.version("qmu")
 
 _HOMES = {
+    "Callback": "qmu.training.callbacks",
     "Config": "qmu.config",
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
     "DivergedError": "qmu.errors",
+    "Moment": "qmu.training.callbacks",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
+    "Score": "qmu.training.evaluate",
+    "Stop": "qmu.training.callbacks",
     "StoppedError": "qmu.errors",
+    "TD3": "qmu.training.model",
     "WorldError": "qmu.errors",
     "load_policy": "qmu.deploy.policy",
     "open_run": "qmu.training.results",
@@ -42,12 +52,17 @@ _HOMES = {
 
 __all__ = [
     "DDPG",
+    "TD3",
+    "Callback",
     "Config",
     "ConfigError",
     "DivergedError",
+    "Moment",
     "Policy",
     "QmuError",
     "Run",
+    "Score",
+    "Stop",
     "StoppedError",
     "WorldError",
     "load_policy",

@@ -190,6 +190,8 @@ class Console:
                 f"{max(finals):.1f}; * is saved as the run's policy"
             )
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
+        if "stopped" in info:
+            self.say(f"ended by {info['stopped']}")
         self.say(f"run     {run.directory}")
         if run.config.env.id is not None:
             self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")

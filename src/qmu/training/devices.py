@@ -1,4 +1,4 @@
-"""What JAX runs on, and how it is started."""
+"""What JAX runs on, how it is started, and whether a run fits into its memory."""
 
 import contextlib
 import os
@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import psutil
 
+from qmu.config import Config
 from qmu.errors import ConfigError
+from qmu.replay.priority import priorities_bytes
+from qmu.replay.stream import ring_length, stream_bytes
+from qmu.world.make import Maker
 
 
 def start_jax() -> None:
@@ -58,3 +63,24 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
         "share them and learn slower than they could. Import and use qmu before other JAX code, "
         f"or call jax.config.update('jax_num_cpu_devices', {cores()}) first."
     )
+
+
+def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
+    """Raise ConfigError if the streams of all members need more memory than there is."""
+    spaces = maker.spaces
+    capacity, worlds = config.replay.capacity, config.env.count
+    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
+    if config.replay.prioritized:
+        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
+    statistics = device.memory_stats() if device.platform != "cpu" else None
+    if statistics:
+        there = statistics["bytes_limit"] - statistics["bytes_in_use"]
+    else:
+        there = psutil.virtual_memory().available
+    if asked > there:
+        raise ConfigError(
+            f"the stream of {members} member(s) with --replay.capacity {capacity} "
+            f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
+            f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
+            "--replay.capacity or --seeds"
+        )

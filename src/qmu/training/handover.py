@@ -1,6 +1,7 @@
 """From the learner's actors to NumPy networks, which act and are shipped."""
 
 import itertools
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ from qmu.agent.agent import Acting
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import BatchNorm, LayerNorm
 from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
-from qmu.deploy.policy import Floats, Network, Normalization
+from qmu.deploy.policy import Floats, Network, Normalization, Policy
+from qmu.world.spaces import Spaces
 
 
 def to_networks(acting: Acting) -> list[Network]:
@@ -44,6 +46,12 @@ def to_network(acting: Any) -> Network:
             normalizer.clip,
         ),
     )
+
+
+def policy_of(actor: Network, spaces: Spaces, **info: Any) -> Policy:
+    """Return an actor as a policy for these spaces, which knows where it comes from."""
+    described = {"environment": spaces.name, **info, "qmu": metadata.version("qmu")}
+    return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, described)
 
 
 def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:

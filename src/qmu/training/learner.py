@@ -277,11 +277,11 @@ class Learner:
 
     def actors(self, lag: bool) -> list[Network]:
         """Return each member's actor, of the newest chunk or the one before; waits for it."""
-        return [
-            network
-            for actors in (self.previous if lag else self.newest)
-            for network in to_networks(actors)
-        ]
+        return self.networks(self.previous if lag else self.newest)
+
+    def networks(self, actors: list[Acting]) -> list[Network]:
+        """Return the groups' actors as each member's network; waits for them."""
+        return [network for group in actors for network in to_networks(group)]
 
     def share(self) -> float:
         """Return the part of all planned updates that has been done, from 0 to 1."""

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
@@ -22,17 +20,16 @@ from qmu.agent.exploration import Bools, Floats
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
 from qmu.deploy.policy import Network
-from qmu.errors import ConfigError, DivergedError, WorldError
-from qmu.replay.priority import priorities_bytes
-from qmu.replay.stream import ring_length, stream_bytes
+from qmu.errors import DivergedError, WorldError
+from qmu.replay.stream import ring_length
 from qmu.training.behaviour import Behaviour
-from qmu.training.devices import find_devices, share_note
+from qmu.training.devices import check_memory, find_devices, share_note
 from qmu.training.evaluate import Score, Trace, check_display, evaluate
 from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
 from qmu.training.members import Arms, Member, divide, members_of
-from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds
+from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds, Worlds
 from qmu.world.make import Maker
 
 # What a member's host-side random numbers are for.
@@ -114,9 +111,7 @@ class Trainer:
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
-        restarting = config.env.on_error == "restart"
-        worlds = [maker.worlds(config.env.count, self.guard, restarting) for _ in self.seeds]
-        self.collector = Collector(worlds, self.seeds)
+        self.collector = Collector(self.make_worlds(), self.seeds)
         self.evaluation_worlds = self.make_evaluation_worlds()
         self.behaviours = [
             Behaviour(
@@ -232,7 +227,14 @@ class Trainer:
         Raises:
             DivergedError: an actor has weights that are not finite.
         """
-        networks = self.learner.actors(lag)
+        return self.checked(self.learner.actors(lag))
+
+    def checked(self, networks: list[Network]) -> list[Network]:
+        """Return each member's actor, after a look at its weights.
+
+        Raises:
+            DivergedError: an actor has weights that are not finite.
+        """
         for member, network in zip(self.members, networks, strict=True):
             if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
                 raise DivergedError(diverged(member, self.step, "its actor's weights"))
@@ -336,6 +338,22 @@ class Trainer:
                 self.evaluation_worlds = self.make_evaluation_worlds()
                 left -= 1
 
+    def make_worlds(self) -> list[Worlds]:
+        """Return fresh worlds for every member."""
+        env = self.config.env
+        restarting = env.on_error == "restart"
+        return [self.maker.worlds(env.count, self.guard, restarting) for _ in self.seeds]
+
+    def move(self, maker: Maker) -> None:
+        """Go on in other worlds of the same spaces; the episodes in those before are cut off."""
+        self.cut()
+        self.collector.close()
+        self.evaluation_worlds.close()
+        self.maker = maker
+        self.collector.members = self.make_worlds()
+        self.collector.spaces = maker.spaces
+        self.evaluation_worlds = self.make_evaluation_worlds()
+
     def make_evaluation_worlds(self) -> HostWorlds:
         """Return fresh worlds for evaluations."""
         config = self.config
@@ -378,24 +396,3 @@ def world_seeds(seeds: tuple[int, ...], worlds: int, step: int) -> list[list[int
 def crossed(before: int, after: int, interval: int) -> bool:
     """Tell whether a multiple of the interval lies in (before, after]."""
     return interval > 0 and after // interval > before // interval
-
-
-def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
-    """Raise ConfigError if the streams of all members need more memory than there is."""
-    spaces = maker.spaces
-    capacity, worlds = config.replay.capacity, config.env.count
-    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
-    if config.replay.prioritized:
-        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
-    statistics = device.memory_stats() if device.platform != "cpu" else None
-    if statistics:
-        there = statistics["bytes_limit"] - statistics["bytes_in_use"]
-    else:
-        there = psutil.virtual_memory().available
-    if asked > there:
-        raise ConfigError(
-            f"the stream of {members} member(s) with --replay.capacity {capacity} "
-            f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
-            f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
-            "--replay.capacity or --seeds"
-        )

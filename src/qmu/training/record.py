@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.evaluate import Score
+from qmu.training.handover import policy_of
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
 from qmu.training.sinks import (
     JsonLines,
@@ -183,15 +183,10 @@ class Record:
 
     def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
-        spaces = self.trainer.maker.spaces
-        info = {
-            "environment": spaces.name,
-            "seed": self.trainer.members[index].seed,
-            "step": step,
-            "evaluation_mean_reward": score,
-            "qmu": metadata.version("qmu"),
-        }
-        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+        seed = self.trainer.members[index].seed
+        return policy_of(
+            actor, self.trainer.maker.spaces, seed=seed, step=step, evaluation_mean_reward=score
+        )
 
     def best_policy(self, index: int) -> Policy | None:
         """Return a member's best policy, if it has been evaluated."""
@@ -298,18 +293,32 @@ class Record:
         """Return the member with the best evaluation so far."""
         return max(range(len(self.best)), key=lambda index: self.best[index].mean)
 
-    def finish(self, status: str, error: str | None = None) -> None:
-        """Save what there is, measure the best policies on new episodes, and write it down."""
+    def save_rest(self) -> None:
+        """Save, outside of the schedule, what has been learned since the newest checkpoint.
+
+        Raises:
+            DivergedError: there are weights that are not finite.
+        """
+        if self.trainer.step > self.saved_at:
+            self.trainer.cut()
+            self.save(False)
+
+    def finish(self, status: str, error: str | None = None, stopped: str | None = None) -> None:
+        """Write down how the run has ended; score the best policies of one that is finished.
+
+        Args:
+            status: what `run.json` says from now on.
+            error: what has ended a run that is not finished; what it has learned is saved.
+            stopped: which callback has ended a run that is finished, and why.
+        """
         trainer = self.trainer
-        if trainer.step > self.saved_at:
-            trainer.cut()
-            # Weights that are not finite are of no use to anybody; of a run that has come to its
-            # end otherwise, that has to be said.
-            finished = status == "finished"
-            with contextlib.nullcontext() if finished else contextlib.suppress(DivergedError):
-                self.save(False)
+        if status != "finished":
+            # Weights that are not finite are of no use to anybody.
+            with contextlib.suppress(DivergedError):
+                self.save_rest()
         described = read_json(self.directory / RUN_FILE)
         described |= {"status": status, "error": error, "steps": trainer.step}
+        described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(time.monotonic() - self.started, 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]

@@ -1,7 +1,7 @@
 """Going on with a run from one of its checkpoints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import checkpoint
+from qmu.training.callbacks import Callback, check_callbacks
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -53,6 +54,7 @@ def resume(
     env: Source | None = None,
     exact: bool = False,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -68,6 +70,7 @@ def resume(
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
+        callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -85,6 +88,7 @@ def resume(
         from qmu.training.console import Console
 
         console = Console()
+    check_callbacks(callbacks)
     run = open_run(directory)
     tell = warn if console is None else console.tell
     for link in storage.links_in(run.directory):
@@ -103,7 +107,7 @@ def resume(
                 console.say(f"going on from step {trainer.step:,} ({saved.path})")
                 for line in configure.differences(config, before):
                     console.say(f"changed: {line}")
-            return conduct(trainer, record, source, console)
+            return conduct(trainer, record, source, console, callbacks)
         finally:
             trainer.close()
 
@@ -269,6 +273,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
     }
-    described = info | {name: now[name] for name in ("status", "process", "host")}
+    described = {name: value for name, value in info.items() if name != "stopped"}
+    described |= {name: now[name] for name in ("status", "process", "host")}
     described |= {"error": None, "resumed": [*info.get("resumed", []), again]}
     write_json(run.directory / RUN_FILE, described)

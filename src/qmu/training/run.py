@@ -3,7 +3,7 @@
 import shlex
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmu import config as options
@@ -11,8 +11,11 @@ from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError, StoppedError
 from qmu.presets import read_preset
+from qmu.saving import store
+from qmu.training.callbacks import Callback, Listeners, check_callbacks
+from qmu.training.directory import CHECKPOINTS
 from qmu.training.lock import locked
-from qmu.training.loop import Event, Trainer
+from qmu.training.loop import Due, Event, Trainer
 from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
@@ -29,6 +32,7 @@ def train(
     total_steps: int | None = None,
     preset: str | None = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -42,6 +46,7 @@ def train(
         preset: the recipe to start from: a name that `qmu presets` lists, a path that ends in
             .toml, or `auto` for the environment's own.
         progress: show a live display, as the command line does.
+        callbacks: what is told of chunks, evaluations and checkpoints, and may end the run.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -52,11 +57,12 @@ def train(
     shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
     given = {name: value for name, value in shortcuts.items() if value is not None}
     config = configure_run(env, preset, groups, given)
+    console = None
     if progress:
         from qmu.training.console import Console
 
-        return train_config(config, env, Console())
-    return train_config(config, env)
+        console = Console()
+    return train_config(config, env, console, callbacks=callbacks)
 
 
 def configure_run(
@@ -82,6 +88,7 @@ def train_config(
     source: Source | None = None,
     console: Any = None,
     arms: Arms | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -90,7 +97,9 @@ def train_config(
         source: makes the worlds, where the configuration has no id.
         console: what shows the run to a person.
         arms: name -> numeric options that arms of the run differ in; each has all seeds.
+        callbacks: what is told of the run's events, and may end it.
     """
+    check_callbacks(callbacks)
     if source is None:
         source = config.env.id
     if source is None:
@@ -106,7 +115,7 @@ def train_config(
     try:
         record = open_record(trainer, tell)
         with locked(record.directory):
-            return conduct(trainer, record, source, console)
+            return conduct(trainer, record, source, console, callbacks)
     finally:
         trainer.close()
 
@@ -149,7 +158,13 @@ def check_episodes(config: Config, maker: Maker) -> None:
         )
 
 
-def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> Run:
+def conduct(
+    trainer: Trainer,
+    record: Record,
+    source: Source,
+    console: Any,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
     """Train until the run's end, close the trainer, and return the run; `source` made its worlds.
 
     Raises:
@@ -160,10 +175,11 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
         console.start(trainer, record)
     again = how_to_go_on(record)
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+    listeners = Listeners(callbacks, trainer, options.total_steps(trainer.config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         try:
-            learn_and_record(trainer, record, console, signals)
-            record.finish("finished")
+            learn_and_record(trainer, record, console, signals, listeners)
+            record.finish("finished", stopped=listeners.why())
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.finish("interrupted")
@@ -205,17 +221,30 @@ def how_to_go_on(record: Record) -> str:
     return f"go on with: {shlex.join(words)}"
 
 
-def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Signals) -> None:
-    """Train until the run's end, or a signal, and write down what happens."""
+def learn_and_record(
+    trainer: Trainer, record: Record, console: Any, signals: Signals, listeners: Listeners
+) -> None:
+    """Train until the run's end, a signal, or a callback that ends it; write down what happens."""
     config = trainer.config
 
     def hear(event: Event) -> None:
         record.hear(event)
         if console is not None:
             console.hear(event)
+        listeners.hear(event)
+        if isinstance(event, Due):
+            tell_of_save()
+
+    def tell_of_save() -> None:
+        # A full disk may have taken none.
+        if record.saved_at == trainer.step:
+            listeners.saved(store.complete(record.directory / CHECKPOINTS)[0])
+
+    def stopped() -> bool:
+        return signals.stopped() or listeners.stopped()
 
     left = options.total_steps(config) - trainer.step
-    for event in trainer.run(left, config.train.total_episodes, stopped=signals.stopped):
+    for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
         hear(event)
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
@@ -225,3 +254,6 @@ def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Si
         raise KeyboardInterrupt
     if signals.received is not None:
         raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    if record.saved_at != trainer.step:
+        record.save_rest()
+        tell_of_save()
