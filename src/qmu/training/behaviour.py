@@ -105,7 +105,7 @@ class Behaviour:
     def __init__(self, seed: np.random.SeedSequence, settings: Explore, worlds: int) -> None:
         """Take the member's seed, and how its worlds are explored."""
         self.generator = np.random.default_rng(seed)
-        self.noise = NOISES[settings.noise](settings)
+        self.noise = NOISES[settings.noise]()
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
         )
@@ -122,7 +122,7 @@ class Behaviour:
             self.perturbed.begin(network, settings.parameter_distance)
         if random_steps > 0:
             self.random = uniform_actions(self.generator, shape)
-        self.noise.draw(self.generator, shape, settings.std)
+        self.noise.draw(self.generator, shape, settings)
         if settings.epsilon > 0:
             self.replaced = self.generator.random(shape[:2]) < settings.epsilon
             self.replacing = uniform_actions(self.generator, shape)

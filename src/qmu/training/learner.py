@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Set
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, re
 from qmu.replay.stream import Stream, append, init_stream, sample, windows
 from qmu.training.handover import to_networks
 from qmu.training.members import Group, for_each
+from qmu.training.schedules import Values, stacked_values, with_values
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
 BLOCK = 32
@@ -82,11 +84,13 @@ def learn(
     planned: Float[Array, ""],
     config: Config,
     platform: str,
+    given: Set[str],
 ) -> tuple[Members, Totals, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
     Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
-    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`.
+    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`. Options
+    in `given` follow functions of the user's own.
     """
     priorities = members.priorities
     if priorities is not None:
@@ -110,7 +114,8 @@ def learn(
         )
 
         def at(number: Array) -> Config:
-            return scheduled(numbers, jnp.minimum(number.astype(jnp.float32) / planned, 1.0))
+            share = jnp.minimum(number.astype(jnp.float32) / planned, 1.0)
+            return scheduled(numbers, share, given)
 
         def one_block(number: Array, carry: Carry) -> Carry:
             start = done + number * block
@@ -218,8 +223,21 @@ class Learner:
     Calls return at once; the devices work on them in order. `actors` waits.
     """
 
-    def __init__(self, groups: list[Group], obs_size: int, action_size: int) -> None:
-        """Make the members, and allocate their streams."""
+    def __init__(
+        self,
+        groups: list[Group],
+        obs_size: int,
+        action_size: int,
+        given: Set[str] = frozenset(),
+    ) -> None:
+        """Make the members, and allocate their streams.
+
+        Args:
+            groups: the members, by their devices.
+            obs_size: numbers in an observation.
+            action_size: numbers in an action.
+            given: the options that every call of `learn` gets anew.
+        """
         self.groups = groups
         ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
         # Which of all members belong to each group.
@@ -229,7 +247,7 @@ class Learner:
         self.members = [init_members(group, obs_size, action_size) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
         self.compiled = jax.jit(
-            partial(learn, platform=groups[0].device.platform), donate_argnums=0
+            partial(learn, platform=groups[0].device.platform, given=given), donate_argnums=0
         )
         # A copy: the members' own arrays are given away with the next chunk.
         self.newest = [
@@ -238,14 +256,16 @@ class Learner:
         self.previous = self.newest
         self.totals: list[tuple[list[Totals], int]] = []
 
-    def learn(self, rows: Rows, due: int) -> None:
-        """Hand over a chunk's rows, and the number of updates that it pays for."""
+    def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
+        """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
         self.previous = self.newest
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         for index, part in enumerate(self.slices):
             own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
-            results.append(self.compiled(self.members[index], own, *counts, self.numbers[index]))
+            changed = stacked_values(values or {}, self.groups[index])
+            numbers = with_values(self.numbers[index], changed)
+            results.append(self.compiled(self.members[index], own, *counts, numbers))
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))

@@ -7,9 +7,9 @@ chunk c - 1 returned. The lag is fixed, so a run is deterministic.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,19 @@ from qmu.training.evaluate import Score, Trace, check_display, evaluate
 from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
-from qmu.training.members import Arms, Member, divide, members_of
+from qmu.training.members import (
+    EXPLORE,
+    Arms,
+    Member,
+    diverged,
+    divide,
+    members_of,
+    world_seeds,
+)
+from qmu.training.schedules import Schedule, Schedules, with_values
 from qmu.world.host import MOST_FAILURES, Act, Collector, Episode, HostWorlds, Worlds
 from qmu.world.make import Maker
 
-# What a member's host-side random numbers are for.
-WORLD, EXPLORE = 0, 1
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
 SELECTION_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
@@ -84,22 +91,32 @@ Event = Progress | Logged | Evaluated | Due | Replaced
 class Trainer:
     """The moving parts of one run: worlds, learner, and where they have got to."""
 
-    def __init__(self, config: Config, maker: Maker, arms: Arms | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        maker: Maker,
+        arms: Arms | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+    ) -> None:
         """Allocate everything that the run will need.
 
         Args:
             config: the run's options.
             maker: makes its worlds.
             arms: name -> numeric options; every arm has members with all of the run's seeds.
+            schedules: name of a numeric option -> its number as a function of the step.
 
         Raises:
-            ConfigError: arms differ in more than numbers, the device is not there, the stream does
-                not fit in memory, or there is no display to render on.
+            ConfigError: arms differ in more than numbers, a schedule cannot be followed, the device
+                is not there, the stream does not fit in memory, or there is no display.
         """
         self.config = config
         self.maker = maker
         self.arms = arms or {}
         self.members = members_of(config, self.arms)
+        self.schedules = Schedules(schedules, config)
+        # Each member's options as they were in the newest chunk.
+        self.now = [member.config for member in self.members]
         self.seeds = tuple(member.seed for member in self.members)
         devices = find_devices(config.train.device)
         self.note = share_note(self.seeds, devices)
@@ -108,7 +125,7 @@ class Trainer:
         if config.env.render:
             check_display()
         spaces = maker.spaces
-        self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
+        self.learner = Learner(groups, spaces.obs_size, spaces.action_size, self.schedules.names)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
         self.collector = Collector(self.make_worlds(), self.seeds)
@@ -188,6 +205,10 @@ class Trainer:
         self.learner.settle()
         self.collector.cut_off()
 
+    def described(self) -> dict[str, Any]:
+        """Return what was given in Python and has to be given again, by name."""
+        return {"schedules": sorted(self.schedules.names)} if self.schedules.names else {}
+
     @property
     def alive(self) -> NDArray[np.int64]:
         """The rows of every world that are in the stream [members, worlds]."""
@@ -207,6 +228,8 @@ class Trainer:
         train = self.config.train
         if not self.collector.current:
             self.collector.reset(world_seeds(self.seeds, self.config.env.count, self.step))
+        values = self.schedules.at(self.step)
+        self.now = [with_values(member.config, values) for member in self.members]
         networks = self.actors(lag=train.overlap)
         with self.threads.limit(limits=1, user_api="blas"):
             rows, episodes = self.collector.collect(
@@ -219,7 +242,7 @@ class Trainer:
             self.episodes[episode.member] += 1
         learning_steps = max(0, self.step - self.learning_began)
         due = int(train.updates_per_step * learning_steps) + self.updates_before
-        self.learner.learn(rows, due - self.learner.updates)
+        self.learner.learn(rows, due - self.learner.updates, values)
 
     def actors(self, lag: bool) -> list[Network]:
         """Return each member's actor, of the newest chunk or the one before; waits for it.
@@ -246,9 +269,9 @@ class Trainer:
         left = max(options.start_steps(self.config) - self.step, 0)
         share = self.learner.share()
         shape = (steps, worlds, self.maker.spaces.action_size)
-        acting = zip(self.members, self.behaviours, networks, strict=True)
-        for member, behaviour, network in acting:
-            settings = scheduled(member.config, share).explore
+        acting = zip(self.now, self.behaviours, networks, strict=True)
+        for config, behaviour, network in acting:
+            settings = scheduled(config, share, self.schedules.names).explore
             behaviour.begin(network, settings, -(-left // worlds), shape)
 
         def act(member: int, time: int, obs: Floats, started: Bools) -> Floats:
@@ -278,7 +301,7 @@ class Trainer:
         share = self.learner.share()
         for member, values in enumerate(metrics):
             if values:
-                current = scheduled(self.members[member].config, share)
+                current = scheduled(self.now[member], share, self.schedules.names)
                 values["train/actor_lr"] = float(current.actor.lr)
                 values["train/critic_lr"] = float(current.critic.lr)
             values |= self.behaviours[member].metrics()
@@ -304,7 +327,7 @@ class Trainer:
         """Return how well a member's critic has foreseen the returns of an evaluation."""
         if not self.learner.updates:
             return {}
-        config = self.members[member].config
+        config = self.now[member]
         values = partial(self.learner.values, member)
         return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
 
@@ -368,29 +391,6 @@ class Trainer:
             self.collector.close()
             self.evaluation_worlds.close()
             self.guard.close()
-
-
-def diverged(member: Member, step: int, what: str) -> str:
-    """Return what is to be said of numbers that are not finite."""
-    return (
-        f"the member with {member.label} diverged: at step {step} {what} are no finite numbers. "
-        "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
-        "environment"
-    )
-
-
-def world_seeds(seeds: tuple[int, ...], worlds: int, step: int) -> list[list[int]]:
-    """Return the seeds of each member's worlds, which derive from the member's seed and the step.
-
-    They are those of the episodes that begin at this step in all worlds.
-    """
-    return [
-        [
-            int(word >> 1)
-            for word in np.random.SeedSequence([seed, WORLD, step]).generate_state(worlds)
-        ]
-        for seed in seeds
-    ]
 
 
 def crossed(before: int, after: int, interval: int) -> bool:

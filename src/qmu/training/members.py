@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qmu import config as options
 from qmu import configure
@@ -17,6 +18,8 @@ from qmu.config import Config
 # Name of an arm -> the numeric options in which it differs from the run's configuration, as a
 # nested dictionary.
 Arms = Mapping[str, Mapping[str, Any]]
+# What a member's host-side random numbers are for.
+WORLD, EXPLORE = 0, 1
 
 
 class Member(NamedTuple):
@@ -50,6 +53,29 @@ def members_of(config: Config, arms: Arms) -> tuple[Member, ...]:
         for own in [configure.vary(config, changes)]
         for seed in options.seeds(config)
     )
+
+
+def diverged(member: Member, step: int, what: str) -> str:
+    """Return what is to be said of numbers that are not finite."""
+    return (
+        f"the member with {member.label} diverged: at step {step} {what} are no finite numbers. "
+        "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
+        "environment"
+    )
+
+
+def world_seeds(seeds: tuple[int, ...], worlds: int, step: int) -> list[list[int]]:
+    """Return the seeds of each member's worlds, which derive from the member's seed and the step.
+
+    They are those of the episodes that begin at this step in all worlds.
+    """
+    return [
+        [
+            int(word >> 1)
+            for word in np.random.SeedSequence([seed, WORLD, step]).generate_state(worlds)
+        ]
+        for seed in seeds
+    ]
 
 
 class Group(NamedTuple):

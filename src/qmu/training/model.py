@@ -21,6 +21,7 @@ from qmu.training.handover import policy_of
 from qmu.training.loop import FINAL_SEEDS, Logged, Progress, Trainer, crossed
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
+from qmu.training.schedules import Schedule, check_again
 from qmu.world.make import Source, check_id_in_file
 
 FORMAT = "qmu agent 1"
@@ -47,6 +48,7 @@ class DDPG:
         *,
         seed: int | None = None,
         preset: str | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
         **groups: Mapping[str, Any],
     ) -> None:
         """Make the worlds and an agent that has learned nothing.
@@ -56,6 +58,7 @@ class DDPG:
                 environment, or a vector environment in same-step autoreset mode.
             seed: the seed of everything random (`train={"seed": ...}`).
             preset: the recipe to start from, as in `qmu.train`; None: the class's own.
+            schedules: functions of the step by the names of numeric options, as in `qmu.train`.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
                 when something is evaluated, and where and when it is saved, have no effect here.
                 Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
@@ -64,9 +67,9 @@ class DDPG:
             ConfigError: something about the request is wrong.
         """
         shortcuts = {} if seed is None else {"seed": seed}
-        self.begin(configure_run(env, preset or self.RECIPE, groups, shortcuts), env)
+        self.begin(configure_run(env, preset or self.RECIPE, groups, shortcuts), env, schedules)
 
-    def begin(self, config: Config, env: Source) -> None:
+    def begin(self, config: Config, env: Source, schedules: Mapping[str, Schedule] | None) -> None:
         """Make the worlds and an agent that has learned nothing, as the configuration says."""
         if config.train.seeds != 1:
             raise ConfigError(
@@ -75,7 +78,7 @@ class DDPG:
         if isinstance(env, str):
             config = options.replace(config, "env", id=env)
         self.source = env
-        self.trainer = Trainer(*prepare(config, env))
+        self.trainer = Trainer(*prepare(config, env), schedules=schedules)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -173,6 +176,7 @@ class DDPG:
         trainer = self.trainer
         described = {
             "recipe": self.RECIPE,
+            **trainer.described(),
             "config": options.to_dict(trainer.config),
             "environment": trainer.maker.spaces.name,
             "step": trainer.step,
@@ -189,12 +193,19 @@ class DDPG:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
     @classmethod
-    def load(cls, path: str | Path, env: Source | None = None) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        env: Source | None = None,
+        *,
+        schedules: Mapping[str, Schedule] | None = None,
+    ) -> Self:
         """Return the model saved in a file; of the class that was saved, if that is a kind of this.
 
         Args:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
+            schedules: functions of the step; those that the model followed have to be given again.
 
         Raises:
             ConfigError: no such file, a damaged one, one of another class, or an environment that
@@ -225,9 +236,11 @@ class DDPG:
             )
         if env is None:
             check_id_in_file(config.env.id, file, "give it as env=...")
+        way_out = "as load(..., schedules={...})"
+        check_again(file, described.get("schedules", []), schedules, way_out)
         kind = cls.kind_of(described.get("recipe", DDPG.RECIPE), file)
         model = kind.__new__(kind)
-        model.begin(config, source)
+        model.begin(config, source, schedules)
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:

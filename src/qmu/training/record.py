@@ -354,7 +354,8 @@ def open_record(trainer: Trainer, tell: Tell) -> Record:
         ConfigError: the disk has no room for the run, or the directory cannot be made.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
-    directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
+    described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
     record = Record(directory, trainer, tell)
     record.open_sinks()
     return record

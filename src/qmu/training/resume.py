@@ -29,6 +29,7 @@ from qmu.training.members import Arms
 from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
+from qmu.training.schedules import Schedule, check_again
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -55,6 +56,7 @@ def resume(
     exact: bool = False,
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -71,6 +73,7 @@ def resume(
             signal or an error.
         progress: show a live display, as the command line does.
         callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
+        schedules: functions of the step; those that the run had have to be given again.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -98,7 +101,9 @@ def resume(
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
-        trainer = Trainer(*prepare(config, source), arms_of(saved))
+        way_out = "in Python, as qmu.resume(..., schedules={...})"
+        check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
+        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules)
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)
@@ -275,5 +280,5 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
     }
     described = {name: value for name, value in info.items() if name != "stopped"}
     described |= {name: now[name] for name in ("status", "process", "host")}
-    described |= {"error": None, "resumed": [*info.get("resumed", []), again]}
+    described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}
     write_json(run.directory / RUN_FILE, described)

@@ -19,6 +19,7 @@ from qmu.training.loop import Due, Event, Trainer
 from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
+from qmu.training.schedules import Schedule
 from qmu.training.signals import Signals
 from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
@@ -33,6 +34,7 @@ def train(
     preset: str | None = None,
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -47,6 +49,8 @@ def train(
             .toml, or `auto` for the environment's own.
         progress: show a live display, as the command line does.
         callbacks: what is told of chunks, evaluations and checkpoints, and may end the run.
+        schedules: functions of the step by the names of numeric options, such as `actor.lr`; each
+            gives the option's number for a chunk that begins at that step.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -62,7 +66,7 @@ def train(
         from qmu.training.console import Console
 
         console = Console()
-    return train_config(config, env, console, callbacks=callbacks)
+    return train_config(config, env, console, callbacks=callbacks, schedules=schedules)
 
 
 def configure_run(
@@ -89,6 +93,7 @@ def train_config(
     console: Any = None,
     arms: Arms | None = None,
     callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -98,6 +103,7 @@ def train_config(
         console: what shows the run to a person.
         arms: name -> numeric options that arms of the run differ in; each has all seeds.
         callbacks: what is told of the run's events, and may end it.
+        schedules: functions of the step by the names of numeric options.
     """
     check_callbacks(callbacks)
     if source is None:
@@ -110,7 +116,7 @@ def train_config(
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source), arms)
+    trainer = Trainer(*prepare(config, source), arms, schedules)
     tell = warn if console is None else console.tell
     try:
         record = open_record(trainer, tell)
