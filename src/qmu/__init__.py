@@ -8,6 +8,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qmu.agent.custom import Networks as Networks
     from qmu.config import Config as Config
     from qmu.deploy.policy import Policy as Policy
     from qmu.deploy.policy import load_policy as load_policy
@@ -36,6 +37,7 @@ _HOMES = {
     "DDPG": "qmu.training.model",
     "DivergedError": "qmu.errors",
     "Moment": "qmu.training.callbacks",
+    "Networks": "qmu.agent.custom",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
@@ -58,6 +60,7 @@ __all__ = [
     "ConfigError",
     "DivergedError",
     "Moment",
+    "Networks",
     "Policy",
     "QmuError",
     "Run",

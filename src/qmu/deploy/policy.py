@@ -5,10 +5,11 @@ A policy is two files: `policy.safetensors` holds the weights, `policy.json` say
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +73,22 @@ class Normalization:
         return np.minimum(np.maximum((obs - self.mean) / self.std, -self.clip), self.clip)
 
 
+class Acts(Protocol):
+    """What a policy consists of but for scaling: it computes actions, and can be written down."""
+
+    def __call__(self, obs: Floats) -> Floats:
+        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+
+    def finite(self) -> bool:
+        """Tell whether all its weights are finite numbers."""
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return its numbers, by the names that they have in a file."""
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a file has to say of it."""
+
+
 @dataclass(frozen=True)
 class Network:
     """An actor's layers: weights [inputs, outputs] and biases [outputs].
@@ -98,6 +115,34 @@ class Network:
             hidden = activate(hidden)
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
 
+    def finite(self) -> bool:
+        """Tell whether all its weights are finite numbers."""
+        return all(math.isfinite(float(weight.sum())) for weight in self.weights)
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return its numbers, by the names that they have in a file."""
+        arrays: dict[str, Floats] = {}
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            arrays[f"actor.{index}.weight"] = np.ascontiguousarray(weight)
+            arrays[f"actor.{index}.bias"] = np.ascontiguousarray(bias)
+        for index, (scale, offset) in enumerate(zip(self.scales, self.offsets, strict=True)):
+            arrays[f"actor.{index}.scale"] = np.ascontiguousarray(scale)
+            arrays[f"actor.{index}.offset"] = np.ascontiguousarray(offset)
+        if self.normalization is not None:
+            arrays |= {
+                f"obs.{name}": np.asarray(value) for name, value in vars(self.normalization).items()
+            }
+        return arrays
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a file has to say of it."""
+        return {
+            "activation": self.activation,
+            "layers": len(self.weights),
+            "norms": len(self.scales),
+            "normalized": self.normalization is not None,
+        }
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -107,7 +152,7 @@ class Policy:
     needs is in it; training is not.
     """
 
-    network: Network
+    network: Acts
     obs_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     low: Floats
@@ -134,7 +179,7 @@ class Policy:
                 f"an observation of shape {obs.shape}; this policy takes {self.obs_shape}, "
                 "or a batch of them along one leading axis"
             )
-        action = self.network(obs.reshape(*batch, self.network.weights[0].shape[0]))
+        action = self.network(obs.reshape(*batch, int(np.prod(self.obs_shape))))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape(*batch, *self.action_shape)
@@ -150,28 +195,10 @@ class Policy:
         """Return what `save` writes: file name -> content."""
         from safetensors.numpy import save
 
-        arrays = {"low": self.low, "high": self.high}
-        for index, (weight, bias) in enumerate(
-            zip(self.network.weights, self.network.biases, strict=True)
-        ):
-            arrays[f"actor.{index}.weight"] = np.ascontiguousarray(weight)
-            arrays[f"actor.{index}.bias"] = np.ascontiguousarray(bias)
-        for index, (scale, offset) in enumerate(
-            zip(self.network.scales, self.network.offsets, strict=True)
-        ):
-            arrays[f"actor.{index}.scale"] = np.ascontiguousarray(scale)
-            arrays[f"actor.{index}.offset"] = np.ascontiguousarray(offset)
-        normalization = self.network.normalization
-        if normalization is not None:
-            arrays |= {
-                f"obs.{name}": np.asarray(value) for name, value in vars(normalization).items()
-            }
+        arrays = {"low": self.low, "high": self.high} | self.network.arrays()
         description = {
             "format": FORMAT,
-            "activation": self.network.activation,
-            "layers": len(self.network.weights),
-            "norms": len(self.network.scales),
-            "normalized": normalization is not None,
+            **self.network.description(),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "info": self.info,
@@ -184,12 +211,23 @@ def load_policy(directory: str | Path) -> Policy:
     """Read a policy from the directory that holds its two files.
 
     Raises:
+        ConfigError: there is no policy, its network is the user's own, or the files are damaged or
+            do not fit together.
+    """
+    return read_policy(Path(directory), read_network)
+
+
+def read_policy(
+    folder: Path, read: Callable[[Path, dict[str, Any], dict[str, Floats]], Acts]
+) -> Policy:
+    """Return the policy in a folder, whose network is read from its description and its arrays.
+
+    Raises:
         ConfigError: there is no policy, or the files are damaged or do not fit together.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    folder = Path(directory)
     for name in ("policy.json", "policy.safetensors"):
         if not (folder / name).exists():
             raise ConfigError(f"{folder} holds no policy: {name} is not there")
@@ -200,23 +238,17 @@ def load_policy(directory: str | Path) -> Policy:
                 f"format {description['format']}, this version of qmu reads up to {FORMAT}"
             )
         arrays = load_file(folder / "policy.safetensors")
-        layers, norms = range(description["layers"]), range(description["norms"])
         policy = Policy(
-            network=Network(
-                tuple(arrays[f"actor.{index}.weight"] for index in layers),
-                tuple(arrays[f"actor.{index}.bias"] for index in layers),
-                tuple(arrays[f"actor.{index}.scale"] for index in norms),
-                tuple(arrays[f"actor.{index}.offset"] for index in norms),
-                description["activation"],
-                read_normalization(arrays) if description.get("normalized") else None,
-            ),
+            network=read(folder, description, arrays),
             obs_shape=tuple(description["observation_shape"]),
             action_shape=tuple(description["action_shape"]),
             low=arrays["low"],
             high=arrays["high"],
             info=description["info"],
         )
-        fitting = fits(policy)
+        obs_size, action_size = map(int, map(np.prod, (policy.obs_shape, policy.action_shape)))
+        network = policy.network
+        fitting = not isinstance(network, Network) or fits(network, obs_size, action_size)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"the policy in {folder} cannot be read ({type(error).__name__}: {error}); "
@@ -224,7 +256,27 @@ def load_policy(directory: str | Path) -> Policy:
         ) from None
     if not fitting:
         raise ConfigError(f"the policy in {folder} has layers that do not fit together")
+    if not policy.low.shape == policy.high.shape == (action_size,):
+        raise ConfigError(f"the policy in {folder} has bounds that do not fit its actions")
     return policy
+
+
+def read_network(folder: Path, description: dict[str, Any], arrays: dict[str, Floats]) -> Network:
+    """Return the network in a policy's files."""
+    if description.get("custom"):
+        raise ConfigError(
+            f"the policy in {folder} has a network of the user's own, and a file holds only its "
+            "numbers: give what makes it, as qmu.open_run(RUN, networks=...).policy()"
+        )
+    layers, norms = range(description["layers"]), range(description["norms"])
+    return Network(
+        tuple(arrays[f"actor.{index}.weight"] for index in layers),
+        tuple(arrays[f"actor.{index}.bias"] for index in layers),
+        tuple(arrays[f"actor.{index}.scale"] for index in norms),
+        tuple(arrays[f"actor.{index}.offset"] for index in norms),
+        description["activation"],
+        read_normalization(arrays) if description.get("normalized") else None,
+    )
 
 
 def read_normalization(arrays: dict[str, Floats]) -> Normalization:
@@ -232,33 +284,31 @@ def read_normalization(arrays: dict[str, Floats]) -> Normalization:
     return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
 
 
-def fits(policy: Policy) -> bool:
+def fits(network: Network, obs_size: int, action_size: int) -> bool:
     """Tell whether the layers lead from an observation to an action."""
-    sizes: Sequence[tuple[int, ...]] = [weight.shape for weight in policy.network.weights]
-    ends = (int(np.prod(policy.obs_shape)), int(np.prod(policy.action_shape)))
-    normalization = policy.network.normalization
+    sizes: Sequence[tuple[int, ...]] = [weight.shape for weight in network.weights]
+    normalization = network.normalization
     return (
-        policy.network.activation in ACTIVATIONS
+        network.activation in ACTIVATIONS
         and all(len(size) == 2 for size in sizes)
         and len(sizes) > 0
-        and (sizes[0][0], sizes[-1][1]) == ends
+        and (sizes[0][0], sizes[-1][1]) == (obs_size, action_size)
         and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
         and all(
             bias.shape == (weight.shape[1],)
-            for weight, bias in zip(policy.network.weights, policy.network.biases, strict=True)
+            for weight, bias in zip(network.weights, network.biases, strict=True)
         )
-        and len(policy.network.scales) in (0, len(sizes) - 1)
+        and len(network.scales) in (0, len(sizes) - 1)
         and all(
             scale.shape == offset.shape == weight.shape[1:]
             for scale, offset, weight in zip(
-                policy.network.scales, policy.network.offsets, policy.network.weights, strict=False
+                network.scales, network.offsets, network.weights, strict=False
             )
         )
-        and policy.low.shape == policy.high.shape == (ends[1],)
         and (
             normalization is None
             or (
-                normalization.mean.shape == normalization.std.shape == (ends[0],)
+                normalization.mean.shape == normalization.std.shape == (obs_size,)
                 and normalization.clip.shape == ()
             )
         )

@@ -17,7 +17,7 @@ from qmu.agent.exploration import (
     uniform_actions,
 )
 from qmu.config import Explore
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts, Network
 
 # The size of the parameter noise is adapted once per so many observations, and measured on them
 # (every 50 updates in the reference implementation of Plappert et al. 2018).
@@ -111,7 +111,7 @@ class Behaviour:
         )
 
     def begin(
-        self, network: Network, settings: Explore, random_steps: int, shape: tuple[int, ...]
+        self, network: Acts, settings: Explore, random_steps: int, shape: tuple[int, ...]
     ) -> None:
         """Prepare a chunk [steps, worlds, action], whose first `random_steps` are random.
 
@@ -119,6 +119,7 @@ class Behaviour:
         """
         self.network, self.settings, self.random_steps = network, settings, random_steps
         if self.perturbed is not None and settings.parameter_distance is not None:
+            assert isinstance(network, Network)
             self.perturbed.begin(network, settings.parameter_distance)
         if random_steps > 0:
             self.random = uniform_actions(self.generator, shape)

@@ -10,8 +10,9 @@ from qmu import config as options
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.training.evaluate import Score
+from qmu.training.events import Evaluated, Event, Logged, Progress
 from qmu.training.handover import policy_of
-from qmu.training.loop import Evaluated, Event, Logged, Progress, Trainer
+from qmu.training.loop import Trainer
 
 
 @dataclass(frozen=True)

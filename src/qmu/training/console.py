@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qmu import config as options
-from qmu.training.loop import Evaluated, Event, Logged, Trainer
-from qmu.training.loop import Progress as Advanced
+from qmu.training.events import Evaluated, Event, Logged
+from qmu.training.events import Progress as Advanced
+from qmu.training.loop import Trainer
 from qmu.training.record import Record
 from qmu.training.results import Run
 
@@ -193,13 +194,17 @@ class Console:
         if "stopped" in info:
             self.say(f"ended by {info['stopped']}")
         self.say(f"run     {run.directory}")
-        if run.config.env.id is not None:
+        custom = "actor" in info.get("networks", [])
+        opened = f"qmu.open_run({str(run.directory)!r}{', networks=...' if custom else ''})"
+        if run.config.env.id is not None and not custom:
             self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
         else:
-            self.say(f"score   qmu.open_run({str(run.directory)!r}).evaluate(env=...)")
+            env = "" if run.config.env.id is not None else "env=..."
+            self.say(f"score   {opened}.evaluate({env})")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
-        self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
+        loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
+        self.say(f"python  policy = {f'{opened}.policy()' if custom else loaded}")
 
 
 def members_in_words(trainer: Trainer) -> str:

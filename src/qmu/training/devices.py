@@ -15,14 +15,14 @@ from qmu.replay.stream import ring_length, stream_bytes
 from qmu.world.make import Maker
 
 
-def start_jax() -> None:
-    """Give JAX one CPU device per core, and a folder for compiled programs.
+def start_jax(spare: int = 0) -> None:
+    """Give JAX one CPU device per core, some to spare, and a folder for compiled programs.
 
     The number of devices can only be set before JAX has started; afterwards there are as many as
     whoever started it wanted: see `share_note`. Settings that the user made are left alone.
     """
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
+        jax.config.update("jax_num_cpu_devices", cores() + spare)  # type: ignore[no-untyped-call]
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "qmu" / "jax"))  # type: ignore[no-untyped-call]
@@ -35,17 +35,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_devices(kind: str) -> list[Any]:
-    """Return the devices of a kind: auto (JAX's default), cpu, gpu or tpu.
+def find_devices(kind: str, spare: int = 0) -> list[Any]:
+    """Return the devices of a kind to learn on: auto (JAX's default), cpu, gpu or tpu.
+
+    With `spare`, so many CPU devices are left over for something else, if JAX starts only now.
 
     Raises:
         ConfigError: there is no such device.
     """
-    start_jax()
-    if kind == "auto":
-        return jax.devices()
+    start_jax(spare)
     try:
-        return jax.devices(kind)
+        found = jax.devices() if kind == "auto" else jax.devices(kind)
+        return found[: cores()] if spare and found[0].platform == "cpu" else found
     except RuntimeError:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise ConfigError(

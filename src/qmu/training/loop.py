@@ -9,29 +9,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
+from qmu.agent.custom import Networks, makers_of
 from qmu.agent.exploration import Bools, Floats
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts
 from qmu.errors import DivergedError, WorldError
 from qmu.replay.stream import ring_length
 from qmu.training.behaviour import Behaviour
+from qmu.training.custom import waiting_note
 from qmu.training.devices import check_memory, find_devices, share_note
 from qmu.training.evaluate import Score, Trace, check_display, evaluate
+from qmu.training.events import Due, Evaluated, Event, Logged, Progress, Replaced
 from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
 from qmu.training.members import (
     EXPLORE,
     Arms,
-    Member,
     diverged,
     divide,
     members_of,
@@ -48,46 +50,6 @@ FINAL_SEEDS = 2_000_000
 ROLLOUT_WINDOW = 100
 
 
-class Progress(NamedTuple):
-    """A chunk has been collected and handed to the learner."""
-
-    step: int
-
-
-class Logged(NamedTuple):
-    """Metrics of each member since the last such event."""
-
-    step: int
-    members: list[dict[str, float]]
-
-
-class Evaluated(NamedTuple):
-    """Scores and actors of each member, and what the critic had made of those episodes."""
-
-    step: int
-    scores: list[Score]
-    actors: list[Network]
-    health: list[dict[str, float]]
-
-
-class Due(NamedTuple):
-    """A scheduled save is due of these actors."""
-
-    step: int
-    actors: list[Network]
-
-
-class Replaced(NamedTuple):
-    """A member's world has failed, and there is another one in its place."""
-
-    step: int
-    member: Member
-    why: str
-
-
-Event = Progress | Logged | Evaluated | Due | Replaced
-
-
 class Trainer:
     """The moving parts of one run: worlds, learner, and where they have got to."""
 
@@ -97,6 +59,7 @@ class Trainer:
         maker: Maker,
         arms: Arms | None = None,
         schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
     ) -> None:
         """Allocate everything that the run will need.
 
@@ -105,10 +68,11 @@ class Trainer:
             maker: makes its worlds.
             arms: name -> numeric options; every arm has members with all of the run's seeds.
             schedules: name of a numeric option -> its number as a function of the step.
+            networks: what makes actors or critics, instead of what the options say.
 
         Raises:
-            ConfigError: arms differ in more than numbers, a schedule cannot be followed, the device
-                is not there, the stream does not fit in memory, or there is no display.
+            ConfigError: arms differ in more than numbers, a schedule or networks cannot be used,
+                the device is not there, the stream does not fit, or there is no display.
         """
         self.config = config
         self.maker = maker
@@ -118,14 +82,20 @@ class Trainer:
         # Each member's options as they were in the newest chunk.
         self.now = [member.config for member in self.members]
         self.seeds = tuple(member.seed for member in self.members)
-        devices = find_devices(config.train.device)
-        self.note = share_note(self.seeds, devices)
+        self.networks = networks
+        own_actor = networks is not None and networks.actor is not None
+        devices = find_devices(config.train.device, spare=int(own_actor))
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
             check_display()
         spaces = maker.spaces
-        self.learner = Learner(groups, spaces.obs_size, spaces.action_size, self.schedules.names)
+        sizes = spaces.obs_size, spaces.action_size
+        makers = makers_of(networks, *sizes)
+        self.learner = Learner(groups, *sizes, self.schedules.names, makers)
+        learning = [group.device for group in groups]
+        waiting = waiting_note(self.learner.acting_device, learning) if own_actor else None
+        self.note = waiting or share_note(self.seeds, devices)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
         self.collector = Collector(self.make_worlds(), self.seeds)
@@ -207,7 +177,10 @@ class Trainer:
 
     def described(self) -> dict[str, Any]:
         """Return what was given in Python and has to be given again, by name."""
-        return {"schedules": sorted(self.schedules.names)} if self.schedules.names else {}
+        schedules = sorted(self.schedules.names)
+        networks = [] if self.networks is None else self.networks.names
+        given = {"schedules": schedules, "networks": networks}
+        return {name: names for name, names in given.items() if names}
 
     @property
     def alive(self) -> NDArray[np.int64]:
@@ -244,7 +217,7 @@ class Trainer:
         due = int(train.updates_per_step * learning_steps) + self.updates_before
         self.learner.learn(rows, due - self.learner.updates, values)
 
-    def actors(self, lag: bool) -> list[Network]:
+    def actors(self, lag: bool) -> list[Acts]:
         """Return each member's actor, of the newest chunk or the one before; waits for it.
 
         Raises:
@@ -252,18 +225,18 @@ class Trainer:
         """
         return self.checked(self.learner.actors(lag))
 
-    def checked(self, networks: list[Network]) -> list[Network]:
+    def checked(self, networks: list[Acts]) -> list[Acts]:
         """Return each member's actor, after a look at its weights.
 
         Raises:
             DivergedError: an actor has weights that are not finite.
         """
         for member, network in zip(self.members, networks, strict=True):
-            if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
+            if not network.finite():
                 raise DivergedError(diverged(member, self.step, "its actor's weights"))
         return networks
 
-    def begin_chunk(self, networks: list[Network], steps: int) -> Act:
+    def begin_chunk(self, networks: list[Acts], steps: int) -> Act:
         """Return how to act during a chunk: at random in the beginning, then with noise."""
         worlds = self.config.env.count
         left = max(options.start_steps(self.config) - self.step, 0)
@@ -331,7 +304,7 @@ class Trainer:
         values = partial(self.learner.values, member)
         return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
 
-    def score(self, actors: list[Network], first_seed: int, episodes: int) -> list[Score]:
+    def score(self, actors: list[Acts], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
 
         Raises:
@@ -340,7 +313,7 @@ class Trainer:
         seeds = range(first_seed, first_seed + episodes)
         return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(self, member: int, actor: Network, episodes: range) -> tuple[Score, Trace]:
+    def score_one(self, member: int, actor: Acts, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` it is done again in new worlds, if need be.

@@ -10,15 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import arrays, storage
 from qmu.training.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.training.checkpoint import describe_spaces
+from qmu.training.custom import check_networks, check_options
 from qmu.training.evaluate import Score
+from qmu.training.events import Logged, Progress
 from qmu.training.handover import policy_of
-from qmu.training.loop import FINAL_SEEDS, Logged, Progress, Trainer, crossed
+from qmu.training.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
 from qmu.training.schedules import Schedule, check_again
@@ -49,6 +52,7 @@ class DDPG:
         seed: int | None = None,
         preset: str | None = None,
         schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
         **groups: Mapping[str, Any],
     ) -> None:
         """Make the worlds and an agent that has learned nothing.
@@ -59,6 +63,7 @@ class DDPG:
             seed: the seed of everything random (`train={"seed": ...}`).
             preset: the recipe to start from, as in `qmu.train`; None: the class's own.
             schedules: functions of the step by the names of numeric options, as in `qmu.train`.
+            networks: what makes actor or critics, instead of what the options say, as there.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
                 when something is evaluated, and where and when it is saved, have no effect here.
                 Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
@@ -67,9 +72,18 @@ class DDPG:
             ConfigError: something about the request is wrong.
         """
         shortcuts = {} if seed is None else {"seed": seed}
-        self.begin(configure_run(env, preset or self.RECIPE, groups, shortcuts), env, schedules)
+        config = configure_run(env, preset or self.RECIPE, groups, shortcuts)
+        if networks is not None:
+            check_options(networks, groups, config)
+        self.begin(config, env, schedules, networks)
 
-    def begin(self, config: Config, env: Source, schedules: Mapping[str, Schedule] | None) -> None:
+    def begin(
+        self,
+        config: Config,
+        env: Source,
+        schedules: Mapping[str, Schedule] | None,
+        networks: Networks | None,
+    ) -> None:
         """Make the worlds and an agent that has learned nothing, as the configuration says."""
         if config.train.seeds != 1:
             raise ConfigError(
@@ -78,7 +92,7 @@ class DDPG:
         if isinstance(env, str):
             config = options.replace(config, "env", id=env)
         self.source = env
-        self.trainer = Trainer(*prepare(config, env), schedules=schedules)
+        self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -199,6 +213,7 @@ class DDPG:
         env: Source | None = None,
         *,
         schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
     ) -> Self:
         """Return the model saved in a file; of the class that was saved, if that is a kind of this.
 
@@ -206,6 +221,7 @@ class DDPG:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
             schedules: functions of the step; those that the model followed have to be given again.
+            networks: the same as before, if the model has networks of its own.
 
         Raises:
             ConfigError: no such file, a damaged one, one of another class, or an environment that
@@ -238,9 +254,11 @@ class DDPG:
             check_id_in_file(config.env.id, file, "give it as env=...")
         way_out = "as load(..., schedules={...})"
         check_again(file, described.get("schedules", []), schedules, way_out)
+        way_out = "as load(..., networks=...)"
+        check_networks(file, described.get("networks", []), networks, way_out)
         kind = cls.kind_of(described.get("recipe", DDPG.RECIPE), file)
         model = kind.__new__(kind)
-        model.begin(config, source, schedules)
+        model.begin(config, source, schedules, networks)
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:

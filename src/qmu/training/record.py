@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmu.deploy.policy import Network, Policy, load_policy
+from qmu.deploy.policy import Acts, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import doctor
 from qmu.training.checkpoint import Saver
+from qmu.training.custom import load_custom
 from qmu.training.directory import (
     BEST,
     CHECKPOINTS,
@@ -26,8 +27,9 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.evaluate import Score
+from qmu.training.events import Due, Evaluated, Event, Logged, Replaced
 from qmu.training.handover import policy_of
-from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
+from qmu.training.loop import FINAL_SEEDS, Trainer
 from qmu.training.sinks import (
     JsonLines,
     Sink,
@@ -47,7 +49,7 @@ class Best(NamedTuple):
 
     mean: float = -math.inf
     step: int = 0
-    actor: Network | None = None
+    actor: Acts | None = None
 
     def or_better(self, event: Evaluated, index: int) -> "Best":
         """Return what is best after an evaluation of member `index`: this one, or the new one.
@@ -181,7 +183,7 @@ class Record:
                     f"Try {finding.advice} (`qmu doctor` says more)"
                 )
 
-    def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
+    def policy(self, index: int, actor: Acts, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
         seed = self.trainer.members[index].seed
         return policy_of(
@@ -273,7 +275,7 @@ class Record:
             for index, entry in enumerate(state["best"]):
                 if entry is not None:
                     folder = saved.path / BEST / self.trainer.members[index].name
-                    actor = load_policy(folder).network
+                    actor = self.read_policy(index, folder).network
                     self.best[index] = Best(float(entry[0]), int(entry[1]), actor)
             size = int(state["metrics_bytes"])
         except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
@@ -288,6 +290,13 @@ class Record:
                 storage.remove(self.directory / BEST / member.name)
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
+
+    def read_policy(self, index: int, folder: Path) -> Policy:
+        """Return a member's policy from a folder."""
+        networks = self.trainer.networks
+        if networks is None or networks.actor is None:
+            return load_policy(folder)
+        return load_custom(folder, networks, self.trainer.members[index].config)
 
     def winner(self) -> int:
         """Return the member with the best evaluation so far."""

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
 from qmu.saving import storage
+from qmu.training.custom import load_custom
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.members import Member, members_of
@@ -23,10 +25,15 @@ EVAL_SEEDS = 3_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, read. `source` is what made its worlds, if that is at hand."""
+    """A run's directory, read.
+
+    `source` is what made its worlds, and `networks` what made networks of the user's own, if that
+    is at hand.
+    """
 
     directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
+    networks: Networks | None = field(default=None, repr=False, compare=False)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -70,11 +77,17 @@ class Run:
             hint = f"; the newest policy is qmu.load_policy({str(saved[-1])!r})" if saved else ""
             raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
         if seed is None:
-            return load_policy(best)
+            return self.read_policy(best)
         if not (best / f"seed-{seed}").is_dir():
             there = ", ".join(sorted(path.name[5:] for path in best.glob("seed-*")))
             raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
-        return load_policy(best / f"seed-{seed}")
+        return self.read_policy(best / f"seed-{seed}")
+
+    def read_policy(self, folder: Path) -> Policy:
+        """Return the policy in one of the run's folders."""
+        if self.networks is None or self.networks.actor is None:
+            return load_policy(folder)
+        return load_custom(folder, self.networks, self.config)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
@@ -146,8 +159,12 @@ def evaluate_policy(
         worlds.close()
 
 
-def open_run(directory: str | Path) -> Run:
+def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:
     """Return the run in a directory.
+
+    Args:
+        directory: the run's.
+        networks: what `qmu.train` was given, if the run's policies have an actor of their own.
 
     Raises:
         ConfigError: it is not a run's directory.
@@ -162,4 +179,4 @@ def open_run(directory: str | Path) -> Run:
         inside = sorted(found.parent for found in path.glob(f"*/{RUN_FILE}"))
         hint = f"; there is one in {inside[-1]}" if inside else ""
         raise ConfigError(f"{path} is not a run's directory: it has no {missing[0]}{hint}")
-    return Run(path)
+    return Run(path, networks=networks)

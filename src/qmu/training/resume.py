@@ -7,6 +7,7 @@ from typing import Any
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.saving import storage, store
@@ -14,6 +15,7 @@ from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import checkpoint
 from qmu.training.callbacks import Callback, check_callbacks
+from qmu.training.custom import check_networks
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -57,6 +59,7 @@ def resume(
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -74,6 +77,7 @@ def resume(
         progress: show a live display, as the command line does.
         callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
         schedules: functions of the step; those that the run had have to be given again.
+        networks: the same as before, if the run has networks of its own.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -103,7 +107,9 @@ def resume(
         source = source_of(run, config, env)
         way_out = "in Python, as qmu.resume(..., schedules={...})"
         check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
-        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules)
+        way_out = "in Python, as qmu.resume(..., networks=...)"
+        check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
+        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules, networks)
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)

@@ -8,14 +8,17 @@ from typing import Any
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError, StoppedError
 from qmu.presets import read_preset
 from qmu.saving import store
 from qmu.training.callbacks import Callback, Listeners, check_callbacks
+from qmu.training.custom import check_options
 from qmu.training.directory import CHECKPOINTS
+from qmu.training.events import Due, Event
 from qmu.training.lock import locked
-from qmu.training.loop import Due, Event, Trainer
+from qmu.training.loop import Trainer
 from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
@@ -35,6 +38,7 @@ def train(
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -51,6 +55,7 @@ def train(
         callbacks: what is told of chunks, evaluations and checkpoints, and may end the run.
         schedules: functions of the step by the names of numeric options, such as `actor.lr`; each
             gives the option's number for a chunk that begins at that step.
+        networks: what makes actors or critics, instead of what the options say: `qmu.Networks`.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -61,12 +66,16 @@ def train(
     shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
     given = {name: value for name, value in shortcuts.items() if value is not None}
     config = configure_run(env, preset, groups, given)
+    if networks is not None:
+        check_options(networks, groups, config)
     console = None
     if progress:
         from qmu.training.console import Console
 
         console = Console()
-    return train_config(config, env, console, callbacks=callbacks, schedules=schedules)
+    return train_config(
+        config, env, console, callbacks=callbacks, schedules=schedules, networks=networks
+    )
 
 
 def configure_run(
@@ -94,6 +103,7 @@ def train_config(
     arms: Arms | None = None,
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -104,6 +114,7 @@ def train_config(
         arms: name -> numeric options that arms of the run differ in; each has all seeds.
         callbacks: what is told of the run's events, and may end it.
         schedules: functions of the step by the names of numeric options.
+        networks: what makes actors or critics, instead of what the options say.
     """
     check_callbacks(callbacks)
     if source is None:
@@ -116,7 +127,7 @@ def train_config(
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source), arms, schedules)
+    trainer = Trainer(*prepare(config, source), arms, schedules, networks)
     tell = warn if console is None else console.tell
     try:
         record = open_record(trainer, tell)
@@ -201,7 +212,7 @@ def conduct(
             if console is not None:
                 console.stop()
             trainer.close()
-    run = Run(record.directory, source)
+    run = Run(record.directory, source, trainer.networks)
     if console is not None:
         console.summary(run)
     return run
@@ -219,8 +230,12 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
 def how_to_go_on(record: Record) -> str:
     """Return the command that goes on with a run."""
     name = record.trainer.config.env.id
-    if name is None:
-        return f"go on with: qmu.resume({str(record.directory)!r}, env=...)"
+    again = [] if name is not None else ["env"]
+    again += record.trainer.described()
+    if again:
+        given = ", ".join(f"{what}=..." for what in again)
+        return f"go on with: qmu.resume({str(record.directory)!r}, {given})"
+    assert name is not None
     words = ["qmu", "resume", str(record.directory)]
     # A file may not name the module that an environment's id needs.
     words += ["--env", name] if ":" in name else []
