@@ -1,4 +1,7 @@
-"""What a person sees while a run goes on: a live display, or plain lines where there is none."""
+"""What a person sees while a run goes on: a live display, or plain lines where there is none.
+
+In a terminal the display is renewed in place, and in a notebook, too.
+"""
 
 import os
 import shlex
@@ -17,6 +20,7 @@ from qmu import config as options
 from qmu.training.events import Evaluated, Event, Logged
 from qmu.training.events import Progress as Advanced
 from qmu.training.loop import Trainer
+from qmu.training.notebook import Notebook
 from qmu.training.record import Record
 from qmu.training.results import Run
 
@@ -40,7 +44,7 @@ class Console:
         """Write to this terminal; by default to standard output."""
         # Paths and names are shown as they are: no markup, no emoji, no colours by guessing.
         self.terminal = terminal or Stubborn(highlight=False, markup=False, emoji=False)
-        self.live: Live | None = None
+        self.live: Live | Notebook | None = None
 
     def start(self, trainer: Trainer, record: Record) -> None:
         """Say what is about to be trained, and begin to display."""
@@ -58,7 +62,7 @@ class Console:
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
             self.say(f"note: {trainer.note}")
-        if not self.terminal.is_terminal:
+        if not (self.terminal.is_terminal or self.terminal.is_jupyter):
             return
         total = options.total_steps(config)
         self.progress = Progress(
@@ -73,6 +77,10 @@ class Console:
         self.task = self.progress.add_task(
             "steps", total=None if total == options.UNLIMITED_STEPS else total, speed=""
         )
+        if self.terminal.is_jupyter:
+            self.live = Notebook()
+            self.live.update(self.view())
+            return
         self.live = Live(self.view(), console=self.terminal, refresh_per_second=4, transient=True)
         self.live.start()
 

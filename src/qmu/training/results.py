@@ -3,7 +3,9 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qmu import configure
 from qmu.agent.custom import Networks
@@ -17,6 +19,11 @@ from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.members import Member, members_of
 from qmu.training.sinks import read_lines
 from qmu.world.make import Source, check_id_in_file, find_maker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from qmu.training.curves import Curve
 
 # Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
 # that its final score was measured on.
@@ -92,6 +99,46 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
         return read_lines(self.directory / METRICS)
+
+    def plot(self, metric: str = "eval/mean_reward") -> "Figure":
+        """Return a picture of a metric over the steps: each seed, their mean, a 95% interval.
+
+        In a notebook it shows itself; `figure.savefig("curves.png")` writes it into a file. The
+        interval is a bootstrap over the seeds, and needs three of them.
+
+        Args:
+            metric: a name in the lines of metrics (docs/metrics.md).
+
+        Raises:
+            ConfigError: no seed has logged such a metric.
+        """
+        from qmu.training.curves import learning_curves
+
+        curves = self.curves(metric)
+        if not curves:
+            names = {name for line in self.metrics() for name in line if "/" in name}
+            there = f"; there is {', '.join(sorted(names))}" if names else ""
+            raise ConfigError(f"{self.directory} has logged no {metric!r}{there}")
+        label = "return of an evaluation" if metric == "eval/mean_reward" else metric
+        return learning_curves(curves, label=label, legend=len(curves) > 1)
+
+    def curves(self, metric: str) -> "list[Curve]":
+        """Return a metric over the steps that all seeds of an arm have logged it at, per arm."""
+        from qmu.training.curves import Curve
+
+        found: dict[str, dict[int, float]] = {member.name: {} for member in self.members}
+        for line in self.metrics():
+            if line["member"] in found and line.get(metric) is not None:
+                found[line["member"]][line["step"]] = float(line[metric])
+        curves = []
+        for look, arm in enumerate(dict.fromkeys(member.arm for member in self.members)):
+            own = [member for member in self.members if member.arm == arm]
+            steps = sorted(set.intersection(*(set(found[member.name]) for member in own)))
+            values = np.array([[found[member.name][step] for step in steps] for member in own])
+            if steps:
+                seeds = [member.seed for member in own]
+                curves.append(Curve(arm or "mean", np.array(steps, float), values, seeds, look))
+        return curves
 
     def evaluate(
         self,
