@@ -158,6 +158,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     """Do what `restore` does; errors are those of reading."""
     learner, state, spaces = trainer.learner, saved.state, trainer.maker.spaces
     trainer.step = int(state["step"])
+    trainer.follow()
     trainer.learning_began = int(state["learning_began"])
     trainer.updates_before = int(state["updates_before"])
     trainer.episodes[:] = state["episodes"]

@@ -201,8 +201,7 @@ class Trainer:
         train = self.config.train
         if not self.collector.current:
             self.collector.reset(world_seeds(self.seeds, self.config.env.count, self.step))
-        values = self.schedules.at(self.step)
-        self.now = [with_values(member.config, values) for member in self.members]
+        values = self.follow()
         networks = self.actors(lag=train.overlap)
         with self.threads.limit(limits=1, user_api="blas"):
             rows, episodes = self.collector.collect(
@@ -216,6 +215,12 @@ class Trainer:
         learning_steps = max(0, self.step - self.learning_began)
         due = int(train.updates_per_step * learning_steps) + self.updates_before
         self.learner.learn(rows, due - self.learner.updates, values)
+
+    def follow(self) -> dict[str, float]:
+        """Return what options with a schedule are at this step, for every member from now on."""
+        values = self.schedules.at(self.step)
+        self.now = [with_values(member.config, values) for member in self.members]
+        return values
 
     def actors(self, lag: bool) -> list[Acts]:
         """Return each member's actor, of the newest chunk or the one before; waits for it.
