@@ -73,7 +73,7 @@ def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(rows, Path(folder), prioritized)
-        record = Record(make_directory(trainer.config, WORLD), trainer, print)
+        record = Record(make_directory(trainer.config, WORLD, {}), trainer, print)
         fill(trainer, rows)
         record.open_sinks()
         record.save(False)

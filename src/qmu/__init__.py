@@ -8,6 +8,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qmu.agent.custom import Networks as Networks
     from qmu.config import Config as Config
     from qmu.deploy.files import load as load
     from qmu.deploy.files import load_policy as load_policy
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
     from qmu.study.ship import export as export
+    from qmu.training.callbacks import Callback as Callback
+    from qmu.training.callbacks import Moment as Moment
+    from qmu.training.callbacks import Stop as Stop
+    from qmu.training.evaluate import Score as Score
     from qmu.training.model import DDPG as DDPG
+    from qmu.training.model import TD3 as TD3
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
     from qmu.training.resume import resume as resume
@@ -27,14 +33,20 @@ if TYPE_CHECKING:
 __version__ = metadata.version("qmu")
 
 _HOMES = {
+    "Callback": "qmu.training.callbacks",
     "Config": "qmu.config",
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
     "DivergedError": "qmu.errors",
+    "Moment": "qmu.training.callbacks",
+    "Networks": "qmu.agent.custom",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
+    "Score": "qmu.training.evaluate",
+    "Stop": "qmu.training.callbacks",
     "StoppedError": "qmu.errors",
+    "TD3": "qmu.training.model",
     "WorldError": "qmu.errors",
     "export": "qmu.study.ship",
     "load": "qmu.deploy.files",
@@ -46,12 +58,18 @@ _HOMES = {
 
 __all__ = [
     "DDPG",
+    "TD3",
+    "Callback",
     "Config",
     "ConfigError",
     "DivergedError",
+    "Moment",
+    "Networks",
     "Policy",
     "QmuError",
     "Run",
+    "Score",
+    "Stop",
     "StoppedError",
     "WorldError",
     "export",

@@ -113,14 +113,30 @@ def nearest(word: str, known: Any) -> str:
 def check(config: Config) -> None:
     """Raise ConfigError for a value out of its range or options that contradict each other."""
     for group, option in options():
-        value = getattr(getattr(config, group), option.name)
-        rule = option.metadata["rule"]
-        if value is None or rule is None:
-            continue
-        holds, sentence = rule
-        if (isinstance(value, float) and not math.isfinite(value)) or not holds(value):
-            raise ConfigError(f"{flag(group, option.name)} {sentence}, not {value}")
+        check_value(group, option, getattr(getattr(config, group), option.name))
     check_together(config)
+
+
+def check_value(group: str, option: dataclasses.Field[Any], value: Any) -> None:
+    """Raise ConfigError for a value that breaks its option's own rule."""
+    rule = option.metadata["rule"]
+    if value is None or rule is None:
+        return
+    holds, sentence = rule
+    if (isinstance(value, float) and not math.isfinite(value)) or not holds(value):
+        raise ConfigError(f"{flag(group, option.name)} {sentence}, not {value}")
+
+
+def read_number(group: str, name: str, value: Any) -> float:
+    """Return a value of a numeric option, after checking it against the option's own rule.
+
+    Raises:
+        ConfigError: it is no number, or not one that the option may be.
+    """
+    found: float = convert(group, name, value, float)
+    (option,) = [own for own in dataclasses.fields(GROUPS[group]) if own.name == name]
+    check_value(group, option, found)
+    return found
 
 
 def check_together(config: Config) -> None:

@@ -11,8 +11,8 @@ STAY = np.zeros(SHAPE[1], bool)
 
 def draw_noise(kind, std, shape=SHAPE, started=None, **settings):
     """Return the noise of a chunk; `started` maps a step to the worlds that begin there."""
-    noise = NOISES[kind](Explore(noise=kind, **settings))
-    noise.draw(np.random.default_rng(0), shape, std)
+    noise = NOISES[kind]()
+    noise.draw(np.random.default_rng(0), shape, Explore(noise=kind, std=std, **settings))
     return np.stack([noise.at(time, (started or {}).get(time, STAY)) for time in range(shape[0])])
 
 
@@ -73,11 +73,11 @@ def test_ou_noise_starts_from_the_mean_in_every_episode_of_its_own_world():
 
 
 def test_ou_noise_goes_on_from_one_chunk_to_the_next():
-    noise = NOISES["ou"](Explore(noise="ou", ou_dt=0.1))
+    noise = NOISES["ou"]()
     generator = np.random.default_rng(0)
-    noise.draw(generator, (50, 1, 1), 0.3)
+    noise.draw(generator, (50, 1, 1), Explore(noise="ou", std=0.3, ou_dt=0.1))
     (last,) = [noise.at(time, np.zeros(1, bool)) for time in range(50)][-1:]
-    noise.draw(generator, (1, 1, 1), 0.0)
+    noise.draw(generator, (1, 1, 1), Explore(noise="ou", std=0.0, ou_dt=0.1))
     np.testing.assert_allclose(noise.at(0, np.zeros(1, bool)), 0.985 * last, rtol=1e-5)
 
 

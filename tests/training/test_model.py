@@ -128,6 +128,64 @@ def test_several_seeds_belong_to_train():
         qmu.DDPG("Pendulum-v1", train={"seeds": 2})
 
 
+def test_td3_is_its_preset_with_what_is_given_on_top():
+    model = qmu.TD3("Pendulum-v1", **SMALL)
+    config = model.trainer.config
+    assert (config.critic.count, config.actor.interval, config.target.smoothing_clip) == (2, 2, 0.5)
+    assert config.actor.hidden_sizes == (8,)
+    other = qmu.TD3("Pendulum-v1", preset="td3-2020", **SMALL)
+    assert other.trainer.config.replay.batch_size == 16
+    assert other.trainer.config.explore.std == 0.1
+    for one in (model, other):
+        one.close()
+
+
+def test_load_gives_the_class_that_was_saved(tmp_path):
+    td3 = qmu.TD3("Pendulum-v1", target={"smoothing_clip": None}, **SMALL).learn(60)
+    td3.save(tmp_path / "td3")
+    qmu.DDPG("Pendulum-v1", **SMALL).save(tmp_path / "ddpg")
+    for kind in (qmu.DDPG, qmu.TD3):
+        loaded = kind.load(tmp_path / "td3")
+        assert type(loaded) is qmu.TD3
+        assert loaded.trainer.config == td3.trainer.config
+        loaded.close()
+    assert type(qmu.DDPG.load(tmp_path / "ddpg")) is qmu.DDPG
+    with pytest.raises(qmu.ConfigError, match=r"of the recipe 'default', and that of qmu.TD3 is"):
+        qmu.TD3.load(tmp_path / "ddpg")
+
+
+def test_a_model_goes_on_in_another_environment_with_its_stream(model):
+    model.learn(100)
+    before = int(model.trainer.learner.members[0].stream.size[0, 0])
+    model.set_env(lambda: gym.wrappers.TimeLimit(gym.make("Pendulum-v1").unwrapped, 20))
+    model.learn(50)
+    assert (model.steps, model.trainer.learner.updates) == (150, 100)
+    # What was cut off has its final observation in the stream, and so have two episodes of 20.
+    assert int(model.trainer.learner.members[0].stream.size[0, 0]) == before + 1 + 50 + 2
+    assert model.evaluate(2).lengths == (20, 20)
+
+
+def test_a_model_does_not_go_on_where_its_networks_do_not_fit(model):
+    with pytest.raises(qmu.ConfigError, match="has other observations, actions or bounds than"):
+        model.set_env("MountainCarContinuous-v0")
+    worlds = gym.make_vec(
+        "Pendulum-v1",
+        2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP},
+    )
+    with pytest.raises(qmu.ConfigError, match="is 2 worlds, and this model's stream is made for 1"):
+        model.set_env(worlds)
+    worlds.close()
+    assert model.learn(10).steps == 10
+
+
+def test_a_policy_is_handed_over_once_and_again_after_learning(model):
+    assert model.policy() is model.policy()
+    first = model.policy()
+    assert model.learn(60).policy() is not first
+
+
 def test_evaluate_takes_full_episodes(model):
     score = model.evaluate(2)
     assert score.lengths == (200, 200)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from qmu import config as options
+from qmu.agent.custom import BUILT_IN, Makers
+from qmu.agent.kinds import ActorLike
 from qmu.agent.losses import (
     actor_loss,
     critic_loss,
@@ -27,8 +29,6 @@ from qmu.agent.networks import (
     Actor,
     Critics,
     Norms,
-    init_actor,
-    init_critic,
     perturbed,
     with_statistics,
 )
@@ -50,14 +50,14 @@ COMBINED: dict[str, Callable[[Array], Array]] = {
 class Target(eqx.Module):
     """The slow copies of actor and critic that the TD target is computed with."""
 
-    actor: Actor
+    actor: ActorLike
     critics: Critics
 
 
 class Agent(eqx.Module):
     """One member's networks, targets and optimizer states. Replaced by updates, never changed."""
 
-    actor: Actor
+    actor: ActorLike
     critics: Critics
     target: Target
     actor_optimizer: Any
@@ -69,7 +69,7 @@ class Agent(eqx.Module):
 class Acting(eqx.Module):
     """What it takes to act: an actor, and the normalizer that it was trained with."""
 
-    actor: Actor
+    actor: ActorLike
     normalizer: Normalizer | None
 
 
@@ -100,13 +100,19 @@ def trace_numbers(config: Config) -> Config:
     return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), config)
 
 
-def init(key: PRNGKeyArray, obs_size: int, action_size: int, config: Config) -> Agent:
-    """Return a fresh agent; its targets equal its networks."""
+def init(
+    key: PRNGKeyArray,
+    obs_size: int,
+    action_size: int,
+    config: Config,
+    makers: Makers = BUILT_IN,
+) -> Agent:
+    """Return a fresh agent, whose networks the makers make; its targets equal its networks."""
     actor_key, critic_key = jax.random.split(key)
-    actor = init_actor(actor_key, obs_size, action_size, config.actor)
+    actor = makers.actor(actor_key, obs_size, action_size, config.actor)
     keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]
     critics = Critics(
-        tuple(init_critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
+        tuple(makers.critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
     )
     return Agent(
         actor=actor,
@@ -196,12 +202,13 @@ def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -
 
 
 def next_actions(
-    actor: Actor, obs: Float[Array, "batch obs"], key: PRNGKeyArray, settings: options.Target
+    actor: ActorLike, obs: Float[Array, "batch obs"], key: PRNGKeyArray, settings: options.Target
 ) -> Float[Array, "batch action"]:
     """Return the target actor's actions, smoothed by noise where that is asked for."""
     if settings.smoothing_std is None:
         return actor(obs)
     if settings.smoothing == "weights":
+        assert isinstance(actor, Actor)
         return perturbed(actor, key, settings.smoothing_std)(obs)
     action = actor(obs)
     shape = action.shape if settings.smoothing == "action" else (1, action.shape[-1])
@@ -265,7 +272,7 @@ def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
 
 def improve_actor(
     agent: Agent, critics: Critics, batch: Batch, rows: slice, config: Config
-) -> tuple[Actor, Any, Float[Array, ""]]:
+) -> tuple[ActorLike, Any, Float[Array, ""]]:
     """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
 
     By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. The
@@ -276,7 +283,7 @@ def improve_actor(
     weight = (batch.weight[rows] > 0).astype(jnp.float32)
     climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
 
-    def loss(actor: Actor) -> tuple[Array, tuple[Array, Norms]]:
+    def loss(actor: ActorLike) -> tuple[Array, tuple[Array, Norms]]:
         preactivation, norms = actor.learning(obs)
         values = climbed(obs, jnp.tanh(preactivation))
         ascent = actor_loss(COMBINED[config.actor.climbs](values), weight)

@@ -22,7 +22,9 @@ LARGEST = 10.0
 class Noise(Protocol):
     """What is added to the actions of some worlds."""
 
-    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+    def draw(
+        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+    ) -> None:
         """Draw for the next steps: shape is [steps, worlds, action]."""
 
     def at(self, time: int, started: Bools) -> Floats:
@@ -32,15 +34,16 @@ class Noise(Protocol):
 class NormalNoise:
     """Uncorrelated noise from N(mean, std²), independent per step, world and dimension."""
 
-    def __init__(self, settings: config.Explore) -> None:
-        """Take the mean; the standard deviation comes with every chunk."""
-        self.mean = np.float32(settings.mean)
+    def __init__(self) -> None:
+        """Begin without noise: the settings come with every chunk."""
         self.noise: Floats = np.zeros((0, 0, 0), np.float32)
 
-    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+    def draw(
+        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+    ) -> None:
         """Draw for the next steps: shape is [steps, worlds, action]."""
         noise = generator.standard_normal(shape, dtype=np.float32)
-        self.noise = self.mean + np.float32(std) * noise
+        self.noise = np.float32(settings.mean) + np.float32(settings.std) * noise
 
     def at(self, time: int, started: Bools) -> Floats:
         """Return the noise [worlds, action] of a step."""
@@ -55,17 +58,20 @@ class OrnsteinUhlenbeck:
     standard deviation std / sqrt(2θ) (for small θ dt) and forgets within 1 / (θ dt) steps.
     """
 
-    def __init__(self, settings: config.Explore) -> None:
-        """Take the process's constants; the standard deviation comes with every chunk."""
-        self.mean = np.float32(settings.mean)
-        self.pull = np.float32(settings.ou_theta * settings.ou_dt)
-        self.root = np.float32(settings.ou_dt**0.5)
+    def __init__(self) -> None:
+        """Begin without noise: the process's constants come with every chunk."""
+        self.mean, self.pull = np.float32(0), np.float32(0)
         self.pushes: Floats = np.zeros((0, 0, 0), np.float32)
         self.value: Floats = np.zeros((0, 0), np.float32)
 
-    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+    def draw(
+        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+    ) -> None:
         """Draw for the next steps: shape is [steps, worlds, action]."""
-        self.pushes = np.float32(std) * self.root * generator.standard_normal(shape, np.float32)
+        self.mean = np.float32(settings.mean)
+        self.pull = np.float32(settings.ou_theta * settings.ou_dt)
+        size = np.float32(settings.std) * np.float32(settings.ou_dt**0.5)
+        self.pushes = size * generator.standard_normal(shape, np.float32)
         if self.value.shape != shape[1:]:
             self.value = np.full(shape[1:], self.mean)
 
@@ -79,14 +85,15 @@ class OrnsteinUhlenbeck:
 class NoNoise:
     """Nothing is added."""
 
-    def __init__(self, settings: config.Explore) -> None:
-        """Take the settings, of which none matters."""
-        del settings
+    def __init__(self) -> None:
+        """Begin with nothing."""
         self.nothing: Floats = np.zeros((0, 0), np.float32)
 
-    def draw(self, generator: np.random.Generator, shape: tuple[int, ...], std: float) -> None:
+    def draw(
+        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+    ) -> None:
         """Draw nothing."""
-        del generator, std
+        del generator, settings
         self.nothing = np.zeros(shape[1:], np.float32)
 
     def at(self, time: int, started: Bools) -> Floats:
@@ -95,7 +102,7 @@ class NoNoise:
         return self.nothing
 
 
-NOISES: dict[str, Callable[[config.Explore], Noise]] = {
+NOISES: dict[str, Callable[[], Noise]] = {
     "normal": NormalNoise,
     "ou": OrnsteinUhlenbeck,
     "none": NoNoise,

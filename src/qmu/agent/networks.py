@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from qmu import config
+from qmu.agent.kinds import CriticLike
 
 # Added to a variance before the root is taken of it.
 EPSILON = 1e-5
@@ -136,21 +137,21 @@ class Actor(eqx.Module):
 
     def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
         """Return the actions for a batch of observations."""
-        return jnp.tanh(self.forward(obs, running)[0])
+        return jnp.tanh(self.preactivation(obs))
 
     def learning(
         self, obs: Float[Array, "batch obs"]
     ) -> tuple[Float[Array, "batch action"], Norms]:
         """Return the input of the final tanh for a batch to learn from, and the norms' state."""
-        return self.forward(obs, learning)
+        return feed_forward(self.layers, self.norms, self.activation, [obs], learning)
 
-    def forward(self, obs: Array, apply: Apply) -> tuple[Array, Norms]:
-        """Return the input of the final tanh and the normalizations, applied by `apply`."""
-        return feed_forward(self.layers, self.norms, self.activation, self.inputs(obs), apply)
+    def preactivation(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
+        """Return the input of the final tanh for a batch of observations."""
+        return feed_forward(self.layers, self.norms, self.activation, [obs], running)[0]
 
-    def inputs(self, obs: Array) -> list[Array]:
-        """Return what enters at each layer, from the first on."""
-        return [obs]
+    def hidden(self, obs: Float[Array, "batch obs"]) -> list[Float[Array, "batch units"]]:
+        """Return the hidden units of each layer."""
+        return hidden_layers(self.layers, self.norms, self.activation, [obs], running)[0]
 
 
 class Critic(eqx.Module):
@@ -183,6 +184,13 @@ class Critic(eqx.Module):
         values, norms = feed_forward(self.layers, self.norms, self.activation, inputs, apply)
         return values[:, 0], norms
 
+    def hidden(
+        self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
+    ) -> list[Float[Array, "batch units"]]:
+        """Return the hidden units of each layer."""
+        inputs = self.inputs(obs, action)
+        return hidden_layers(self.layers, self.norms, self.activation, inputs, running)[0]
+
     def inputs(self, obs: Array, action: Array) -> list[Array]:
         """Return what enters at each layer, from the first on."""
         if self.action_layer == 0:
@@ -193,7 +201,7 @@ class Critic(eqx.Module):
 class Critics(eqx.Module):
     """One or several critics, each with weights of its own."""
 
-    each: tuple[Critic, ...]
+    each: tuple[CriticLike, ...]
 
     def __call__(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
@@ -245,15 +253,17 @@ def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:
     return hidden
 
 
-Network = TypeVar("Network", Actor, Critic)
+Network = TypeVar("Network")
 
 
 def with_statistics(network: Network, seen: Norms) -> Network:
-    """Return the network with the running statistics of the normalizations `seen`."""
-    if network.norms is None or seen is None:
+    """Return the network with the running statistics of the normalizations `seen`, if any."""
+    if seen is None:
         return network
-    norms = [norm.with_statistics(other) for norm, other in zip(network.norms, seen, strict=True)]
-    return dataclasses.replace(network, norms=tuple(norms))
+    own: Any = network
+    norms = [norm.with_statistics(other) for norm, other in zip(own.norms, seen, strict=True)]
+    with_norms: Network = dataclasses.replace(own, norms=tuple(norms))
+    return with_norms
 
 
 def perturbed(actor: Actor, key: PRNGKeyArray, std: float | Float[Array, ""]) -> Actor:

@@ -1,5 +1,8 @@
 """What changes in the course of a training."""
 
+from collections.abc import Set
+from typing import Any
+
 from jaxtyping import Array, Float
 
 from qmu import config as options
@@ -8,23 +11,30 @@ from qmu.config import Config
 Number = float | Float[Array, ""]
 
 
-def scheduled(config: Config, share: Number) -> Config:
+def scheduled(config: Config, share: Number, given: Set[str] = frozenset()) -> Config:
     """Return the configuration with its schedules where they are after a share of the training.
 
     Args:
         config: numeric options as numbers or arrays.
         share: the part of all planned updates that has been done, from 0 to 1.
+        given: names (group.name) of options that follow a function of the user's own: they are
+            what it says, and nothing changes them here.
     """
     actor, critic, replay, noise = config.actor, config.critic, config.replay, config.explore
-    config = options.replace(config, "actor", lr=actor.lr * linear(1.0, actor.lr_end, share))
-    config = options.replace(config, "critic", lr=critic.lr * linear(1.0, critic.lr_end, share))
     left = linear(1.0, noise.noise_end, share)
-    config = options.replace(config, "explore", std=noise.std * left)
+    moved: dict[str, Any] = {
+        "actor.lr": actor.lr * linear(1.0, actor.lr_end, share),
+        "critic.lr": critic.lr * linear(1.0, critic.lr_end, share),
+        "explore.std": noise.std * left,
+        "replay.beta": linear(replay.beta, replay.beta_end, share),
+    }
     if noise.parameter_distance is not None:
-        config = options.replace(
-            config, "explore", parameter_distance=noise.parameter_distance * left
-        )
-    return options.replace(config, "replay", beta=linear(replay.beta, replay.beta_end, share))
+        moved["explore.parameter_distance"] = noise.parameter_distance * left
+    for path, value in moved.items():
+        if path not in given:
+            group, _, name = path.partition(".")
+            config = options.replace(config, group, **{name: value})
+    return config
 
 
 def linear(start: Number, end: Number, share: Number) -> Number:

@@ -9,7 +9,6 @@ import optax
 from jaxtyping import Array, Float
 
 from qmu.agent.agent import Agent, prepared
-from qmu.agent.networks import Actor, Critic, hidden_layers, running
 from qmu.config import Config
 from qmu.records import Batch
 
@@ -25,8 +24,8 @@ class Vitals(eqx.Module):
 
     saturated: Float[Array, ""]
     preactivation: Float[Array, ""]
-    dead_actor: Float[Array, ""]
-    dead_critic: Float[Array, ""]
+    dead_actor: Float[Array, ""] | None
+    dead_critic: Float[Array, ""] | None
     q_std: Float[Array, ""]
     target_gap: Float[Array, ""]
     reward_mean: Float[Array, ""]
@@ -48,28 +47,24 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
     Returns:
         The share of actions μ(s) beyond 0.97 and the root mean square of what the final tanh is
         given; the shares of hidden units of the actor and of the critics that say the same for the
-        whole batch; the standard deviation of the first critic's Q(s, a), and how far its target
-        network is from it on average; mean and standard deviation of the scaled rewards, over the
-        steps of a window; the smallest and largest standard deviation of an observation's number,
-        as the networks see it, of those that change; and the length of the gradients, the root of
-        their mean square over the last thousand updates or so (from Adam's second moments: Kingma
-        and Ba 2015, Algorithm 1).
+        whole batch, where layers are known; the standard deviation of the first critic's Q(s, a),
+        and how far its target network is from it on average; mean and standard deviation of the
+        scaled rewards, over the steps of a window; the smallest and largest standard deviation of
+        an observation's number, as the networks see it, of those that change; and the length of
+        the gradients, the root of their mean square over the last thousand updates or so (from
+        Adam's second moments: Kingma and Ba 2015, Algorithm 1).
     """
     batch = prepared(agent, batch, config)
-    preactivation, _ = agent.actor.forward(batch.obs, running)
+    preactivation = agent.actor.preactivation(batch.obs)
     critic, target = agent.critics.each[0], agent.target.critics.each[0]
     value = critic(batch.obs, batch.action)
     spread = jnp.std(batch.obs, axis=0)
     return Vitals(
         saturated=jnp.mean(jnp.abs(jnp.tanh(preactivation)) > SATURATED, dtype=jnp.float32),
         preactivation=jnp.sqrt(jnp.mean(jnp.square(preactivation))),
-        dead_actor=dead(units_of(agent.actor, agent.actor.inputs(batch.obs))),
+        dead_actor=dead(agent.actor.hidden(batch.obs)),
         dead_critic=dead(
-            [
-                units
-                for own in agent.critics.each
-                for units in units_of(own, own.inputs(batch.obs, batch.action))
-            ]
+            [units for own in agent.critics.each for units in own.hidden(batch.obs, batch.action)]
         ),
         q_std=jnp.std(value),
         target_gap=jnp.mean(jnp.abs(target(batch.obs, batch.action) - value)),
@@ -82,16 +77,14 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
     )
 
 
-def units_of(network: Actor | Critic, inputs: list[Array]) -> list[Float[Array, "batch units"]]:
-    """Return the hidden units of each layer."""
-    return hidden_layers(network.layers, network.norms, network.activation, inputs, running)[0]
+def dead(layers: list[Float[Array, "batch units"]]) -> Float[Array, ""] | None:
+    """Return the share of hidden units whose output is the same for the whole batch.
 
-
-def dead(layers: list[Float[Array, "batch units"]]) -> Float[Array, ""]:
-    """Return the share of hidden units whose output is the same for the whole batch."""
+    None where no hidden units are known.
+    """
     same = [jnp.max(layer, axis=0) - jnp.min(layer, axis=0) <= SAME for layer in layers]
     if not same:
-        return jnp.zeros(())
+        return None
     return jnp.mean(jnp.concatenate(same), dtype=jnp.float32)
 
 

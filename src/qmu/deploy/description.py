@@ -7,35 +7,24 @@ with layer normalization `actor.0.scale` and `actor.0.offset`, with normalized o
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qmu.deploy.policy import ACTIVATIONS, Floats, Network, Normalization, Policy
+from qmu.deploy.policy import ACTIVATIONS, Acts, Floats, Network, Normalization, Policy
 from qmu.errors import ConfigError
 
 # Format 1 knows no normalized observations.
 FORMAT, READABLE = 2, (1, 2)
+# Makes a network of a file's name, description and arrays.
+Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
 
 
 def arrays_of(policy: Policy) -> dict[str, Floats]:
     """Return a policy's arrays, by name."""
-    network = policy.network
-    kinds = {
-        "weight": network.weights,
-        "bias": network.biases,
-        "scale": network.scales,
-        "offset": network.offsets,
-    }
-    arrays = {"low": policy.low, "high": policy.high} | {
-        f"actor.{index}.{kind}": array
-        for kind, arrays in kinds.items()
-        for index, array in enumerate(arrays)
-    }
-    if network.normalization is not None:
-        arrays |= {f"obs.{name}": value for name, value in vars(network.normalization).items()}
+    arrays = {"low": policy.low, "high": policy.high} | policy.network.arrays()
     # Not `ascontiguousarray`, which gives the clip, a single number, an axis.
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
@@ -44,14 +33,25 @@ def describe(policy: Policy) -> dict[str, Any]:
     """Return what the arrays of a policy are, as JSON holds it."""
     return {
         "format": FORMAT,
-        "activation": policy.network.activation,
-        "layers": len(policy.network.weights),
-        "norms": len(policy.network.scales),
-        "normalized": policy.network.normalization is not None,
+        **policy.network.description(),
         "observation_shape": list(policy.obs_shape),
         "action_shape": list(policy.action_shape),
         "info": policy.info,
     }
+
+
+def network_of(policy: Policy) -> Network:
+    """Return a policy's network of layers.
+
+    Raises:
+        ConfigError: it has one of the user's own.
+    """
+    if not isinstance(policy.network, Network):
+        raise ConfigError(
+            "an export holds the built-in networks, and this policy's is the user's own: save it "
+            "as a folder, with policy.save(FOLDER)"
+        )
+    return policy.network
 
 
 def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -75,24 +75,25 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
     return tuple(shapes[0]), tuple(shapes[1])
 
 
-def read_policy(arrays: Mapping[str, Floats], description: Any, source: Path) -> Policy:
+def read_policy(
+    arrays: Mapping[str, Floats], description: Any, source: Path, read: Read | None = None
+) -> Policy:
     """Return the policy that these arrays of a file or folder are, by its description.
+
+    Args:
+        arrays: what the file holds, by name.
+        description: what `describe` said of them.
+        source: the file or folder, which errors name.
+        read: makes a network of the user's own; without it, one of layers is meant.
 
     Raises:
         ConfigError: something is missing, or does not fit together.
     """
     try:
         obs_shape, action_shape = shapes_of(description)
-        layers, norms = range(description["layers"]), range(description["norms"])
+        network = (read or read_network)(source, description, arrays)
         policy = Policy(
-            network=Network(
-                tuple(arrays[f"actor.{index}.weight"] for index in layers),
-                tuple(arrays[f"actor.{index}.bias"] for index in layers),
-                tuple(arrays[f"actor.{index}.scale"] for index in norms),
-                tuple(arrays[f"actor.{index}.offset"] for index in norms),
-                description["activation"],
-                read_normalization(arrays) if description.get("normalized") else None,
-            ),
+            network=network,
             obs_shape=obs_shape,
             action_shape=action_shape,
             low=arrays["low"],
@@ -105,6 +106,30 @@ def read_policy(arrays: Mapping[str, Floats], description: Any, source: Path) ->
     if not fitting:
         raise ConfigError(f"the policy in {source} has layers that do not fit together")
     return policy
+
+
+def read_network(
+    source: Path, description: Mapping[str, Any], arrays: Mapping[str, Floats]
+) -> Network:
+    """Return the network of layers that a policy's arrays are.
+
+    Raises:
+        ConfigError: it is a network of the user's own.
+    """
+    if description.get("custom"):
+        raise ConfigError(
+            f"the policy in {source} has a network of the user's own, and a file holds only its "
+            "numbers: give what makes it, as qmu.open_run(RUN, networks=...).policy()"
+        )
+    layers, norms = range(description["layers"]), range(description["norms"])
+    return Network(
+        tuple(arrays[f"actor.{index}.weight"] for index in layers),
+        tuple(arrays[f"actor.{index}.bias"] for index in layers),
+        tuple(arrays[f"actor.{index}.scale"] for index in norms),
+        tuple(arrays[f"actor.{index}.offset"] for index in norms),
+        description["activation"],
+        read_normalization(arrays) if description.get("normalized") else None,
+    )
 
 
 def unreadable(source: Path, error: Exception) -> ConfigError:
@@ -121,16 +146,26 @@ def read_normalization(arrays: Mapping[str, Floats]) -> Normalization:
 
 
 def fits(policy: Policy) -> bool:
-    """Tell whether the layers lead from an observation to an action, in float32 numbers."""
-    network, normalization = policy.network, policy.network.normalization
+    """Tell whether a policy leads from an observation to an action, in float32 numbers."""
+    obs_size, action_size = math.prod(policy.obs_shape), math.prod(policy.action_shape)
+    if not policy.low.shape == policy.high.shape == (action_size,):
+        return False
+    if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
+        return False
+    network = policy.network
+    return not isinstance(network, Network) or network_fits(network, obs_size, action_size)
+
+
+def network_fits(network: Network, obs_size: int, action_size: int) -> bool:
+    """Tell whether layers lead from so many numbers to so many, in float32 numbers."""
+    normalization = network.normalization
     sizes: list[tuple[int, ...]] = [weight.shape for weight in network.weights]
-    ends = (math.prod(policy.obs_shape), math.prod(policy.action_shape))
     return (
         network.activation in ACTIVATIONS
-        and all(array.dtype == np.float32 for array in arrays_of(policy).values())
+        and all(array.dtype == np.float32 for array in network.arrays().values())
         and all(len(size) == 2 for size in sizes)
         and len(sizes) > 0
-        and (sizes[0][0], sizes[-1][1]) == ends
+        and (sizes[0][0], sizes[-1][1]) == (obs_size, action_size)
         and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
         and all(bias.shape == size[1:] for size, bias in zip(sizes, network.biases, strict=True))
         and len(network.scales) in (0, len(sizes) - 1)
@@ -138,11 +173,10 @@ def fits(policy: Policy) -> bool:
             scale.shape == offset.shape == size[1:]
             for scale, offset, size in zip(network.scales, network.offsets, sizes, strict=False)
         )
-        and policy.low.shape == policy.high.shape == (ends[1],)
         and (
             normalization is None
             or (
-                normalization.mean.shape == normalization.std.shape == (ends[0],)
+                normalization.mean.shape == normalization.std.shape == (obs_size,)
                 and normalization.clip.shape == ()
             )
         )

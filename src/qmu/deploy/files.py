@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qmu.deploy.description import arrays_of, describe, read_policy, unreadable
+from qmu.deploy.description import Read, arrays_of, describe, read_policy, unreadable
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, lacking
 
@@ -34,12 +34,21 @@ def load_policy(directory: str | Path) -> Policy:
     """Read a policy from the directory that holds its two files.
 
     Raises:
+        ConfigError: there is no policy, its network is the user's own, or the files are damaged or
+            do not fit together.
+    """
+    return read_folder(Path(directory))
+
+
+def read_folder(folder: Path, read: Read | None = None) -> Policy:
+    """Return the policy in a folder; `read` makes its network, if that is one of the user's own.
+
+    Raises:
         ConfigError: there is no policy, or the files are damaged or do not fit together.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    folder = Path(directory)
     for name in (DESCRIPTION, ARRAYS):
         if not (folder / name).exists():
             raise ConfigError(f"{folder} holds no policy: {name} is not there{others_in(folder)}")
@@ -48,7 +57,7 @@ def load_policy(directory: str | Path) -> Policy:
         arrays = load_file(folder / ARRAYS)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise unreadable(folder, error) from None
-    return read_policy(arrays, description, folder)
+    return read_policy(arrays, description, folder, read)
 
 
 def others_in(folder: Path) -> str:
@@ -106,7 +115,7 @@ def packed(kind: str, policy: Policy) -> bytes:
     """Return a policy as a file with this ending.
 
     Raises:
-        ConfigError: the packages that it takes are not installed.
+        ConfigError: the packages that it takes are not installed, or the network is the user's own.
     """
     with extra_of(kind):
         data: bytes = import_module(HOMES[kind]).pack(policy)

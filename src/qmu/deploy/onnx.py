@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike
 
-from qmu.deploy.description import arrays_of, describe, shapes_of, unreadable
+from qmu.deploy.description import arrays_of, describe, network_of, shapes_of, unreadable
 from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Policy, batch_of
 
 OBSERVATION, ACTION = "observation", "action"
@@ -140,7 +140,7 @@ class Graph:
 
 def build(graph: Graph, policy: Policy) -> None:
     """Add the nodes that lead from an observation to an action, as `Policy` computes it."""
-    network = policy.network
+    network = network_of(policy)
     # The number 0 stands for the batch axis as it is.
     size = [0, network.weights[0].shape[0]]
     hidden = graph.node("Reshape", OBSERVATION, graph.constant("obs.size", size, np.int64))

@@ -1,9 +1,10 @@
 """The policy outside of training: NumPy in, NumPy out, in the environment's own units."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +66,22 @@ class Normalization:
         return np.minimum(np.maximum((obs - self.mean) / self.std, -self.clip), self.clip)
 
 
+class Acts(Protocol):
+    """What a policy consists of but for scaling: it computes actions, and can be written down."""
+
+    def __call__(self, obs: Floats) -> Floats:
+        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+
+    def finite(self) -> bool:
+        """Tell whether all its weights are finite numbers."""
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return its numbers, by the names that they have in a file."""
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a file has to say of it."""
+
+
 @dataclass(frozen=True)
 class Network:
     """An actor's layers: weights [inputs, outputs] and biases [outputs].
@@ -91,6 +108,36 @@ class Network:
             hidden = activate(hidden)
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
 
+    def finite(self) -> bool:
+        """Tell whether all its weights are finite numbers."""
+        return all(math.isfinite(float(weight.sum())) for weight in self.weights)
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return its numbers, by the names that they have in a file."""
+        kinds = {
+            "weight": self.weights,
+            "bias": self.biases,
+            "scale": self.scales,
+            "offset": self.offsets,
+        }
+        arrays = {
+            f"actor.{index}.{kind}": array
+            for kind, arrays in kinds.items()
+            for index, array in enumerate(arrays)
+        }
+        if self.normalization is not None:
+            arrays |= {f"obs.{name}": value for name, value in vars(self.normalization).items()}
+        return arrays
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a file has to say of it."""
+        return {
+            "activation": self.activation,
+            "layers": len(self.weights),
+            "norms": len(self.scales),
+            "normalized": self.normalization is not None,
+        }
+
 
 def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the leading axis of a batch of observations; nothing for a single observation.
@@ -115,7 +162,7 @@ class Policy:
     needs is in it; training is not.
     """
 
-    network: Network
+    network: Acts
     obs_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     low: Floats
@@ -137,7 +184,7 @@ class Policy:
         """
         obs = np.asarray(observation, dtype=np.float32)
         batch = batch_of(obs.shape, self.obs_shape)
-        action = self.network(obs.reshape(*batch, self.network.weights[0].shape[0]))
+        action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape(*batch, *self.action_shape)

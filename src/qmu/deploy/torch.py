@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from qmu.deploy.description import arrays_of, describe, read_policy, unreadable
+from qmu.deploy.description import arrays_of, describe, network_of, read_policy, unreadable
 from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Normalization, Policy, batch_of
 
 DESCRIPTION = "description"
@@ -90,7 +90,7 @@ class Normalize(nn.Module):
 
 def layers_of(policy: Policy) -> list[nn.Module]:
     """Return the modules that lead from an observation to an action in [-1, 1]."""
-    network = policy.network
+    network = network_of(policy)
     modules: list[nn.Module] = []
     if network.normalization is not None:
         modules.append(Normalize(network.normalization))

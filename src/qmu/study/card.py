@@ -11,15 +11,16 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.deploy import files
+from qmu.deploy.description import network_of
 from qmu.deploy.policy import Floats, Policy
 from qmu.errors import ConfigError
-from qmu.study import stats
 from qmu.study.results import between, number
-from qmu.study.stats import Interval
+from qmu.training import stats
 from qmu.training.directory import RUN_FILE
 from qmu.training.export import CALLS, Export
 from qmu.training.members import Member
 from qmu.training.results import Run
+from qmu.training.stats import Interval
 
 # How every card begins.
 MARK = "<!-- model card by qmu export -->"
@@ -58,7 +59,7 @@ def contents(export: Export, run: Run | None, earlier: str) -> dict[str, Any]:
     return {
         "mark": MARK,
         "world": policy.info.get("environment") or "an unknown environment",
-        "normalization": policy.network.normalization is not None,
+        "normalization": network_of(policy).normalization is not None,
         "facts": facts(policy),
         "rows": sorted({row(export), *other_rows(export, earlier)}),
         "observed": observed(export),
@@ -78,7 +79,7 @@ def contents(export: Export, run: Run | None, earlier: str) -> dict[str, Any]:
 
 def facts(policy: Policy) -> list[tuple[str, str]]:
     """Return what there is to know of a policy itself."""
-    network, info = policy.network, policy.info
+    network, info = network_of(policy), policy.info
     units = [weight.shape[1] for weight in network.weights[:-1]]
     norm = ", layer normalization" if network.scales else ""
     known = network.normalization

@@ -35,6 +35,7 @@ from qmu.study.results import (
     share,
     together,
 )
+from qmu.training.curves import style
 from qmu.training.directory import VIDEOS
 from qmu.training.doctor import diagnose
 from qmu.training.results import Run
@@ -119,7 +120,7 @@ def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
         "columns": COLUMNS,
         "base": results.base,
         "arms": [
-            {"name": arm, "index": index, "colour": pictures.style(index)["color"]}
+            {"name": arm, "index": index, "colour": style(index)["color"]}
             for index, arm in enumerate(results.arms)
         ],
         "places": [place_contents(results, place) for place in results.places],
@@ -142,7 +143,7 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
         "steps": f"{place.world.total_steps:,}",
         "seeds": counted(sorted(seeds)),
         "threshold": None if place.world.threshold is None else number(place.world.threshold),
-        "picture": pictures.learning_curves(results, place),
+        "picture": pictures.world_curves(results, place),
         "maps": maps_of(place),
         "videos": videos_of(results, place),
         "missing": [f"{one.arm}: {words_of(one)}" for one in unfinished]

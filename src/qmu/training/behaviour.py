@@ -17,7 +17,7 @@ from qmu.agent.exploration import (
     uniform_actions,
 )
 from qmu.config import Explore
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts, Network
 
 # The size of the parameter noise is adapted once per so many observations, and measured on them
 # (every 50 updates in the reference implementation of Plappert et al. 2018).
@@ -105,13 +105,13 @@ class Behaviour:
     def __init__(self, seed: np.random.SeedSequence, settings: Explore, worlds: int) -> None:
         """Take the member's seed, and how its worlds are explored."""
         self.generator = np.random.default_rng(seed)
-        self.noise = NOISES[settings.noise](settings)
+        self.noise = NOISES[settings.noise]()
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
         )
 
     def begin(
-        self, network: Network, settings: Explore, random_steps: int, shape: tuple[int, ...]
+        self, network: Acts, settings: Explore, random_steps: int, shape: tuple[int, ...]
     ) -> None:
         """Prepare a chunk [steps, worlds, action], whose first `random_steps` are random.
 
@@ -119,10 +119,11 @@ class Behaviour:
         """
         self.network, self.settings, self.random_steps = network, settings, random_steps
         if self.perturbed is not None and settings.parameter_distance is not None:
+            assert isinstance(network, Network)
             self.perturbed.begin(network, settings.parameter_distance)
         if random_steps > 0:
             self.random = uniform_actions(self.generator, shape)
-        self.noise.draw(self.generator, shape, settings.std)
+        self.noise.draw(self.generator, shape, settings)
         if settings.epsilon > 0:
             self.replaced = self.generator.random(shape[:2]) < settings.epsilon
             self.replacing = uniform_actions(self.generator, shape)

@@ -24,7 +24,8 @@ from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.training import segments
 from qmu.training.learner import Totals
-from qmu.training.loop import Trainer, diverged
+from qmu.training.loop import Trainer
+from qmu.training.members import diverged
 from qmu.world.collector import Episode
 from qmu.world.spaces import Spaces
 
@@ -106,6 +107,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     state = {
         "config": options.to_dict(trainer.config),
         "arms": trainer.arms,
+        **trainer.described(),
         "spaces": describe_spaces(spaces),
         "step": trainer.step,
         "learning_began": trainer.learning_began,
@@ -156,6 +158,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     """Do what `restore` does; errors are those of reading."""
     learner, state, spaces = trainer.learner, saved.state, trainer.maker.spaces
     trainer.step = int(state["step"])
+    trainer.follow()
     trainer.learning_began = int(state["learning_began"])
     trainer.updates_before = int(state["updates_before"])
     trainer.episodes[:] = state["episodes"]

@@ -1,4 +1,7 @@
-"""What a person sees while a run goes on: a live display, or plain lines where there is none."""
+"""What a person sees while a run goes on: a live display, or plain lines where there is none.
+
+In a terminal the display is renewed in place, and in a notebook, too.
+"""
 
 import os
 import shlex
@@ -14,8 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qmu import config as options
-from qmu.training.loop import Evaluated, Event, Logged, Trainer
-from qmu.training.loop import Progress as Advanced
+from qmu.training.events import Evaluated, Event, Logged
+from qmu.training.events import Progress as Advanced
+from qmu.training.loop import Trainer
+from qmu.training.notebook import Notebook
 from qmu.training.record import Record
 from qmu.training.results import Run
 
@@ -39,7 +44,7 @@ class Console:
         """Write to this terminal; by default to standard output."""
         # Paths and names are shown as they are: no markup, no emoji, no colours by guessing.
         self.terminal = terminal or Stubborn(highlight=False, markup=False, emoji=False)
-        self.live: Live | None = None
+        self.live: Live | Notebook | None = None
 
     def start(self, trainer: Trainer, record: Record) -> None:
         """Say what is about to be trained, and begin to display."""
@@ -57,7 +62,7 @@ class Console:
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
             self.say(f"note: {trainer.note}")
-        if not self.terminal.is_terminal:
+        if not (self.terminal.is_terminal or self.terminal.is_jupyter):
             return
         total = options.total_steps(config)
         self.progress = Progress(
@@ -72,6 +77,10 @@ class Console:
         self.task = self.progress.add_task(
             "steps", total=None if total == options.UNLIMITED_STEPS else total, speed=""
         )
+        if self.terminal.is_jupyter:
+            self.live = Notebook()
+            self.live.update(self.view())
+            return
         self.live = Live(self.view(), console=self.terminal, refresh_per_second=4, transient=True)
         self.live.start()
 
@@ -190,14 +199,20 @@ class Console:
                 f"{max(finals):.1f}; * is saved as the run's policy"
             )
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
+        if "stopped" in info:
+            self.say(f"ended by {info['stopped']}")
         self.say(f"run     {run.directory}")
-        if run.config.env.id is not None:
+        custom = "actor" in info.get("networks", [])
+        opened = f"qmu.open_run({str(run.directory)!r}{', networks=...' if custom else ''})"
+        if run.config.env.id is not None and not custom:
             self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
         else:
-            self.say(f"score   qmu.open_run({str(run.directory)!r}).evaluate(env=...)")
+            env = "" if run.config.env.id is not None else "env=..."
+            self.say(f"score   {opened}.evaluate({env})")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
-        self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
+        loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
+        self.say(f"python  policy = {f'{opened}.policy()' if custom else loaded}")
 
 
 def members_in_words(trainer: Trainer) -> str:

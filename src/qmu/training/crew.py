@@ -7,7 +7,7 @@ import numpy as np
 
 from qmu.agent.exploration import Floats
 from qmu.config import Config, Explore
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, WorldError
 from qmu.records import Rows
 from qmu.training.members import Member
@@ -81,7 +81,7 @@ class Crew:
         self,
         steps: int,
         step: int,
-        networks: Sequence[Network],
+        networks: Sequence[Acts],
         settings: Sequence[Explore],
         random_steps: int,
     ) -> tuple[Rows, list[Episode]]:
@@ -181,7 +181,7 @@ class Crew:
         self.cut, self.running = self.heads(), False
 
     def restore(
-        self, behaviours: Sequence[Mapping[str, Any]], seen: Sequence[Floats], cut: Floats
+        self, behaviours: Sequence[Mapping[str, Any]], seen: Sequence[Floats], cut: Floats | None
     ) -> None:
         """Go on where another crew was cut off, at these observations, with its noise."""
         self.behaviours, self.seen = [dict(state) for state in behaviours], list(seen)

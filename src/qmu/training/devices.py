@@ -1,4 +1,4 @@
-"""What JAX runs on, and how it is started."""
+"""What JAX runs on, how it is started, and whether a run fits into its memory."""
 
 import contextlib
 import os
@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import psutil
 
+from qmu.config import Config
 from qmu.errors import ConfigError
+from qmu.replay.priority import priorities_bytes
+from qmu.replay.stream import ring_length, stream_bytes
+from qmu.world.make import Maker
 
 
-def start_jax() -> None:
-    """Give JAX one CPU device per core, and a folder for compiled programs.
+def start_jax(spare: int = 0) -> None:
+    """Give JAX one CPU device per core, some to spare, and a folder for compiled programs.
 
     The number of devices can only be set before JAX has started; afterwards there are as many as
     whoever started it wanted: see `share_note`. Settings that the user made are left alone.
     """
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
+        jax.config.update("jax_num_cpu_devices", cores() + spare)  # type: ignore[no-untyped-call]
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "qmu" / "jax"))  # type: ignore[no-untyped-call]
@@ -30,17 +35,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_devices(kind: str) -> list[Any]:
-    """Return the devices of a kind: auto (JAX's default), cpu, gpu or tpu.
+def find_devices(kind: str, spare: int = 0) -> list[Any]:
+    """Return the devices of a kind to learn on: auto (JAX's default), cpu, gpu or tpu.
+
+    With `spare`, so many CPU devices are left over for something else, if JAX starts only now.
 
     Raises:
         ConfigError: there is no such device.
     """
-    start_jax()
-    if kind == "auto":
-        return jax.devices()
+    start_jax(spare)
     try:
-        return jax.devices(kind)
+        found = jax.devices() if kind == "auto" else jax.devices(kind)
+        return found[: cores()] if spare and found[0].platform == "cpu" else found
     except RuntimeError:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise ConfigError(
@@ -58,3 +64,24 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
         "share them and learn slower than they could. Import and use qmu before other JAX code, "
         f"or call jax.config.update('jax_num_cpu_devices', {cores()}) first."
     )
+
+
+def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
+    """Raise ConfigError if the streams of all members need more memory than there is."""
+    spaces = maker.spaces
+    capacity, worlds = config.replay.capacity, config.env.count
+    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
+    if config.replay.prioritized:
+        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
+    statistics = device.memory_stats() if device.platform != "cpu" else None
+    if statistics:
+        there = statistics["bytes_limit"] - statistics["bytes_in_use"]
+    else:
+        there = psutil.virtual_memory().available
+    if asked > there:
+        raise ConfigError(
+            f"the stream of {members} member(s) with --replay.capacity {capacity} "
+            f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
+            f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
+            "--replay.capacity or --seeds"
+        )

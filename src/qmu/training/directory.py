@@ -7,6 +7,7 @@ import platform
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from qmu.errors import ConfigError
 from qmu.replay.stream import row_bytes
 from qmu.saving import storage
 from qmu.training.loop import Trainer
-from qmu.training.members import Arms
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
@@ -50,8 +50,8 @@ def check_disk(trainer: Trainer, folder: Path) -> None:
         )
 
 
-def make_directory(config: Config, name: str, arms: Arms) -> Path:
-    """Make the run's directory, with its configuration and description."""
+def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:
+    """Make the run's directory, with its configuration, and a description with this in it."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config.log.dir) / folder_name(name)
     alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -65,8 +65,7 @@ def make_directory(config: Config, name: str, arms: Arms) -> Path:
             "--log.dir"
         ) from None
     write_config(directory, config)
-    described = {"arms": arms} if arms else {}
-    write_json(directory / RUN_FILE, describe(name) | described)
+    write_json(directory / RUN_FILE, describe(name) | dict(described))
     return directory
 
 

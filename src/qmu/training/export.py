@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmu.deploy import files
+from qmu.deploy.description import network_of
 from qmu.deploy.policy import Floats, Policy
 from qmu.errors import QmuError
 from qmu.saving import arrays, storage, store
@@ -82,7 +83,7 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
     """
     start_jax()
     with jax.default_device(host()), jax.default_matmul_precision("highest"):
-        acting = to_acting(policy.network)
+        acting = to_acting(network_of(policy))
         flat = jnp.asarray(obs.reshape(len(obs), -1))
         seen = flat if acting.normalizer is None else acting.normalizer(flat)
         action = np.asarray(acting.actor(seen))
@@ -124,7 +125,7 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     policy has of its observations; without these, standard normal.
     """
     generator = np.random.default_rng(0)
-    known = policy.network.normalization
+    known = network_of(policy).normalization
     size = math.prod(policy.obs_shape)
     stored = None if run is None else stored_observations(run, size)
     if stored is not None:

@@ -1,6 +1,7 @@
-"""From the learner's actors to NumPy networks, which act and are shipped; and back."""
+"""From the learner's actors to networks on the host, which act and are shipped; and back."""
 
 import itertools
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -8,18 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmu.agent.agent import Acting
+from qmu.agent.custom import CustomActor
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
 from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
 from qmu.agent.normalize import Normalizer
-from qmu.deploy.policy import Floats, Network, Normalization
+from qmu.deploy.policy import Acts, Floats, Network, Normalization, Policy
+from qmu.training.custom import CustomNetwork
+from qmu.world.spaces import Spaces
 
 
-def to_networks(acting: Acting) -> list[Network]:
-    """Return a group's actors as NumPy networks."""
+def to_networks(acting: Acting, device: Any = None) -> list[Acts]:
+    """Return a group's actors as NumPy networks; those of the user's own act on the device."""
     host: Any = jax.device_get(acting)
-    members = range(len(host.actor.layers[0].bias))
-    return [to_network(jax.tree.map(lambda leaf, own=own: leaf[own], host)) for own in members]
+    members = range(len(jax.tree.leaves(host)[0]))
+    each = [jax.tree.map(lambda leaf, own=own: leaf[own], host) for own in members]
+    if isinstance(acting.actor, CustomActor):
+        return [CustomNetwork(jax.device_put(one, device)) for one in each]
+    return [to_network(one) for one in each]
 
 
 def to_network(acting: Any) -> Network:
@@ -46,6 +53,12 @@ def to_network(acting: Any) -> Network:
             normalizer.clip,
         ),
     )
+
+
+def policy_of(actor: Acts, spaces: Spaces, **info: Any) -> Policy:
+    """Return an actor as a policy for these spaces, which knows where it comes from."""
+    described = {"environment": spaces.name, **info, "qmu": metadata.version("qmu")}
+    return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, described)
 
 
 def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:

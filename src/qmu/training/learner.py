@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Set
 from functools import partial
 from typing import Any
 
@@ -14,15 +15,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from qmu import config as options
 from qmu.agent import agent as algorithm
 from qmu.agent.agent import Acting, Agent, Metrics
+from qmu.agent.custom import BUILT_IN, Makers
 from qmu.agent.schedule import scheduled
 from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts
 from qmu.records import Batch, Rows
 from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import Stream, append, init_stream, sample, windows
+from qmu.training.custom import acting_device
 from qmu.training.handover import to_networks
 from qmu.training.members import Group, for_each
+from qmu.training.schedules import Values, stacked_values, with_values
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
 BLOCK = 32
@@ -48,13 +52,17 @@ class Members(eqx.Module):
     keys: Array
 
 
-def init_members(group: Group, obs_size: int, action_size: int) -> Members:
+def init_members(
+    group: Group, obs_size: int, action_size: int, makers: Makers = BUILT_IN
+) -> Members:
     """Return the group's fresh members, on its device."""
     size, config = len(group.members), group.members[0].config
     with jax.default_device(group.device):
         roots = [jax.random.key(member.seed) for member in group.members]
         agents = [
-            algorithm.init(jax.random.fold_in(root, INIT), obs_size, action_size, member.config)
+            algorithm.init(
+                jax.random.fold_in(root, INIT), obs_size, action_size, member.config, makers
+            )
             for root, member in zip(roots, group.members, strict=True)
         ]
         stream = init_stream(config.replay.capacity, size, config.env.count, obs_size, action_size)
@@ -82,11 +90,13 @@ def learn(
     planned: Float[Array, ""],
     config: Config,
     platform: str,
+    given: Set[str],
 ) -> tuple[Members, Totals, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
     Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
-    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`.
+    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`. Options
+    in `given` follow functions of the user's own.
     """
     priorities = members.priorities
     if priorities is not None:
@@ -110,7 +120,8 @@ def learn(
         )
 
         def at(number: Array) -> Config:
-            return scheduled(numbers, jnp.minimum(number.astype(jnp.float32) / planned, 1.0))
+            share = jnp.minimum(number.astype(jnp.float32) / planned, 1.0)
+            return scheduled(numbers, share, given)
 
         def one_block(number: Array, carry: Carry) -> Carry:
             start = done + number * block
@@ -218,18 +229,35 @@ class Learner:
     Calls return at once; the devices work on them in order. `actors` waits.
     """
 
-    def __init__(self, groups: list[Group], obs_size: int, action_size: int) -> None:
-        """Make the members, and allocate their streams."""
+    def __init__(
+        self,
+        groups: list[Group],
+        obs_size: int,
+        action_size: int,
+        given: Set[str] = frozenset(),
+        makers: Makers = BUILT_IN,
+    ) -> None:
+        """Make the members, and allocate their streams.
+
+        Args:
+            groups: the members, by their devices.
+            obs_size: numbers in an observation.
+            action_size: numbers in an action.
+            given: the options that every call of `learn` gets anew.
+            makers: what makes the members' networks.
+        """
         self.groups = groups
         ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
         # Which of all members belong to each group.
         self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
+        # Where actors of the user's own act.
+        self.acting_device = acting_device([group.device for group in groups])
         self.updates = 0
         self.planned = options.planned_updates(groups[0].members[0].config)
-        self.members = [init_members(group, obs_size, action_size) for group in groups]
+        self.members = [init_members(group, obs_size, action_size, makers) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
         self.compiled = jax.jit(
-            partial(learn, platform=groups[0].device.platform), donate_argnums=0
+            partial(learn, platform=groups[0].device.platform, given=given), donate_argnums=0
         )
         # A copy: the members' own arrays are given away with the next chunk.
         self.newest = [
@@ -238,14 +266,16 @@ class Learner:
         self.previous = self.newest
         self.totals: list[tuple[list[Totals], int]] = []
 
-    def learn(self, rows: Rows, due: int) -> None:
-        """Hand over a chunk's rows, and the number of updates that it pays for."""
+    def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
+        """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
         self.previous = self.newest
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         for index, part in enumerate(self.slices):
             own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
-            results.append(self.compiled(self.members[index], own, *counts, self.numbers[index]))
+            changed = stacked_values(values or {}, self.groups[index])
+            numbers = with_values(self.numbers[index], changed)
+            results.append(self.compiled(self.members[index], own, *counts, numbers))
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))
@@ -275,13 +305,13 @@ class Learner:
         group, position = self.place_of(member)
         return np.asarray(best_values(self.members[group].agents, position, obs))
 
-    def actors(self, lag: bool) -> list[Network]:
+    def actors(self, lag: bool) -> list[Acts]:
         """Return each member's actor, of the newest chunk or the one before; waits for it."""
-        return [
-            network
-            for actors in (self.previous if lag else self.newest)
-            for network in to_networks(actors)
-        ]
+        return self.networks(self.previous if lag else self.newest)
+
+    def networks(self, actors: list[Acting]) -> list[Acts]:
+        """Return the groups' actors as each member's network; waits for them."""
+        return [network for group in actors for network in to_networks(group, self.acting_device)]
 
     def share(self) -> float:
         """Return the part of all planned updates that has been done, from 0 to 1."""

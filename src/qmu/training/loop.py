@@ -7,29 +7,30 @@ chunk c - 1 returned. The lag is fixed, so a run is deterministic.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from qmu import config as options
+from qmu.agent.custom import Networks, makers_of
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, DivergedError, WorldError
-from qmu.replay.priority import priorities_bytes
-from qmu.replay.stream import ring_length, stream_bytes
+from qmu.replay.stream import ring_length
 from qmu.training.crew import Crew
-from qmu.training.devices import find_devices, share_note
+from qmu.training.custom import waiting_note
+from qmu.training.devices import check_memory, find_devices, share_note
 from qmu.training.evaluate import Score, Trace, check_display, evaluate
+from qmu.training.events import Due, Evaluated, Event, Logged, Progress, Replaced
 from qmu.training.foresight import overestimation
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
-from qmu.training.members import Arms, Member, divide, members_of
+from qmu.training.members import Arms, diverged, divide, members_of
+from qmu.training.schedules import Schedule, Schedules, with_values
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, HostWorlds
 from qmu.world.make import Maker
@@ -41,76 +42,59 @@ FINAL_SEEDS = 2_000_000
 ROLLOUT_WINDOW = 100
 
 
-class Progress(NamedTuple):
-    """A chunk has been collected and handed to the learner."""
-
-    step: int
-
-
-class Logged(NamedTuple):
-    """Metrics of each member since the last such event."""
-
-    step: int
-    members: list[dict[str, float]]
-
-
-class Evaluated(NamedTuple):
-    """Scores and actors of each member, and what the critic had made of those episodes."""
-
-    step: int
-    scores: list[Score]
-    actors: list[Network]
-    health: list[dict[str, float]]
-
-
-class Due(NamedTuple):
-    """A scheduled save is due of these actors."""
-
-    step: int
-    actors: list[Network]
-
-
-class Replaced(NamedTuple):
-    """A member's world has failed, and there is another one in its place."""
-
-    step: int
-    member: Member
-    why: str
-
-
-Event = Progress | Logged | Evaluated | Due | Replaced
-
-
 class Trainer:
     """The moving parts of one run: worlds, learner, and where they have got to."""
 
-    def __init__(self, config: Config, maker: Maker, arms: Arms | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        maker: Maker,
+        arms: Arms | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
+    ) -> None:
         """Allocate everything that the run will need.
 
         Args:
             config: the run's options.
             maker: makes its worlds.
             arms: name -> numeric options; every arm has members with all of the run's seeds.
+            schedules: name of a numeric option -> its number as a function of the step.
+            networks: what makes actors or critics, instead of what the options say.
 
         Raises:
-            ConfigError: arms differ in more than numbers, the device is not there, the stream does
-                not fit in memory, or there is no display to render on.
+            ConfigError: arms differ in more than numbers, a schedule or networks cannot be used,
+                the device is not there, the stream does not fit, or there is no display.
         """
         self.config = config
         self.maker = maker
         self.arms = arms or {}
         self.members = members_of(config, self.arms)
+        self.schedules = Schedules(schedules, config)
+        # Each member's options as they were in the newest chunk.
+        self.now = [member.config for member in self.members]
         self.seeds = tuple(member.seed for member in self.members)
-        devices = find_devices(config.train.device)
-        self.note = share_note(self.seeds, devices)
+        self.networks = networks
+        own_actor = networks is not None and networks.actor is not None
+        devices = find_devices(config.train.device, spare=int(own_actor))
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
             check_display()
         spaces = maker.spaces
-        self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
+        sizes = spaces.obs_size, spaces.action_size
+        makers = makers_of(networks, *sizes)
+        self.learner = Learner(groups, *sizes, self.schedules.names, makers)
+        learning = [group.device for group in groups]
+        waiting = waiting_note(self.learner.acting_device, learning) if own_actor else None
+        self.note = waiting or share_note(self.seeds, devices)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
+        if own_actor and config.env.workers:
+            raise ConfigError(
+                "--env.workers: networks.actor of your own acts in this process only; leave one of "
+                "them out"
+            )
         self.crew = Crew(config, self.members, maker, self.guard)
         self.evaluation_worlds = self.make_evaluation_worlds()
         self.step = 0
@@ -177,6 +161,13 @@ class Trainer:
         self.learner.settle()
         self.crew.cut_off()
 
+    def described(self) -> dict[str, Any]:
+        """Return what was given in Python and has to be given again, by name."""
+        schedules = sorted(self.schedules.names)
+        networks = [] if self.networks is None else self.networks.names
+        given = {"schedules": schedules, "networks": networks}
+        return {name: names for name, names in given.items() if names}
+
     @property
     def alive(self) -> NDArray[np.int64]:
         """The rows of every world that are in the stream [members, worlds]."""
@@ -194,13 +185,14 @@ class Trainer:
     def advance(self, steps: int) -> None:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
         train, worlds = self.config.train, self.config.env.count
-        share = self.learner.share()
+        values = self.follow()
+        share, given = self.learner.share(), self.schedules.names
         left = max(options.start_steps(self.config) - self.step, 0)
         rows, episodes = self.crew.collect(
             steps,
             self.step,
             self.actors(lag=train.overlap),
-            [scheduled(member.config, share).explore for member in self.members],
+            [scheduled(config, share, given).explore for config in self.now],
             random_steps=-(-left // worlds),
         )
         self.step += steps * worlds
@@ -210,17 +202,30 @@ class Trainer:
             self.episodes[episode.member] += 1
         learning_steps = max(0, self.step - self.learning_began)
         due = int(train.updates_per_step * learning_steps) + self.updates_before
-        self.learner.learn(rows, due - self.learner.updates)
+        self.learner.learn(rows, due - self.learner.updates, values)
 
-    def actors(self, lag: bool) -> list[Network]:
+    def follow(self) -> dict[str, float]:
+        """Return what options with a schedule are at this step, for every member from now on."""
+        values = self.schedules.at(self.step)
+        self.now = [with_values(member.config, values) for member in self.members]
+        return values
+
+    def actors(self, lag: bool) -> list[Acts]:
         """Return each member's actor, of the newest chunk or the one before; waits for it.
 
         Raises:
             DivergedError: an actor has weights that are not finite.
         """
-        networks = self.learner.actors(lag)
+        return self.checked(self.learner.actors(lag))
+
+    def checked(self, networks: list[Acts]) -> list[Acts]:
+        """Return each member's actor, after a look at its weights.
+
+        Raises:
+            DivergedError: an actor has weights that are not finite.
+        """
         for member, network in zip(self.members, networks, strict=True):
-            if not all(math.isfinite(float(weight.sum())) for weight in network.weights):
+            if not network.finite():
                 raise DivergedError(diverged(member, self.step, "its actor's weights"))
         return networks
 
@@ -247,7 +252,7 @@ class Trainer:
         sizes = self.crew.noise_sizes()
         for member, values in enumerate(metrics):
             if values:
-                current = scheduled(self.members[member].config, share)
+                current = scheduled(self.now[member], share, self.schedules.names)
                 values["train/actor_lr"] = float(current.actor.lr)
                 values["train/critic_lr"] = float(current.critic.lr)
             values |= sizes[member]
@@ -273,11 +278,11 @@ class Trainer:
         """Return how well a member's critic has foreseen the returns of an evaluation."""
         if not self.learner.updates:
             return {}
-        config = self.members[member].config
+        config = self.now[member]
         values = partial(self.learner.values, member)
         return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
 
-    def score(self, actors: list[Network], first_seed: int, episodes: int) -> list[Score]:
+    def score(self, actors: list[Acts], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
 
         Raises:
@@ -286,7 +291,7 @@ class Trainer:
         seeds = range(first_seed, first_seed + episodes)
         return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(self, member: int, actor: Network, episodes: range) -> tuple[Score, Trace]:
+    def score_one(self, member: int, actor: Acts, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` it is done again in new worlds, if need be.
@@ -307,6 +312,18 @@ class Trainer:
                 self.evaluation_worlds = self.make_evaluation_worlds()
                 left -= 1
 
+    def move(self, maker: Maker) -> None:
+        """Go on in other worlds of the same spaces; the episodes in those before are cut off."""
+        self.cut()
+        before = self.crew
+        before.close()
+        self.evaluation_worlds.close()
+        self.maker = maker
+        self.crew = Crew(self.config, self.members, maker, self.guard)
+        if before.behaviours:
+            self.crew.restore(before.behaviours, before.seen, before.cut)
+        self.evaluation_worlds = self.make_evaluation_worlds()
+
     def make_evaluation_worlds(self) -> HostWorlds:
         """Return fresh worlds for evaluations."""
         config = self.config
@@ -323,36 +340,6 @@ class Trainer:
             self.guard.close()
 
 
-def diverged(member: Member, step: int, what: str) -> str:
-    """Return what is to be said of numbers that are not finite."""
-    return (
-        f"the member with {member.label} diverged: at step {step} {what} are no finite numbers. "
-        "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
-        "environment"
-    )
-
-
 def crossed(before: int, after: int, interval: int) -> bool:
     """Tell whether a multiple of the interval lies in (before, after]."""
     return interval > 0 and after // interval > before // interval
-
-
-def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
-    """Raise ConfigError if the streams of all members need more memory than there is."""
-    spaces = maker.spaces
-    capacity, worlds = config.replay.capacity, config.env.count
-    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
-    if config.replay.prioritized:
-        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
-    statistics = device.memory_stats() if device.platform != "cpu" else None
-    if statistics:
-        there = statistics["bytes_limit"] - statistics["bytes_in_use"]
-    else:
-        there = psutil.virtual_memory().available
-    if asked > there:
-        raise ConfigError(
-            f"the stream of {members} member(s) with --replay.capacity {capacity} "
-            f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
-            f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
-            "--replay.capacity or --seeds"
-        )

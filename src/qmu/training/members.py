@@ -52,6 +52,15 @@ def members_of(config: Config, arms: Arms) -> tuple[Member, ...]:
     )
 
 
+def diverged(member: Member, step: int, what: str) -> str:
+    """Return what is to be said of numbers that are not finite."""
+    return (
+        f"the member with {member.label} diverged: at step {step} {what} are no finite numbers. "
+        "Lower --actor.lr and --critic.lr, or look for huge rewards or observations in the "
+        "environment"
+    )
+
+
 class Group(NamedTuple):
     """Consecutive members that share a device."""
 

@@ -1,22 +1,30 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
+from qmu.config import Config
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import arrays, storage
+from qmu.training.callbacks import Callback, Listeners, Stop, check_callbacks
+from qmu.training.checkpoint import describe_spaces
+from qmu.training.custom import check_networks, check_options
 from qmu.training.evaluate import Score
-from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
+from qmu.training.events import Logged, Progress
+from qmu.training.handover import policy_of
+from qmu.training.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
+from qmu.training.schedules import Schedule, check_again
 from qmu.world.make import Source, check_id_in_file
 
 FORMAT = "qmu agent 1"
@@ -27,7 +35,14 @@ class DDPG:
 
     Nothing is written to disk until `save`; `qmu.train` is the way to a run with files, curves
     and the best policy of several seeds.
+
+    Attributes:
+        log: the newest metrics, renewed every `log.interval` steps and at the end of `learn`.
+        stopped: what a callback returned to end the last call of `learn`; None if none did.
     """
+
+    # The preset that a model begins with, if it is given none.
+    RECIPE = "default"
 
     def __init__(
         self,
@@ -36,6 +51,8 @@ class DDPG:
         *,
         seed: int | None = None,
         preset: str | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
         **groups: Mapping[str, Any],
     ) -> None:
         """Make the worlds and an agent that has learned nothing.
@@ -44,7 +61,9 @@ class DDPG:
             env: an environment id, a function that returns a Gymnasium environment, an
                 environment, or a vector environment in same-step autoreset mode.
             seed: the seed of everything random (`train={"seed": ...}`).
-            preset: the recipe to start from, as in `qmu.train`.
+            preset: the recipe to start from, as in `qmu.train`; None: the class's own.
+            schedules: functions of the step by the names of numeric options, as in `qmu.train`.
+            networks: what makes actor or critics, instead of what the options say, as there.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
                 when something is evaluated, and where and when it is saved, have no effect here.
                 Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
@@ -52,28 +71,61 @@ class DDPG:
         Raises:
             ConfigError: something about the request is wrong.
         """
-        config = configure_run(env, preset, groups, {} if seed is None else {"seed": seed})
+        shortcuts = {} if seed is None else {"seed": seed}
+        config = configure_run(env, preset or self.RECIPE, groups, shortcuts)
+        if networks is not None:
+            check_options(networks, groups, config)
+        self.begin(config, env, schedules, networks)
+
+    def begin(
+        self,
+        config: Config,
+        env: Source,
+        schedules: Mapping[str, Schedule] | None,
+        networks: Networks | None,
+    ) -> None:
+        """Make the worlds and an agent that has learned nothing, as the configuration says."""
         if config.train.seeds != 1:
-            raise ConfigError("qmu.DDPG is one agent: use qmu.train for several seeds")
+            raise ConfigError(
+                f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
+            )
         if isinstance(env, str):
             config = options.replace(config, "env", id=env)
         self.source = env
-        self.trainer = Trainer(*prepare(config, env))
+        self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
         self.log: dict[str, float] = {}
+        self.stopped: Stop | None = None
+        self.shown: Policy | None = None
 
-    def learn(self, total_steps: int) -> "DDPG":
+    def learn(
+        self,
+        total_steps: int,
+        *,
+        callbacks: Sequence[Callback] = (),
+        eval_interval: int | None = None,
+    ) -> Self:
         """Take this many more steps, learning; going on where the last call ended.
+
+        Args:
+            total_steps: how many.
+            callbacks: what is told of chunks and evaluations, and may end the call. A model saves
+                nothing by itself, so `on_save` is never called.
+            eval_interval: steps between two evaluations of `train.eval_episodes` episodes, of which
+                the callbacks are told, each at the end of a chunk; None: there are none.
 
         Returns:
             The model itself. `log` holds the newest metrics.
 
         Raises:
-            ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`.
+            ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`, or
+                what is given is none of the above.
             WorldError: an environment failed. The model is as it was until then.
             DivergedError: its weights are no longer finite.
         """
-        if total_steps < 1 or int(total_steps) != total_steps:
-            raise ConfigError(f"total_steps must be a whole number above 0, not {total_steps}")
+        check_callbacks(callbacks)
+        for name, number in (("total_steps", total_steps), ("eval_interval", eval_interval)):
+            if number is not None and (number < 1 or int(number) != number):
+                raise ConfigError(f"{name} must be a whole number above 0, not {number}")
         planned = self.trainer.config.train.total_steps
         if planned is not None and self.steps + total_steps > planned:
             raise ConfigError(
@@ -81,9 +133,19 @@ class DDPG:
                 f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
-        for event in self.trainer.run(int(total_steps), evaluating=False):
+        listeners = Listeners(callbacks, self.trainer, self.steps + int(total_steps))
+        self.shown = None
+        before = self.steps
+        for event in self.trainer.run(
+            int(total_steps), evaluating=False, stopped=listeners.stopped
+        ):
             if isinstance(event, Logged):
                 self.log = event.members[0]
+            listeners.hear(event)
+            if isinstance(event, Progress) and crossed(before, self.steps, eval_interval or 0):
+                listeners.hear(self.trainer.evaluate())
+            before = self.steps
+        self.stopped = listeners.stop
         if self.trainer.logged_at[0] != self.trainer.step:
             self.log = self.trainer.log().members[0]
         self.trainer.actors(lag=False)  # raises if they are not finite
@@ -91,10 +153,11 @@ class DDPG:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        spaces = self.trainer.maker.spaces
-        (actor,) = self.trainer.learner.actors(lag=False)
-        info = {"environment": spaces.name, "seed": self.seed, "step": self.steps}
-        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+        if self.shown is None:
+            (actor,) = self.trainer.learner.actors(lag=False)
+            spaces = self.trainer.maker.spaces
+            self.shown = policy_of(actor, spaces, seed=self.seed, step=self.steps)
+        return self.shown
 
     def predict(
         self, observation: ArrayLike, deterministic: bool = True
@@ -126,6 +189,8 @@ class DDPG:
         """
         trainer = self.trainer
         described = {
+            "recipe": self.RECIPE,
+            **trainer.described(),
             "config": options.to_dict(trainer.config),
             "environment": trainer.maker.spaces.name,
             "step": trainer.step,
@@ -142,15 +207,25 @@ class DDPG:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
     @classmethod
-    def load(cls, path: str | Path, env: Source | None = None) -> "DDPG":
-        """Return the model saved in a file.
+    def load(
+        cls,
+        path: str | Path,
+        env: Source | None = None,
+        *,
+        schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
+    ) -> Self:
+        """Return the model saved in a file; of the class that was saved, if that is a kind of this.
 
         Args:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
+            schedules: functions of the step; those that the model followed have to be given again.
+            networks: the same as before, if the model has networks of its own.
 
         Raises:
-            ConfigError: no such file, a damaged one, or an environment that does not fit it.
+            ConfigError: no such file, a damaged one, one of another class, or an environment that
+                does not fit it.
         """
         file = with_suffix(path)
         try:
@@ -177,8 +252,13 @@ class DDPG:
             )
         if env is None:
             check_id_in_file(config.env.id, file, "give it as env=...")
-        groups: dict[str, Any] = options.to_dict(config)
-        model = cls(source, **groups)
+        way_out = "as load(..., schedules={...})"
+        check_again(file, described.get("schedules", []), schedules, way_out)
+        way_out = "as load(..., networks=...)"
+        check_networks(file, described.get("networks", []), networks, way_out)
+        kind = cls.kind_of(described.get("recipe", DDPG.RECIPE), file)
+        model = kind.__new__(kind)
+        model.begin(config, source, schedules, networks)
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:
@@ -188,6 +268,44 @@ class DDPG:
         model.trainer.restore(step, updates, episodes)
         learner.load(agents)
         return model
+
+    @classmethod
+    def kind_of(cls, recipe: str, file: Path) -> type[Self]:
+        """Return this class or the kind of it that begins with the recipe of a saved model.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for kind in (cls, *cls.__subclasses__()):
+            if recipe == kind.RECIPE:
+                return kind
+        raise ConfigError(
+            f"{file} holds a model of the recipe {recipe!r}, and that of qmu.{cls.__name__} is "
+            f"{cls.RECIPE!r}: load it with qmu.DDPG.load"
+        )
+
+    def set_env(self, env: Source) -> None:
+        """Go on in another environment with the same spaces; what was stored stays in the stream.
+
+        The episodes that were going on are cut off, as by a time limit.
+
+        Raises:
+            ConfigError: its observations, actions or bounds are others.
+        """
+        config, maker = prepare(self.trainer.config, env)
+        before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
+        if before | {"name": ""} != after | {"name": ""}:
+            raise ConfigError(
+                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
+                "which the networks were made for: make a new model"
+            )
+        if config.env.count != self.trainer.config.env.count:
+            raise ConfigError(
+                f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
+                f"{self.trainer.config.env.count}: give as many"
+            )
+        self.trainer.move(maker)
+        self.source = env
 
     @property
     def steps(self) -> int:
@@ -202,6 +320,16 @@ class DDPG:
     def close(self) -> None:
         """Close the worlds."""
         self.trainer.close()
+
+
+class TD3(DDPG):
+    """A `DDPG` whose recipe is that of Fujimoto et al. 2018: the preset `td3`.
+
+    Two critics, an actor that learns at every other update, smoothed target actions. `qmu presets
+    td3` prints all of it; options that are given go on top.
+    """
+
+    RECIPE = "td3"
 
 
 def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:

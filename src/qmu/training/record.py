@@ -5,18 +5,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmu.deploy.files import load_policy
-from qmu.deploy.policy import Network, Policy
+from qmu.deploy.policy import Acts, Policy
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import doctor
 from qmu.training.checkpoint import Saver
+from qmu.training.custom import load_custom
 from qmu.training.directory import (
     BEST,
     CHECKPOINTS,
@@ -28,7 +28,9 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.evaluate import Score
-from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
+from qmu.training.events import Due, Evaluated, Event, Logged, Replaced
+from qmu.training.handover import policy_of
+from qmu.training.loop import FINAL_SEEDS, Trainer
 from qmu.training.sinks import (
     JsonLines,
     Sink,
@@ -48,7 +50,7 @@ class Best(NamedTuple):
 
     mean: float = -math.inf
     step: int = 0
-    actor: Network | None = None
+    actor: Acts | None = None
 
     def or_better(self, event: Evaluated, index: int) -> "Best":
         """Return what is best after an evaluation of member `index`: this one, or the new one.
@@ -182,17 +184,12 @@ class Record:
                     f"Try {finding.advice} (`qmu doctor` says more)"
                 )
 
-    def policy(self, index: int, actor: Network, step: int, score: float | None) -> Policy:
+    def policy(self, index: int, actor: Acts, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
-        spaces = self.trainer.maker.spaces
-        info = {
-            "environment": spaces.name,
-            "seed": self.trainer.members[index].seed,
-            "step": step,
-            "evaluation_mean_reward": score,
-            "qmu": metadata.version("qmu"),
-        }
-        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+        seed = self.trainer.members[index].seed
+        return policy_of(
+            actor, self.trainer.maker.spaces, seed=seed, step=step, evaluation_mean_reward=score
+        )
 
     def best_policy(self, index: int) -> Policy | None:
         """Return a member's best policy, if it has been evaluated."""
@@ -279,7 +276,7 @@ class Record:
             for index, entry in enumerate(state["best"]):
                 if entry is not None:
                     folder = saved.path / BEST / self.trainer.members[index].name
-                    actor = load_policy(folder).network
+                    actor = self.read_policy(index, folder).network
                     self.best[index] = Best(float(entry[0]), int(entry[1]), actor)
             size = int(state["metrics_bytes"])
         except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
@@ -295,22 +292,43 @@ class Record:
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
 
+    def read_policy(self, index: int, folder: Path) -> Policy:
+        """Return a member's policy from a folder."""
+        networks = self.trainer.networks
+        if networks is None or networks.actor is None:
+            return load_policy(folder)
+        return load_custom(folder, networks, self.trainer.members[index].config)
+
     def winner(self) -> int:
         """Return the member with the best evaluation so far."""
         return max(range(len(self.best)), key=lambda index: self.best[index].mean)
 
-    def finish(self, status: str, error: str | None = None) -> None:
-        """Save what there is, measure the best policies on new episodes, and write it down."""
+    def save_rest(self) -> None:
+        """Save, outside of the schedule, what has been learned since the newest checkpoint.
+
+        Raises:
+            DivergedError: there are weights that are not finite.
+        """
+        if self.trainer.step > self.saved_at:
+            self.trainer.cut()
+            self.save(False)
+
+    def finish(self, status: str, error: str | None = None, stopped: str | None = None) -> None:
+        """Write down how the run has ended; score the best policies of one that is finished.
+
+        Args:
+            status: what `run.json` says from now on.
+            error: what has ended a run that is not finished; what it has learned is saved.
+            stopped: which callback has ended a run that is finished, and why.
+        """
         trainer = self.trainer
-        if trainer.step > self.saved_at:
-            trainer.cut()
-            # Weights that are not finite are of no use to anybody; of a run that has come to its
-            # end otherwise, that has to be said.
-            finished = status == "finished"
-            with contextlib.nullcontext() if finished else contextlib.suppress(DivergedError):
-                self.save(False)
+        if status != "finished":
+            # Weights that are not finite are of no use to anybody.
+            with contextlib.suppress(DivergedError):
+                self.save_rest()
         described = read_json(self.directory / RUN_FILE)
         described |= {"status": status, "error": error, "steps": trainer.step}
+        described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(time.monotonic() - self.started, 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
@@ -346,7 +364,8 @@ def open_record(trainer: Trainer, tell: Tell) -> Record:
         ConfigError: the disk has no room for the run, or the directory cannot be made.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
-    directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
+    described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
     record = Record(directory, trainer, tell)
     record.open_sinks()
     return record

@@ -3,19 +3,28 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import storage
+from qmu.training.custom import load_custom
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.members import Member, members_of
 from qmu.training.sinks import read_lines
 from qmu.world.make import Source, check_id_in_file, find_maker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from qmu.training.curves import Curve
 
 # Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
 # that its final score was measured on.
@@ -24,10 +33,15 @@ EVAL_SEEDS = 3_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, read. `source` is what made its worlds, if that is at hand."""
+    """A run's directory, read.
+
+    `source` is what made its worlds, and `networks` what made networks of the user's own, if that
+    is at hand.
+    """
 
     directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
+    networks: Networks | None = field(default=None, repr=False, compare=False)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -71,16 +85,62 @@ class Run:
             hint = f"; the newest policy is qmu.load_policy({str(saved[-1])!r})" if saved else ""
             raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
         if seed is None:
-            return load_policy(best)
+            return self.read_policy(best)
         if not (best / f"seed-{seed}").is_dir():
             names = sorted(path.name for path in best.iterdir() if path.is_dir())
             there = ", ".join(name.removeprefix("seed-") for name in names)
             raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
-        return load_policy(best / f"seed-{seed}")
+        return self.read_policy(best / f"seed-{seed}")
+
+    def read_policy(self, folder: Path) -> Policy:
+        """Return the policy in one of the run's folders."""
+        if self.networks is None or self.networks.actor is None:
+            return load_policy(folder)
+        return load_custom(folder, self.networks, self.config)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
         return read_lines(self.directory / METRICS)
+
+    def plot(self, metric: str = "eval/mean_reward") -> "Figure":
+        """Return a picture of a metric over the steps: each seed, their mean, a 95% interval.
+
+        In a notebook it shows itself; `figure.savefig("curves.png")` writes it into a file. The
+        interval is a bootstrap over the seeds, and needs three of them.
+
+        Args:
+            metric: a name in the lines of metrics (docs/metrics.md).
+
+        Raises:
+            ConfigError: no seed has logged such a metric.
+        """
+        from qmu.training.curves import learning_curves
+
+        curves = self.curves(metric)
+        if not curves:
+            names = {name for line in self.metrics() for name in line if "/" in name}
+            there = f"; there is {', '.join(sorted(names))}" if names else ""
+            raise ConfigError(f"{self.directory} has logged no {metric!r}{there}")
+        label = "return of an evaluation" if metric == "eval/mean_reward" else metric
+        return learning_curves(curves, label=label, legend=len(curves) > 1)
+
+    def curves(self, metric: str) -> "list[Curve]":
+        """Return a metric over the steps that all seeds of an arm have logged it at, per arm."""
+        from qmu.training.curves import Curve
+
+        found: dict[str, dict[int, float]] = {member.name: {} for member in self.members}
+        for line in self.metrics():
+            if line["member"] in found and line.get(metric) is not None:
+                found[line["member"]][line["step"]] = float(line[metric])
+        curves = []
+        for look, arm in enumerate(dict.fromkeys(member.arm for member in self.members)):
+            own = [member for member in self.members if member.arm == arm]
+            steps = sorted(set.intersection(*(set(found[member.name]) for member in own)))
+            values = np.array([[found[member.name][step] for step in steps] for member in own])
+            if steps:
+                seeds = [member.seed for member in own]
+                curves.append(Curve(arm or "mean", np.array(steps, float), values, seeds, look))
+        return curves
 
     def evaluate(
         self,
@@ -148,8 +208,12 @@ def evaluate_policy(
         worlds.close()
 
 
-def open_run(directory: str | Path) -> Run:
+def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:
     """Return the run in a directory.
+
+    Args:
+        directory: the run's.
+        networks: what `qmu.train` was given, if the run's policies have an actor of their own.
 
     Raises:
         ConfigError: it is not a run's directory.
@@ -164,4 +228,4 @@ def open_run(directory: str | Path) -> Run:
         inside = sorted(found.parent for found in path.glob(f"*/{RUN_FILE}"))
         hint = f"; there is one in {inside[-1]}" if inside else ""
         raise ConfigError(f"{path} is not a run's directory: it has no {missing[0]}{hint}")
-    return Run(path)
+    return Run(path, networks=networks)

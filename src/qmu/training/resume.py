@@ -1,18 +1,21 @@
 """Going on with a run from one of its checkpoints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import checkpoint
+from qmu.training.callbacks import Callback, check_callbacks
+from qmu.training.custom import check_networks
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -28,6 +31,7 @@ from qmu.training.members import Arms
 from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
+from qmu.training.schedules import Schedule, check_again
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -53,6 +57,9 @@ def resume(
     env: Source | None = None,
     exact: bool = False,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -68,6 +75,9 @@ def resume(
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
+        callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
+        schedules: functions of the step; those that the run had have to be given again.
+        networks: the same as before, if the run has networks of its own.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -85,6 +95,7 @@ def resume(
         from qmu.training.console import Console
 
         console = Console()
+    check_callbacks(callbacks)
     run = open_run(directory)
     tell = warn if console is None else console.tell
     for link in storage.links_in(run.directory):
@@ -94,7 +105,11 @@ def resume(
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
-        trainer = Trainer(*prepare(config, source), arms_of(saved))
+        way_out = "in Python, as qmu.resume(..., schedules={...})"
+        check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
+        way_out = "in Python, as qmu.resume(..., networks=...)"
+        check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
+        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules, networks)
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)
@@ -103,7 +118,7 @@ def resume(
                 console.say(f"going on from step {trainer.step:,} ({saved.path})")
                 for line in configure.differences(config, before):
                     console.say(f"changed: {line}")
-            return conduct(trainer, record, source, console)
+            return conduct(trainer, record, source, console, callbacks)
         finally:
             trainer.close()
 
@@ -269,6 +284,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
     }
-    described = info | {name: now[name] for name in ("status", "process", "host")}
-    described |= {"error": None, "resumed": [*info.get("resumed", []), again]}
+    described = {name: value for name, value in info.items() if name != "stopped"}
+    described |= {name: now[name] for name in ("status", "process", "host")}
+    described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}
     write_json(run.directory / RUN_FILE, described)

@@ -3,19 +3,26 @@
 import shlex
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmu import config as options
 from qmu import configure
+from qmu.agent.custom import Networks
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError, StoppedError
 from qmu.presets import read_preset
+from qmu.saving import store
+from qmu.training.callbacks import Callback, Listeners, check_callbacks
+from qmu.training.custom import check_options
+from qmu.training.directory import CHECKPOINTS
+from qmu.training.events import Due, Event
 from qmu.training.lock import locked
-from qmu.training.loop import Event, Trainer
+from qmu.training.loop import Trainer
 from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
+from qmu.training.schedules import Schedule
 from qmu.training.signals import Signals
 from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
@@ -29,6 +36,9 @@ def train(
     total_steps: int | None = None,
     preset: str | None = None,
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -42,6 +52,10 @@ def train(
         preset: the recipe to start from: a name that `qmu presets` lists, a path that ends in
             .toml, or `auto` for the environment's own.
         progress: show a live display, as the command line does.
+        callbacks: what is told of chunks, evaluations and checkpoints, and may end the run.
+        schedules: functions of the step by the names of numeric options, such as `actor.lr`; each
+            gives the option's number for a chunk that begins at that step.
+        networks: what makes actors or critics, instead of what the options say: `qmu.Networks`.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -52,11 +66,16 @@ def train(
     shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
     given = {name: value for name, value in shortcuts.items() if value is not None}
     config = configure_run(env, preset, groups, given)
+    if networks is not None:
+        check_options(networks, groups, config)
+    console = None
     if progress:
         from qmu.training.console import Console
 
-        return train_config(config, env, Console())
-    return train_config(config, env)
+        console = Console()
+    return train_config(
+        config, env, console, callbacks=callbacks, schedules=schedules, networks=networks
+    )
 
 
 def configure_run(
@@ -82,6 +101,9 @@ def train_config(
     source: Source | None = None,
     console: Any = None,
     arms: Arms | None = None,
+    callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -90,7 +112,11 @@ def train_config(
         source: makes the worlds, where the configuration has no id.
         console: what shows the run to a person.
         arms: name -> numeric options that arms of the run differ in; each has all seeds.
+        callbacks: what is told of the run's events, and may end it.
+        schedules: functions of the step by the names of numeric options.
+        networks: what makes actors or critics, instead of what the options say.
     """
+    check_callbacks(callbacks)
     if source is None:
         source = config.env.id
     if source is None:
@@ -101,12 +127,12 @@ def train_config(
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source), arms)
+    trainer = Trainer(*prepare(config, source), arms, schedules, networks)
     tell = warn if console is None else console.tell
     try:
         record = open_record(trainer, tell)
         with locked(record.directory):
-            return conduct(trainer, record, source, console)
+            return conduct(trainer, record, source, console, callbacks)
     finally:
         trainer.close()
 
@@ -153,7 +179,13 @@ def check_episodes(config: Config, maker: Maker) -> None:
         )
 
 
-def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> Run:
+def conduct(
+    trainer: Trainer,
+    record: Record,
+    source: Source,
+    console: Any,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
     """Train until the run's end, close the trainer, and return the run; `source` made its worlds.
 
     Raises:
@@ -164,10 +196,11 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
         console.start(trainer, record)
     again = how_to_go_on(record)
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+    listeners = Listeners(callbacks, trainer, options.total_steps(trainer.config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         try:
-            learn_and_record(trainer, record, console, signals)
-            record.finish("finished")
+            learn_and_record(trainer, record, console, signals, listeners)
+            record.finish("finished", stopped=listeners.why())
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.finish("interrupted")
@@ -183,7 +216,7 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
             if console is not None:
                 console.stop()
             trainer.close()
-    run = Run(record.directory, source)
+    run = Run(record.directory, source, trainer.networks)
     if console is not None:
         console.summary(run)
     return run
@@ -201,25 +234,42 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
 def how_to_go_on(record: Record) -> str:
     """Return the command that goes on with a run."""
     name = record.trainer.config.env.id
-    if name is None:
-        return f"go on with: qmu.resume({str(record.directory)!r}, env=...)"
+    again = [] if name is not None else ["env"]
+    again += record.trainer.described()
+    if again:
+        given = ", ".join(f"{what}=..." for what in again)
+        return f"go on with: qmu.resume({str(record.directory)!r}, {given})"
+    assert name is not None
     words = ["qmu", "resume", str(record.directory)]
     # A file may not name the module that an environment's id needs.
     words += ["--env", name] if ":" in name else []
     return f"go on with: {shlex.join(words)}"
 
 
-def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Signals) -> None:
-    """Train until the run's end, or a signal, and write down what happens."""
+def learn_and_record(
+    trainer: Trainer, record: Record, console: Any, signals: Signals, listeners: Listeners
+) -> None:
+    """Train until the run's end, a signal, or a callback that ends it; write down what happens."""
     config = trainer.config
 
     def hear(event: Event) -> None:
         record.hear(event)
         if console is not None:
             console.hear(event)
+        listeners.hear(event)
+        if isinstance(event, Due):
+            tell_of_save()
+
+    def tell_of_save() -> None:
+        # A full disk may have taken none.
+        if record.saved_at == trainer.step:
+            listeners.saved(store.complete(record.directory / CHECKPOINTS)[0])
+
+    def stopped() -> bool:
+        return signals.stopped() or listeners.stopped()
 
     left = options.total_steps(config) - trainer.step
-    for event in trainer.run(left, config.train.total_episodes, stopped=signals.stopped):
+    for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
         hear(event)
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
@@ -229,3 +279,6 @@ def learn_and_record(trainer: Trainer, record: Record, console: Any, signals: Si
         raise KeyboardInterrupt
     if signals.received is not None:
         raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    if record.saved_at != trainer.step:
+        record.save_rest()
+        tell_of_save()

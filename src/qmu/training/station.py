@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from qmu.agent.exploration import Bools, Floats
 from qmu.config import Env, Explore
-from qmu.deploy.policy import Network
+from qmu.deploy.policy import Acts
 from qmu.records import Rows
 from qmu.training.behaviour import Behaviour
 from qmu.world.collector import Collector, Episode
@@ -44,7 +44,7 @@ class Order(NamedTuple):
     steps: int
     slots: int  # length of the rows' arrays
     step: int  # that the members have reached
-    networks: Sequence[Network]  # one per member
+    networks: Sequence[Acts]  # one per member
     settings: Sequence[Explore]  # as they are now, one per member
     random_steps: int  # first steps of the chunk whose actions are random
     seeds: Sequence[Sequence[int]] | None  # begin episodes with these, one per world
