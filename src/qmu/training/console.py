@@ -222,3 +222,11 @@ def score_lines(name: str, score: Any) -> list[str]:
         f"best {max(rewards):.2f}",
         f"length  mean {score.mean_length:.1f} steps",
     ]
+
+
+def episode_lines(score: Any) -> list[str]:
+    """Return each episode of a score in words."""
+    return [
+        f"episode {number}  return {reward:.2f}, {length:,} steps"
+        for number, (reward, length) in enumerate(zip(score.rewards, score.lengths, strict=True), 1)
+    ]

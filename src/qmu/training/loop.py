@@ -109,7 +109,7 @@ class Trainer:
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
-            check_display()
+            check_display("--env.render", "leave it out")
         spaces = maker.spaces
         self.learner = Learner(groups, spaces.obs_size, spaces.action_size)
         self.closed = False
