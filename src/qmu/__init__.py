@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from qmu.training.results import open_run as open_run
     from qmu.training.resume import resume as resume
     from qmu.training.run import train as train
+    from qmu.training.sinks import MediaSink as MediaSink
+    from qmu.training.sinks import Picture as Picture
+    from qmu.training.sinks import Sink as Sink
+    from qmu.training.sinks import Text as Text
+    from qmu.training.sinks import Video as Video
 
 __version__ = metadata.version("qmu")
 
@@ -29,10 +34,15 @@ _HOMES = {
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
     "DivergedError": "qmu.errors",
+    "MediaSink": "qmu.training.sinks",
+    "Picture": "qmu.training.sinks",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
+    "Sink": "qmu.training.sinks",
     "StoppedError": "qmu.errors",
+    "Text": "qmu.training.sinks",
+    "Video": "qmu.training.sinks",
     "WorldError": "qmu.errors",
     "load_policy": "qmu.deploy.policy",
     "open_run": "qmu.training.results",
@@ -45,10 +55,15 @@ __all__ = [
     "Config",
     "ConfigError",
     "DivergedError",
+    "MediaSink",
+    "Picture",
     "Policy",
     "QmuError",
     "Run",
+    "Sink",
     "StoppedError",
+    "Text",
+    "Video",
     "WorldError",
     "load_policy",
     "open_run",

@@ -263,6 +263,11 @@ class Trainer:
         """Tell whether every member has finished this many episodes."""
         return episodes is not None and int(self.episodes.min()) >= episodes
 
+    def stood_still(self, seconds: float) -> None:
+        """Take time out of that which the next line's steps per second are measured in."""
+        step, moment = self.logged_at
+        self.logged_at = (step, moment + seconds)
+
     def log(self) -> Logged:
         """Return each member's metrics since the last log."""
         step, moment = self.logged_at

@@ -20,7 +20,7 @@ SHOWN_STEPS = 1_000
 USUAL_RATE = 30.0
 
 
-class Moment(NamedTuple):
+class Shown(NamedTuple):
     """What there is to know after a step of an episode, or before its first one."""
 
     step: int
@@ -29,8 +29,8 @@ class Moment(NamedTuple):
     last: bool
 
 
-def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Moment]:
-    """Yield the moments of one episode in the first world, which begins with a seed.
+def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Shown]:
+    """Yield what there is to see of one episode, in the first world, with its seed.
 
     Args:
         actor: observations [worlds, obs] to actions [worlds, action] in [-1, 1].
@@ -41,13 +41,13 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Mo
     Raises:
         WorldError: the world raised, or returned something impossible.
     """
-    obs, total, step, last = worlds.start(0, seed), 0.0, 0, steps == 0
-    yield Moment(step, total, None, last)
+    obs, total, step, last = worlds.start(0, seed), 0.0, 0, False
+    yield Shown(step, total, None, last)
     while not last:
         action, outcome = take(actor, worlds, obs)
         obs, step, total = outcome.final, step + 1, total + outcome.reward
         last = outcome.terminated or outcome.truncated or step == steps
-        yield Moment(step, total, action, last)
+        yield Shown(step, total, action, last)
 
 
 @quiet_overflow
@@ -74,15 +74,15 @@ def watch(actor: Actor, worlds: HostWorlds, seeds: Sequence[int], steps: int) ->
     ends = []
     for seed in seeds:
         due = time.monotonic()
-        for moment in play(actor, worlds, seed, steps):
+        for shown in play(actor, worlds, seed, steps):
             # An environment that keeps the time itself leaves nothing to wait for.
             due = max(due + seconds, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
-            if moment.last:
-                ends.append(moment)
+            if shown.last:
+                ends.append(shown)
     return score_of(ends)
 
 
-def score_of(ends: Sequence[Moment]) -> Score:
+def score_of(ends: Sequence[Shown]) -> Score:
     """Return the score of episodes that ended so."""
     return Score(tuple(end.total_reward for end in ends), tuple(end.step for end in ends))

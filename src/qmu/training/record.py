@@ -3,18 +3,21 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tomli_w
+
+from qmu import config as options
 from qmu.deploy.policy import Network, Policy, load_policy
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import doctor
+from qmu.training.camera import Camera
 from qmu.training.checkpoint import Saver
 from qmu.training.directory import (
     BEST,
@@ -27,16 +30,9 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.evaluate import Score
+from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
-from qmu.training.sinks import (
-    JsonLines,
-    Sink,
-    TensorBoard,
-    read_lines,
-    spread,
-    trim_lines,
-    write_again,
-)
+from qmu.training.sinks import Media, Sink, Text, Video, trim_lines
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
@@ -58,18 +54,22 @@ class Best(NamedTuple):
         return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self
 
 
-Tell = Callable[[str], None]
-
-
 class Record:
     """What a run leaves behind while it goes on: files, best policies, last scores.
 
     A disk that takes nothing more does not end the run: `tell` is given a sentence about it.
     """
 
-    def __init__(self, directory: Path, trainer: Trainer, tell: Tell) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        trainer: Trainer,
+        tell: Tell,
+        camera: Camera,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
         """Begin with no best policy of any member, and nothing saved."""
-        self.directory, self.trainer, self.tell = directory, trainer, tell
+        self.directory, self.trainer, self.tell, self.camera = directory, trainer, tell, camera
         self.started = time.monotonic()
         self.best = [Best() for _ in trainer.members]
         self.last: list[Score] = []
@@ -78,39 +78,27 @@ class Record:
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
-        self.sinks: list[Sink] = []
-        # What has been logged, for a diagnosis, and what was told of it.
-        self.lines: list[Mapping[str, Any]] = []
+        self.logbook = Logbook(directory, trainer, tell, sinks)
+        # What was told of a diagnosis.
         self.warned: set[str] = set()
         self.evaluations = 0
-        # Whether it has been told that lines find no room in the first of them.
-        self.lacking = False
 
-    def open_sinks(self) -> None:
-        """Open what metrics are written to; lines that are there already are written again."""
-        file = self.directory / METRICS
-        self.lines = [*read_lines(file)] if file.exists() else []
-        self.sinks = [JsonLines(file)]
-        if self.trainer.config.log.tensorboard:
-            folder = self.directory / "tensorboard"
-            board = TensorBoard(folder, time.time() - (time.monotonic() - self.started))
-            self.sinks.append(board)
-            self.sink(board, lambda: write_again(board, folder, self.lines))
+    def open(self) -> None:
+        """Begin to write; what is there already is shown again to what shows it."""
+        self.logbook.open(time.time() - self.seconds())
+        for member in self.trainer.members:
+            config = tomli_w.dumps(options.to_dict(member.config))
+            self.show(self.trainer.step, member.name, "config", Text(f"```toml\n{config}```\n"))
+        for one in self.camera.taken(self.directory):
+            self.show(one.step, one.member, "video", Video(one.path))
 
-    def sink(self, sink: Sink, work: Callable[[], None]) -> None:
-        """Do some work of a sink. One that fails is told about, and but for the first given up."""
-        try:
-            work()
-        except OSError as error:
-            if sink is self.sinks[0]:
-                if not self.lacking:
-                    self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
-                self.lacking = True
-            else:
-                self.sinks.remove(sink)
-                with contextlib.suppress(OSError):
-                    sink.close()
-                self.tell(f"{sink.name} is not written any more, the run goes on: {error}")
+    def seconds(self) -> float:
+        """Return how long ago the run began."""
+        return time.monotonic() - self.started
+
+    def show(self, step: int, member: str, name: str, media: Media) -> None:
+        """Show a text, a picture or a video of a member at a step."""
+        self.logbook.show(step, self.logbook.seconds_at(step, self.seconds()), member, name, media)
 
     def hear(self, event: Event) -> None:
         """Write down what an event says."""
@@ -119,6 +107,7 @@ class Record:
             self.save_seconds = None
             self.write(event.step, [values | paused for values in event.members])
         elif isinstance(event, Evaluated):
+            due = self.camera.due(self.evaluated_at, event.step)
             self.last, self.evaluated_at = event.scores, event.step
             for index, best in enumerate(self.best):
                 self.best[index] = best.or_better(event, index)
@@ -140,6 +129,9 @@ class Record:
                 ],
             )
             self.warn()
+            if due:
+                for one in self.camera.shoot(self.directory, event, self.tell):
+                    self.show(one.step, one.member, "video", Video(one.path))
         elif isinstance(event, Due):
             self.save(True)
         elif isinstance(event, Replaced):
@@ -149,21 +141,8 @@ class Record:
             )
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
-        """Write every member's metrics, and their mean and spread over each arm's seeds."""
-        seconds = time.monotonic() - self.started
-        named: dict[str, Mapping[str, float]] = {}
-        arms: dict[str, list[Mapping[str, float]]] = {}
-        for member, values in zip(self.trainer.members, members, strict=True):
-            named[member.name] = values
-            arms.setdefault(member.arm, []).append(values)
-        for arm, own in arms.items():
-            if len(own) > 1:
-                prefix = f"{arm}." if arm else ""
-                named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
-        self.lines += [{"member": name, **values} for name, values in named.items()]
-        for sink in list(self.sinks):
-            for name, values in named.items():
-                self.sink(sink, partial(sink.write, step, seconds, name, values))
+        """Write every member's metrics."""
+        self.logbook.write(step, self.seconds(), members)
 
     def warn(self) -> None:
         """Tell, once, of what is seriously wrong; in the beginning much is, and mends."""
@@ -171,7 +150,7 @@ class Record:
         self.evaluations += 1
         if self.evaluations < EVALUATIONS_TO_WARN:
             return
-        known = doctor.charts(members, self.lines, trainer.maker.longest)
+        known = doctor.charts(members, self.logbook.lines, trainer.maker.longest)
         for diagnosis in doctor.together(members, known):
             finding = diagnosis.finding
             if finding.serious and finding.name not in self.warned:
@@ -225,8 +204,7 @@ class Record:
                 "raise --train.save-interval"
             )
         self.ended_before_save = ended
-        for sink in list(self.sinks):
-            self.sink(sink, sink.flush)
+        self.logbook.flush()
         try:
             seconds = self.saver.save(scheduled, self.policies(), self.state())
         except OSError as error:
@@ -234,7 +212,7 @@ class Record:
             return
         self.saved_at, self.save_seconds = self.trainer.step, seconds
         # There is room again.
-        self.lacking = False
+        self.logbook.lacking = False
 
     def policies(self) -> dict[str, bytes]:
         """Return the files of every member's newest and best policy."""
@@ -257,7 +235,7 @@ class Record:
             "best": [[best.mean, best.step] if best.actor else None for best in self.best],
             "last": [[score.rewards, score.lengths] for score in self.last],
             "evaluated_at": self.evaluated_at,
-            "seconds": time.monotonic() - self.started,
+            "seconds": self.seconds(),
             "metrics_bytes": file.stat().st_size if file.exists() else 0,
         }
 
@@ -293,6 +271,7 @@ class Record:
                 storage.remove(self.directory / BEST / member.name)
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
+        self.camera.take_back(self.directory, self.trainer.step)
 
     def winner(self) -> int:
         """Return the member with the best evaluation so far."""
@@ -310,7 +289,7 @@ class Record:
                 self.save(False)
         described = read_json(self.directory / RUN_FILE)
         described |= {"status": status, "error": error, "steps": trainer.step}
-        described["seconds"] = round(time.monotonic() - self.started, 3)
+        described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
@@ -334,18 +313,24 @@ class Record:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
-        for sink in list(self.sinks):
-            self.sink(sink, sink.close)
+        self.camera.close()
+        self.logbook.close()
 
 
-def open_record(trainer: Trainer, tell: Tell) -> Record:
-    """Make the run's directory, and return the record that writes into it.
+def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+    """Make the run's directory, and return the record that writes into it, and to `sinks`.
 
     Raises:
-        ConfigError: the disk has no room for the run, or the directory cannot be made.
+        ConfigError: the disk has no room for the run, the directory cannot be made, or no videos,
+            or Weights & Biases is asked for and not there.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
-    directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
-    record = Record(directory, trainer, tell)
-    record.open_sinks()
+    camera = Camera(trainer)
+    try:
+        directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
+    except ConfigError:
+        camera.close()
+        raise
+    record = Record(directory, trainer, tell, camera, sinks)
+    record.open()
     return record

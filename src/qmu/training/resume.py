@@ -1,7 +1,7 @@
 """Going on with a run from one of its checkpoints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import checkpoint
+from qmu.training.camera import Camera
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -23,11 +24,13 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.lock import locked
+from qmu.training.logbook import Tell
 from qmu.training.loop import Trainer
 from qmu.training.members import Arms
-from qmu.training.record import Record, Tell
+from qmu.training.record import Record
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
+from qmu.training.sinks import Sink, check_sinks
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -53,6 +56,7 @@ def resume(
     env: Source | None = None,
     exact: bool = False,
     progress: bool = False,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -68,6 +72,7 @@ def resume(
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
+        sinks: what the rest of the metrics is written to, too, as in `qmu.train`.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -79,6 +84,7 @@ def resume(
         "total_episodes": total_episodes,
         "schedule_steps": schedule_steps,
     }
+    check_sinks(sinks)
     changes = {name: value for name, value in given.items() if value is not None}
     console: Any = None
     if progress:
@@ -98,7 +104,7 @@ def resume(
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)
-            record = restored(run, trainer, saved, tell)
+            record = restored(run, trainer, saved, tell, sinks)
             if console is not None:
                 console.say(f"going on from step {trainer.step:,} ({saved.path})")
                 for line in configure.differences(config, before):
@@ -243,18 +249,22 @@ def check_work_left(
         )
 
 
-def restored(run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell) -> Record:
+def restored(
+    run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell, sinks: Sequence[Sink] = ()
+) -> Record:
     """Make trainer and record what was saved, and say in the run's files that it goes on."""
     check_disk(trainer, run.directory)
-    record = Record(run.directory, trainer, tell)
+    record = Record(run.directory, trainer, tell, Camera(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
         record.restore(saved)
         write_resumption(run, trainer, saved)
-        record.open_sinks()
+        record.open()
     except DamagedError as error:
+        record.camera.close()
         raise ConfigError(str(error)) from None
     except OSError as error:
+        record.camera.close()
         raise ConfigError(f"{run.directory} cannot be written to: {error}") from None
     return record
 

@@ -3,7 +3,7 @@
 import shlex
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmu import config as options
@@ -17,6 +17,7 @@ from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
 from qmu.training.signals import Signals
+from qmu.training.sinks import Sink, check_sinks
 from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
 
@@ -29,6 +30,7 @@ def train(
     total_steps: int | None = None,
     preset: str | None = None,
     progress: bool = False,
+    sinks: Sequence[Sink] = (),
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -42,6 +44,7 @@ def train(
         preset: the recipe to start from: a name that `qmu presets` lists, a path that ends in
             .toml, or `auto` for the environment's own.
         progress: show a live display, as the command line does.
+        sinks: what metrics are written to, beside the run's own files; see `qmu.Sink`.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -55,8 +58,8 @@ def train(
     if progress:
         from qmu.training.console import Console
 
-        return train_config(config, env, Console())
-    return train_config(config, env)
+        return train_config(config, env, Console(), sinks=sinks)
+    return train_config(config, env, sinks=sinks)
 
 
 def configure_run(
@@ -82,6 +85,7 @@ def train_config(
     source: Source | None = None,
     console: Any = None,
     arms: Arms | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -90,7 +94,9 @@ def train_config(
         source: makes the worlds, where the configuration has no id.
         console: what shows the run to a person.
         arms: name -> numeric options that arms of the run differ in; each has all seeds.
+        sinks: what metrics are written to, beside the run's own files.
     """
+    check_sinks(sinks)
     if source is None:
         source = config.env.id
     if source is None:
@@ -104,7 +110,7 @@ def train_config(
     trainer = Trainer(*prepare(config, source), arms)
     tell = warn if console is None else console.tell
     try:
-        record = open_record(trainer, tell)
+        record = open_record(trainer, tell, sinks)
         with locked(record.directory):
             return conduct(trainer, record, source, console)
     finally:
@@ -161,6 +167,7 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
     again = how_to_go_on(record)
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
+        record.camera.stopped = signals.stopped
         try:
             learn_and_record(trainer, record, console, signals)
             record.finish("finished")

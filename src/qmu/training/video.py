@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,10 @@ MOST_PICTURES = 30
 BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
 # An encoder that does not come to its end within so many seconds never will.
 ENCODER_SECONDS = 120
+
+
+class BrokenOffError(Exception):
+    """Somebody has asked for an end in the middle of a video; nothing is left of it."""
 
 
 class Encoder:
@@ -198,8 +202,7 @@ def rendered(worlds: HostWorlds) -> Picture:
     """
     name = worlds.spaces.name
     try:
-        with worlds.guard:
-            picture: Any = worlds.environments[0].render()
+        picture: Any = worlds.environments[0].render()
     except Exception as error:
         raise WorldError(f"{name} raised in render: {type(error).__name__}: {error}") from error
     shape: tuple[int, ...] = getattr(picture, "shape", ())
@@ -211,7 +214,14 @@ def rendered(worlds: HostWorlds) -> Picture:
     return np.asarray(picture)
 
 
-def film(actor: Actor, worlds: HostWorlds, seeds: Sequence[int], path: Path, steps: int) -> Score:
+def film(
+    actor: Actor,
+    worlds: HostWorlds,
+    seeds: Sequence[int],
+    path: Path,
+    steps: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Score:
     """Write an episode for each seed into one video; return their score.
 
     Args:
@@ -220,10 +230,12 @@ def film(actor: Actor, worlds: HostWorlds, seeds: Sequence[int], path: Path, ste
         seeds: of the episodes.
         path: of the file.
         steps: an episode is shown, and goes on, up to this step.
+        stopped: asked before each step whether to break off.
 
     Raises:
         WorldError: the world raised, or returned something impossible.
         OSError: the file could not be written.
+        BrokenOffError: `stopped` said so.
     """
     rate = rate_of(worlds.environments[0])
     every = max(1, round(rate / MOST_PICTURES))
@@ -231,10 +243,12 @@ def film(actor: Actor, worlds: HostWorlds, seeds: Sequence[int], path: Path, ste
     with Encoder(path, rate / every) as encoder:
         for number, seed in enumerate(seeds, 1):
             named = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
-            for moment in play(actor, worlds, seed, steps):
-                if moment.step % every == 0 or moment.last:
-                    lines = [*named, f"step {moment.step:,}", f"return {moment.total_reward:,.1f}"]
-                    encoder.write(drawn(enlarged(rendered(worlds)), lines, moment.action))
-                if moment.last:
-                    ends.append(moment)
+            for shown in play(actor, worlds, seed, steps):
+                if stopped():
+                    raise BrokenOffError
+                if shown.step % every == 0 or shown.last:
+                    lines = [*named, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
+                    encoder.write(drawn(enlarged(rendered(worlds)), lines, shown.action))
+                if shown.last:
+                    ends.append(shown)
     return score_of(ends)
