@@ -197,6 +197,11 @@ class Console:
             self.say(f"score   qmu.open_run({str(run.directory)!r}).evaluate(env=...)")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
+        log = run.config.log
+        if log.wandb == "offline":
+            self.say(f"w&b     wandb sync {quoted(run.directory)}/wandb/offline-run-*")
+        elif log.wandb == "online":
+            self.say(f"w&b     project {log.wandb_project}, group {run.directory.resolve().name}")
         self.say(f"python  policy = qmu.load_policy({str(run.directory / 'best')!r})")
 
 

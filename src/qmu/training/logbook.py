@@ -19,6 +19,7 @@ from qmu.training.sinks import (
     write_again,
 )
 from qmu.training.tensorboard import TensorBoard
+from qmu.training.wandb_sink import Wandb
 
 Tell = Callable[[str], None]
 
@@ -48,12 +49,19 @@ class Logbook:
         file = self.directory / METRICS
         self.lines = [*read_lines(file)] if file.exists() else []
         self.sinks = [JsonLines(file), *self.more]
-        if self.trainer.config.log.tensorboard:
+        config = self.trainer.config
+        if config.log.tensorboard:
             folder = self.directory / "tensorboard"
             storage.remove(folder)
             board = TensorBoard(folder, began)
             self.sinks.append(board)
             self.use(board, lambda: write_again(board, self.lines))
+        if config.log.wandb != "disabled":
+            name, members = self.trainer.maker.spaces.name, self.trainer.members
+            try:
+                self.sinks.append(Wandb(self.directory, name, config, members, self.tell))
+            except OSError as error:
+                self.tell(f"{Wandb.name} is not written, the run goes on: {error}")
 
     def use(self, sink: Sink, work: Callable[[], None]) -> None:
         """Do some work of a sink. One that fails is told about, and but for the first given up."""

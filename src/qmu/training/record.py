@@ -33,6 +33,7 @@ from qmu.training.evaluate import Score
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
 from qmu.training.sinks import Media, Sink, Text, Video, trim_lines
+from qmu.training.wandb_sink import check_wandb
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
@@ -317,15 +318,25 @@ class Record:
         self.logbook.close()
 
 
+def equip(trainer: Trainer) -> Camera:
+    """Return what a run is filmed with, after a look at what else it asks for.
+
+    Raises:
+        ConfigError: no video can be made, or Weights & Biases cannot be used.
+    """
+    check_wandb(trainer.config)
+    return Camera(trainer)
+
+
 def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
     """Make the run's directory, and return the record that writes into it, and to `sinks`.
 
     Raises:
-        ConfigError: the disk has no room for the run, the directory cannot be made, or no videos,
-            or Weights & Biases is asked for and not there.
+        ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
+            something that is not there.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
-    camera = Camera(trainer)
+    camera = equip(trainer)
     try:
         directory = make_directory(trainer.config, trainer.maker.spaces.name, trainer.arms)
     except ConfigError:

@@ -13,7 +13,6 @@ from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import checkpoint
-from qmu.training.camera import Camera
 from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -27,7 +26,7 @@ from qmu.training.lock import locked
 from qmu.training.logbook import Tell
 from qmu.training.loop import Trainer
 from qmu.training.members import Arms
-from qmu.training.record import Record
+from qmu.training.record import Record, equip
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
 from qmu.training.sinks import Sink, check_sinks
@@ -254,7 +253,7 @@ def restored(
 ) -> Record:
     """Make trainer and record what was saved, and say in the run's files that it goes on."""
     check_disk(trainer, run.directory)
-    record = Record(run.directory, trainer, tell, Camera(trainer), sinks)
+    record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
         record.restore(saved)
