@@ -243,7 +243,9 @@ def test_an_offline_run_is_kept_and_goes_on(tmp_path, monkeypatch, capsys):
     qmu.resume(directory, total_steps=300, schedule_steps=300)
     again = records(directory)
     assert list(again) == list(found)
-    assert history(again[f"{directory.name}-seed-0"])[-1]["step"] == 300
+    last = history(again[f"{directory.name}-seed-0"])
+    assert any("curves/path" in line for line in last)
+    assert last[-1]["step"] == 300
     assert capsys.readouterr() == ("", "")
 
 

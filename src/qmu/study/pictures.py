@@ -9,20 +9,9 @@ from matplotlib.figure import Figure
 
 from qmu.study import stats
 from qmu.study.results import Outcome, Place, Results, number
+from qmu.training.curves import SIZE, axes_of, draw_seeds, label_axes, style
 
-# Colours that people with other colour vision tell apart (Okabe and Ito 2008), then lines.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b", "#000000")
-LINES = ("-", "--", ":", "-.")
-SIZE = (9.0, 4.2)
 LEVELS = np.linspace(0, 1, 101)
-
-
-def style(index: int) -> dict[str, Any]:
-    """Return an arm's colour and line."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "linestyle": LINES[index // len(COLOURS) % len(LINES)],
-    }
 
 
 def svg(figure: Figure) -> str:
@@ -35,14 +24,6 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def axes_of(figure: Figure) -> Any:
-    """Return plain axes."""
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return axes
-
-
 def learning_curves(results: Results, place: Place) -> str:
     """Return a world's curves: every seed thin, their mean thick, a 95% band around it."""
     figure = Figure(figsize=SIZE)
@@ -52,25 +33,22 @@ def learning_curves(results: Results, place: Place) -> str:
             draw_curves(axes, outcome, results.arms.index(outcome.arm), results.places.index(place))
     if place.world.threshold is not None:
         axes.axhline(place.world.threshold, color="#888888", linewidth=0.8, linestyle=(0, (2, 3)))
-    axes.set_xlabel("steps of each seed")
-    axes.set_ylabel("return of an evaluation")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    label_axes(axes)
     axes.yaxis.set_major_formatter(lambda value, _: number(value) if value % 1 else f"{value:,.0f}")
     return svg(figure)
 
 
 def draw_curves(axes: Any, outcome: Outcome, index: int, world: int) -> None:
     """Draw an arm's seeds, mean and band, each named after it."""
-    look = style(index)
-    for seed, curve in zip(outcome.seeds, outcome.curves, strict=True):
-        (line,) = axes.plot(outcome.steps, curve, linewidth=0.6, alpha=0.35, **look)
+    thin, thick = draw_seeds(axes, outcome.steps, outcome.curves, index)
+    for seed, line in zip(outcome.seeds, thin, strict=True):
         line.set_gid(f"arm-{index}-{world}-seed-{seed}")
-    (line,) = axes.plot(outcome.steps, outcome.curves.mean(axis=0), linewidth=2, **look)
-    line.set_gid(f"arm-{index}-{world}-mean")
+    thick.set_gid(f"arm-{index}-{world}-mean")
     bounds = np.array([stats.mean(values) for values in outcome.curves.T])
     if np.isfinite(bounds).all():
+        colour = style(index)["color"]
         band = axes.fill_between(
-            outcome.steps, bounds[:, 1], bounds[:, 2], color=look["color"], alpha=0.15, linewidth=0
+            outcome.steps, bounds[:, 1], bounds[:, 2], color=colour, alpha=0.15, linewidth=0
         )
         band.set_gid(f"arm-{index}-{world}-band")
 

@@ -29,6 +29,7 @@ from qmu.study.results import (
     share,
     together,
 )
+from qmu.training.curves import style
 from qmu.training.directory import VIDEOS
 from qmu.training.doctor import diagnose
 from qmu.training.results import Run
@@ -74,7 +75,7 @@ def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
         "columns": COLUMNS,
         "base": results.base,
         "arms": [
-            {"name": arm, "index": index, "colour": pictures.style(index)["color"]}
+            {"name": arm, "index": index, "colour": style(index)["color"]}
             for index, arm in enumerate(results.arms)
         ],
         "places": [place_contents(results, place) for place in results.places],

@@ -1,6 +1,5 @@
 """The videos of a run: episodes of the actors at evaluations."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +58,6 @@ class Camera:
         for index in self.filmed:
             member = self.trainer.members[index].name
             path = directory / VIDEOS / f"{member}-{event.step:09d}{ENDING}"
-            began = time.monotonic()
             try:
                 self.worlds = self.worlds or self.stage()
                 film(
@@ -78,8 +76,6 @@ class Camera:
                     self.told = True
                     tell(f"no video of step {event.step}, the run goes on: {error}")
                 continue
-            finally:
-                self.trainer.stood_still(time.monotonic() - began)
             yield Filmed(event.step, member, path)
 
     def taken(self, directory: Path) -> list[Filmed]:

@@ -1,12 +1,14 @@
 """All that metrics and media go to, in a row: one that fails ends no run."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qmu.saving import storage
+from qmu.training.camera import Filmed
 from qmu.training.directory import METRICS
 from qmu.training.loop import Trainer
 from qmu.training.sinks import (
@@ -14,6 +16,7 @@ from qmu.training.sinks import (
     Media,
     MediaSink,
     Sink,
+    Video,
     read_lines,
     spread,
     write_again,
@@ -41,10 +44,11 @@ class Logbook:
         # Whether it has been told that lines find no room in the first of the sinks.
         self.lacking = False
 
-    def open(self, began: float) -> None:
-        """Open the sinks of a run that began at this time; what is logged already is written again.
+    def open(self, began: float, videos: Sequence[Filmed] = ()) -> None:
+        """Open the sinks of a run that began at this time.
 
-        The user's own sinks have it, or do without.
+        What is logged already, and the videos that there are, are written again into what is made
+        anew; the other sinks have them.
         """
         file = self.directory / METRICS
         self.lines = [*read_lines(file)] if file.exists() else []
@@ -53,9 +57,16 @@ class Logbook:
         if config.log.tensorboard:
             folder = self.directory / "tensorboard"
             storage.remove(folder)
-            board = TensorBoard(folder, began)
+            board = TensorBoard(folder, began, self.trainer.members)
             self.sinks.append(board)
-            self.use(board, lambda: write_again(board, self.lines))
+
+            def again() -> None:
+                write_again(board, self.lines)
+                for one in videos:
+                    seconds = self.seconds_at(one.step, time.time() - began)
+                    board.show(one.step, seconds, one.member, "video", Video(one.path))
+
+            self.use(board, again)
         if config.log.wandb != "disabled":
             name, members = self.trainer.maker.spaces.name, self.trainer.members
             try:
@@ -103,8 +114,8 @@ class Logbook:
                     self.use(sink, partial(sink.write, step, seconds, name, values))
 
     def seconds_at(self, step: int, now: float) -> float:
-        """Return the time of the last line until a step; `now` if there is none after it."""
-        if not self.lines or self.lines[-1]["step"] <= step:
+        """Return how long after its beginning a run was at a step that it has logged."""
+        if not self.lines or self.lines[-1]["step"] < step:
             return now
         return max((line["seconds"] for line in self.lines if line["step"] <= step), default=0.0)
 
@@ -113,6 +124,11 @@ class Logbook:
         for sink in list(self.sinks):
             if isinstance(sink, MediaSink):
                 self.use(sink, partial(sink.show, step, seconds, member, name, media))
+
+    @property
+    def shows(self) -> bool:
+        """Whether a sink takes more than numbers."""
+        return any(isinstance(sink, MediaSink) for sink in self.sinks)
 
     def flush(self) -> None:
         """Have all sinks write through what is pending."""

@@ -19,6 +19,7 @@ from qmu.saving.store import Checkpoint
 from qmu.training import doctor
 from qmu.training.camera import Camera
 from qmu.training.checkpoint import Saver
+from qmu.training.curves import picture_of
 from qmu.training.directory import (
     BEST,
     CHECKPOINTS,
@@ -32,11 +33,13 @@ from qmu.training.directory import (
 from qmu.training.evaluate import Score
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
-from qmu.training.sinks import Media, Sink, Text, Video, trim_lines
+from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
 from qmu.training.wandb_sink import check_wandb
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
+# What is shown of all members together is shown under this name.
+WHOLE = "run"
 
 
 class Best(NamedTuple):
@@ -85,21 +88,35 @@ class Record:
         self.evaluations = 0
 
     def open(self) -> None:
-        """Begin to write; what is there already is shown again to what shows it."""
-        self.logbook.open(time.time() - self.seconds())
+        """Begin to write, and show what each member's configuration is."""
+        self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
         for member in self.trainer.members:
             config = tomli_w.dumps(options.to_dict(member.config))
-            self.show(self.trainer.step, member.name, "config", Text(f"```toml\n{config}```\n"))
-        for one in self.camera.taken(self.directory):
-            self.show(one.step, one.member, "video", Video(one.path))
+            self.logbook.show(0, 0.0, member.name, "config", Text(f"```toml\n{config}```\n"))
 
     def seconds(self) -> float:
         """Return how long ago the run began."""
         return time.monotonic() - self.started
 
-    def show(self, step: int, member: str, name: str, media: Media) -> None:
-        """Show a text, a picture or a video of a member at a step."""
-        self.logbook.show(step, self.logbook.seconds_at(step, self.seconds()), member, name, media)
+    def film(self, event: Evaluated) -> None:
+        """Make videos of an evaluation, and show them; training stands still meanwhile."""
+        began = time.monotonic()
+        for one in self.camera.shoot(self.directory, event, self.tell):
+            self.logbook.show(one.step, self.seconds(), one.member, "video", Video(one.path))
+        self.trainer.stood_still(time.monotonic() - began)
+
+    def show_curves(self) -> None:
+        """Show the evaluations of all members in a picture."""
+        if not self.logbook.shows:
+            return
+        try:
+            title = self.trainer.maker.spaces.name
+            png = picture_of(self.trainer.members, self.logbook.lines, title)
+        except Exception as error:
+            self.tell(f"no picture of the curves: {type(error).__name__}: {error}")
+            return
+        if png is not None:
+            self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
 
     def hear(self, event: Event) -> None:
         """Write down what an event says."""
@@ -131,8 +148,7 @@ class Record:
             )
             self.warn()
             if due:
-                for one in self.camera.shoot(self.directory, event, self.tell):
-                    self.show(one.step, one.member, "video", Video(one.path))
+                self.film(event)
         elif isinstance(event, Due):
             self.save(True)
         elif isinstance(event, Replaced):
@@ -315,6 +331,8 @@ class Record:
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
         self.camera.close()
+        if status == "finished":
+            self.show_curves()
         self.logbook.close()
 
 

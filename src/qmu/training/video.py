@@ -31,6 +31,8 @@ MOST_PICTURES = 30
 BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
 # An encoder that does not come to its end within so many seconds never will.
 ENCODER_SECONDS = 120
+# Of a moving picture: how long it is, pictures per second, and pixels across.
+GIF_SECONDS, GIF_RATE, GIF_WIDTH = 10, 10, 240
 
 
 class BrokenOffError(Exception):
@@ -212,6 +214,29 @@ def rendered(worlds: HostWorlds) -> Picture:
             "[height, width, 3] of uint8"
         )
     return np.asarray(picture)
+
+
+def gif_of(path: Path) -> bytes:
+    """Return the first seconds of a video as a small moving picture, for what plays no videos.
+
+    Raises:
+        ConfigError: there is no ffmpeg.
+        OSError: the video cannot be read.
+    """
+    small = f"fps={GIF_RATE},scale={GIF_WIDTH}:-2:flags=lanczos"
+    filters = f"{small},split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse"
+    shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", str(path), "-vf", filters]
+    try:
+        made = subprocess.run(
+            [ffmpeg(), *shown, "-f", "gif", "-"],
+            capture_output=True,
+            timeout=ENCODER_SECONDS,
+            start_new_session=True,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(f"{path} cannot be read: {error}") from None
+    return made.stdout
 
 
 def film(
