@@ -14,7 +14,7 @@ from qmu.study import plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/howto/*.md")])
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^)\s]+)\)")
@@ -104,10 +104,12 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for file, text in toml_files(page).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
-    score = SimpleNamespace(rewards=(0.0,), mean=0.0, std=0.0, mean_length=1.0)
+    score = SimpleNamespace(rewards=(0.0,), lengths=(1,), mean=0.0, std=0.0, mean_length=1.0)
     run = SimpleNamespace(
         info={"environment": "a world"},
         evaluate=lambda *args, **kw: score,
+        play=lambda *args, **kw: score,
+        video=lambda *args, **kw: score,
         metrics=lambda: [{"health/saturated": 0.0}],
     )
     trained = []
