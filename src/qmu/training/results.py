@@ -188,7 +188,7 @@ def evaluate_policy(
     render: bool = False,
 ) -> Score:
     """Return a policy's score on `episodes` episodes of an environment."""
-    check_shown(episodes, SHOWN_STEPS)
+    check_shown(episodes)
     if render:
         check_display("--render", "leave it out")
     maker = find_maker_for(policy, source, episode_length)
@@ -201,7 +201,7 @@ def evaluate_policy(
         worlds.close()
 
 
-def check_shown(episodes: int, steps: int) -> None:
+def check_shown(episodes: int, steps: int = SHOWN_STEPS) -> None:
     """Raise ConfigError if there would be nothing to see."""
     for option, value in (("--episodes", episodes), ("--steps", steps)):
         if value < 1:
