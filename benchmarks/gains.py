@@ -62,7 +62,7 @@ def arms() -> dict[str, Options]:
 
 def row(name: str, results: dict[str, list[float]]) -> str:
     """Return an arm's result as the row of a table."""
-    from qmu.study import stats
+    from qmu.training import stats
 
     mean = statistics.mean(results[name])
     apart, low, high = stats.difference(np.array(results[name]), np.array(results[DEFAULT]))

@@ -153,7 +153,7 @@ def steps_to(bound: float, curve: Any, case: Case) -> int | None:
 
 def interval(results: list[float]) -> str:
     """Return the 95% bootstrap interval of the mean, in words."""
-    from qmu.study import stats
+    from qmu.training import stats
 
     if len(results) < stats.FEWEST or len(set(results)) == 1:
         return ""

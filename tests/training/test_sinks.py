@@ -138,7 +138,7 @@ def test_a_failing_picture_of_the_curves_is_told(tmp_path, monkeypatch):
     def fails(*given):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("qmu.training.record.picture_of", fails)
+    monkeypatch.setattr("qmu.training.record.portrait", fails)
     with pytest.warns(RuntimeWarning, match="no picture of the curves: RuntimeError: no fonts"):
         trained(tmp_path, Album())
     with warnings.catch_warnings():

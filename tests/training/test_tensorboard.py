@@ -6,8 +6,8 @@ import runs
 
 import qmu
 from qmu.training import video
-from qmu.training.curves import picture_of
 from qmu.training.members import members_of
+from qmu.training.portrait import portrait
 from qmu.training.sinks import Video
 from qmu.training.tensorboard import TensorBoard, settings
 
@@ -104,9 +104,9 @@ def test_each_arm_has_a_colour_and_one_evaluation_is_no_curve(tiny_config):
         for step in (10, 20)
         for member in members
     ]
-    assert picture_of(members, lines[:2], "a world") is None
-    assert picture_of(members, [{"member": "mean", "step": 1}], "a world") is None
-    assert picture_of(members, lines, "a world").startswith(b"\x89PNG")
+    assert portrait(members, lines[:2], "a world") is None
+    assert portrait(members, [{"member": "mean", "step": 1}], "a world") is None
+    assert portrait(members, lines, "a world").startswith(b"\x89PNG")
 
 
 def test_a_missing_number_and_a_list_have_a_spelling(tiny_config):

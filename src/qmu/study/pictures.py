@@ -1,15 +1,14 @@
 """Pictures of results, as SVG whose parts are named after the arms: `arm-INDEX-...`."""
 
 import io
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from qmu.study import stats
-from qmu.study.results import Outcome, Place, Results, number
-from qmu.training.curves import SIZE, axes_of, draw_seeds, label_axes, style
+from qmu.study.results import Place, Results
+from qmu.training import stats
+from qmu.training.curves import SIZE, Curve, axes_of, learning_curves, style
 
 LEVELS = np.linspace(0, 1, 101)
 
@@ -24,33 +23,23 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def learning_curves(results: Results, place: Place) -> str:
-    """Return a world's curves: every seed thin, their mean thick, a 95% band around it."""
-    figure = Figure(figsize=SIZE)
-    axes = axes_of(figure)
-    for outcome in place.outcomes:
-        if outcome.curves.size:
-            draw_curves(axes, outcome, results.arms.index(outcome.arm), results.places.index(place))
-    if place.world.threshold is not None:
-        axes.axhline(place.world.threshold, color="#888888", linewidth=0.8, linestyle=(0, (2, 3)))
-    label_axes(axes)
-    axes.yaxis.set_major_formatter(lambda value, _: number(value) if value % 1 else f"{value:,.0f}")
-    return svg(figure)
-
-
-def draw_curves(axes: Any, outcome: Outcome, index: int, world: int) -> None:
-    """Draw an arm's seeds, mean and band, each named after it."""
-    thin, thick = draw_seeds(axes, outcome.steps, outcome.curves, index)
-    for seed, line in zip(outcome.seeds, thin, strict=True):
-        line.set_gid(f"arm-{index}-{world}-seed-{seed}")
-    thick.set_gid(f"arm-{index}-{world}-mean")
-    bounds = np.array([stats.mean(values) for values in outcome.curves.T])
-    if np.isfinite(bounds).all():
-        colour = style(index)["color"]
-        band = axes.fill_between(
-            outcome.steps, bounds[:, 1], bounds[:, 2], color=colour, alpha=0.15, linewidth=0
+def world_curves(results: Results, place: Place) -> str:
+    """Return a world's curves, of every arm that has some."""
+    world = results.places.index(place)
+    curves = [
+        Curve(
+            outcome.arm,
+            outcome.steps,
+            outcome.curves,
+            outcome.seeds,
+            index,
+            f"arm-{index}-{world}-",
         )
-        band.set_gid(f"arm-{index}-{world}-band")
+        for outcome in place.outcomes
+        if outcome.curves.size
+        for index in [results.arms.index(outcome.arm)]
+    ]
+    return svg(learning_curves(curves, threshold=place.world.threshold))
 
 
 def profiles(results: Results) -> str:

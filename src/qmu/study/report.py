@@ -99,7 +99,7 @@ def place_contents(results: Results, place: Place) -> dict[str, Any]:
         "steps": f"{place.world.total_steps:,}",
         "seeds": " or ".join(str(count) for count in sorted(seeds)),
         "threshold": None if place.world.threshold is None else number(place.world.threshold),
-        "picture": pictures.learning_curves(results, place),
+        "picture": pictures.world_curves(results, place),
         "maps": maps_of(place),
         "videos": videos_of(results, place),
         "missing": [f"{one.arm}: {words_of(one)}" for one in unfinished]

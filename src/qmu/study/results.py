@@ -9,11 +9,11 @@ import numpy as np
 
 from qmu.errors import ConfigError
 from qmu.saving import storage
-from qmu.study import stats
 from qmu.study.plan import Study, World, programs
-from qmu.study.stats import Floats, Interval
 from qmu.study.work import STUDY_FILE, apart, open_directory, run_of, status_of
+from qmu.training import stats
 from qmu.training.results import Run, open_run
+from qmu.training.stats import Floats, Interval
 
 PROTOCOL = (
     f"A seed's score is the mean of its last {stats.LAST} evaluations (of fewer than thirty: of "

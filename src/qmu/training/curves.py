@@ -1,28 +1,53 @@
-"""Learning curves as pictures: every seed thin, the mean of an arm's seeds thick."""
+"""Learning curves as pictures: every seed thin, their mean thick, a 95% band around it."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from qmu.training.members import Member
+from qmu.training import stats
+from qmu.training.stats import Floats
 
 # Colours that people with other colour vision tell apart (Okabe and Ito 2008), then lines.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b", "#000000")
 LINES = ("-", "--", ":", "-.")
 SIZE = (9.0, 4.2)
+# Dots per inch where a picture is shown as pixels.
+DPI = 110
 
 
-def style(index: int) -> dict[str, Any]:
-    """Return an arm's colour and line."""
+class Curve(NamedTuple):
+    """What the seeds of a recipe measured: values [seeds, steps] at these steps."""
+
+    name: str
+    steps: Floats
+    values: Floats
+    seeds: Sequence[int]
+    look: int = 0  # the number of its colour and line
+    ids: str = ""  # what the names of its parts in an SVG begin with
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook, whether or not pyplot is at hand."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture as pixels; notebooks ask for this."""
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=DPI, bbox_inches="tight")
+        return out.getvalue()
+
+
+def style(look: int) -> dict[str, Any]:
+    """Return a curve's colour and line."""
     return {
-        "color": COLOURS[index % len(COLOURS)],
-        "linestyle": LINES[index // len(COLOURS) % len(LINES)],
+        "color": COLOURS[look % len(COLOURS)],
+        "linestyle": LINES[look // len(COLOURS) % len(LINES)],
     }
 
 
-def axes_of(figure: Any) -> Any:
+def axes_of(figure: Figure) -> Any:
     """Return plain axes."""
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -30,45 +55,48 @@ def axes_of(figure: Any) -> Any:
     return axes
 
 
-def label_axes(axes: Any) -> None:
-    """Say what the axes of learning curves are."""
-    axes.set_xlabel("steps of each seed")
-    axes.set_ylabel("return of an evaluation")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+def learning_curves(
+    curves: Sequence[Curve],
+    *,
+    label: str = "return of an evaluation",
+    threshold: float | None = None,
+    legend: bool = False,
+) -> Picture:
+    """Return a picture of learning curves.
 
-
-def draw_seeds(axes: Any, steps: Any, curves: Any, index: int) -> tuple[list[Any], Any]:
-    """Draw the curves [seeds, steps] of an arm and their mean; return the lines."""
-    look = style(index)
-    thin = [axes.plot(steps, curve, linewidth=0.6, alpha=0.35, **look)[0] for curve in curves]
-    (thick,) = axes.plot(steps, np.mean(curves, axis=0), linewidth=2, **look)
-    return thin, thick
-
-
-def picture_of(
-    members: Sequence[Member], lines: Sequence[Mapping[str, Any]], title: str
-) -> bytes | None:
-    """Return the members' evaluations as a PNG file; None if there are less than two of them."""
-    curves: dict[str, dict[int, float]] = {member.name: {} for member in members}
-    for line in lines:
-        value = line.get("eval/mean_reward")
-        if line["member"] in curves and value is not None:
-            curves[line["member"]][line["step"]] = value
-    steps = sorted({step for curve in curves.values() for step in curve})
-    if len(steps) < 2:
-        return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=SIZE, dpi=120, layout="constrained")
+    Args:
+        curves: one per recipe.
+        label: what is measured.
+        threshold: where a thin line lies across.
+        legend: name the curves in the picture.
+    """
+    figure = Picture(figsize=SIZE)
     axes = axes_of(figure)
-    for index, arm in enumerate(dict.fromkeys(member.arm for member in members)):
-        own = [member for member in members if member.arm == arm]
-        rows = [[curves[member.name].get(step, np.nan) for step in steps] for member in own]
-        _, thick = draw_seeds(axes, steps, np.array(rows), index)
-        thick.set_label(arm or ("mean of the seeds" if len(own) > 1 else own[0].label))
-    label_axes(axes)
-    axes.set_title(title, loc="left", fontsize="medium")
-    axes.legend(frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()
+    for curve in curves:
+        draw_curve(axes, curve)
+    if threshold is not None:
+        axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.set_xlabel("steps of each seed")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.{4 if value % 1 else 12}g}")
+    if legend:
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_curve(axes: Any, curve: Curve) -> None:
+    """Draw the seeds, their mean and its band, each named after the curve."""
+    look = style(curve.look)
+    for seed, values in zip(curve.seeds, curve.values, strict=True):
+        (line,) = axes.plot(curve.steps, values, linewidth=0.6, alpha=0.35, **look)
+        line.set_gid(f"{curve.ids}seed-{seed}")
+    mean = curve.values.mean(axis=0)
+    (line,) = axes.plot(curve.steps, mean, linewidth=2, label=curve.name, **look)
+    line.set_gid(f"{curve.ids}mean")
+    bounds = np.array([stats.mean(values) for values in curve.values.T])
+    if np.isfinite(bounds).all():
+        band = axes.fill_between(
+            curve.steps, bounds[:, 1], bounds[:, 2], color=look["color"], alpha=0.15, linewidth=0
+        )
+        band.set_gid(f"{curve.ids}band")

@@ -19,7 +19,6 @@ from qmu.saving.store import Checkpoint
 from qmu.training import doctor
 from qmu.training.camera import Camera
 from qmu.training.checkpoint import Saver
-from qmu.training.curves import picture_of
 from qmu.training.directory import (
     BEST,
     CHECKPOINTS,
@@ -33,6 +32,7 @@ from qmu.training.directory import (
 from qmu.training.evaluate import Score
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Due, Evaluated, Event, Logged, Replaced, Trainer
+from qmu.training.portrait import portrait
 from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
 from qmu.training.wandb_sink import check_wandb
 
@@ -111,7 +111,7 @@ class Record:
             return
         try:
             title = self.trainer.maker.spaces.name
-            png = picture_of(self.trainer.members, self.logbook.lines, title)
+            png = portrait(self.trainer.members, self.logbook.lines, title)
         except Exception as error:
             self.tell(f"no picture of the curves: {type(error).__name__}: {error}")
             return

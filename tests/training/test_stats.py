@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmu.study import stats
+from qmu.training import stats
 
 CURVES = np.array([[0.0, 10.0, 20.0, 30.0], [0.0, 0.0, 40.0, 20.0]])
 STEPS = np.array([10.0, 20.0, 30.0, 50.0])
