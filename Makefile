@@ -16,7 +16,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults test-extra check check-format check-lint check-types check-tests format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test: $(STAMP)  ## run all tests
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
 	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
+
+test-extra: $(STAMP)  ## install the optional packages, and run the tests that need them
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,video,wandb]'
+	$(BIN)/python -m pytest -m extra
 
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 

@@ -49,6 +49,7 @@ FLOATS = {
 TEXTS = {
     None: st.text(max_size=8),
     options.NOT_EMPTY: st.text(min_size=1, max_size=8),
+    options.PROJECT: st.text("aZ09-_ é.", min_size=1, max_size=8),
     options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
 }
 INTEGERS = {

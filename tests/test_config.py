@@ -133,6 +133,7 @@ OUT_OF_RANGE = {
     options.SEED: [-1, 2**31],
     options.FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
     options.NOT_EMPTY: [""],
+    options.PROJECT: ["", "a/b", "a:b", "100%", "x" * 129],
 }
 NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
 

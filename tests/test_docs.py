@@ -119,10 +119,12 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for file, text in toml_files(page).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
-    score = SimpleNamespace(rewards=(0.0,), mean=0.0, std=0.0, mean_length=1.0)
+    score = SimpleNamespace(rewards=(0.0,), lengths=(1,), mean=0.0, std=0.0, mean_length=1.0)
     run = SimpleNamespace(
         info={"environment": "a world"},
         evaluate=lambda *args, **kw: score,
+        play=lambda *args, **kw: score,
+        video=lambda *args, **kw: score,
         metrics=lambda: [{"health/saturated": 0.0}],
     )
     # What imports the functions below has to have done so before they are replaced.

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from qmu.training.results import open_run as open_run
     from qmu.training.resume import resume as resume
     from qmu.training.run import train as train
+    from qmu.training.sinks import MediaSink as MediaSink
+    from qmu.training.sinks import Picture as Picture
+    from qmu.training.sinks import Sink as Sink
+    from qmu.training.sinks import Text as Text
+    from qmu.training.sinks import Video as Video
 
 __version__ = metadata.version("qmu")
 
@@ -38,15 +43,20 @@ _HOMES = {
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
     "DivergedError": "qmu.errors",
+    "MediaSink": "qmu.training.sinks",
     "Moment": "qmu.training.callbacks",
     "Networks": "qmu.agent.custom",
+    "Picture": "qmu.training.sinks",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
     "Run": "qmu.training.results",
     "Score": "qmu.training.evaluate",
+    "Sink": "qmu.training.sinks",
     "Stop": "qmu.training.callbacks",
     "StoppedError": "qmu.errors",
     "TD3": "qmu.training.model",
+    "Text": "qmu.training.sinks",
+    "Video": "qmu.training.sinks",
     "WorldError": "qmu.errors",
     "export": "qmu.study.ship",
     "load": "qmu.deploy.files",
@@ -63,14 +73,19 @@ __all__ = [
     "Config",
     "ConfigError",
     "DivergedError",
+    "MediaSink",
     "Moment",
     "Networks",
+    "Picture",
     "Policy",
     "QmuError",
     "Run",
     "Score",
+    "Sink",
     "Stop",
     "StoppedError",
+    "Text",
+    "Video",
     "WorldError",
     "export",
     "load",

@@ -24,6 +24,7 @@ commands:
   train ENV    train a policy; `qmu train --help` lists every option
   resume RUN   go on with a run from its newest checkpoint
   eval RUN     measure the best policy of a run on new episodes
+  play RUN     show the best policy of a run in a window, or write a video of it
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
@@ -38,6 +39,7 @@ examples:
   qmu train HalfCheetah-v5 --seeds 3 --train.total-steps 100000 --actor.lr 3e-4
   qmu resume runs/Pendulum-v1/ddpg-20261120-101500-k3f9
   qmu eval runs/Pendulum-v1/ddpg-20261120-101500-k3f9 --episodes 20
+  qmu play runs/Pendulum-v1/ddpg-20261120-101500-k3f9 --video out.mp4
 
   --help       this page
   --version    the version
@@ -67,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train,
         "resume": resume,
         "eval": evaluate,
+        "play": play,
         "envs": envs,
         "presets": presets,
         "study": study,
@@ -219,6 +222,54 @@ def evaluate(words: list[str]) -> None:
     name = form.env or run.info["environment"]
     score = run.evaluate(form.episodes, env=form.env, seed=form.seed, render=form.render)
     print("\n".join(score_lines(name, score)))
+
+
+def play(words: list[str]) -> None:
+    """Show a run's best policy."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Show the best policy of a run in a window, or write a video of it."""
+
+        run: Annotated[
+            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
+        ]
+        episodes: Annotated[int, tyro.conf.arg(help="episodes to show")] = 1
+        steps: Annotated[int, tyro.conf.arg(help="steps of an episode that are shown at most")] = (
+            1000
+        )
+        video: Annotated[
+            Path | None,
+            tyro.conf.arg(help="an .mp4 file to write, instead of a window; needs no display"),
+        ] = None
+        seed: Annotated[
+            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
+        ] = None
+        first_seed: Annotated[
+            int | None, tyro.conf.arg(help="the first episode's seed; none: that of `qmu eval`")
+        ] = None
+        env: Annotated[
+            str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu play", args=words)
+    from qmu.training.console import episode_lines
+    from qmu.training.results import EVAL_SEEDS, open_run
+
+    run = open_run(form.run)
+    shown: dict[str, Any] = {
+        "env": form.env,
+        "seed": form.seed,
+        "first_episode_seed": EVAL_SEEDS if form.first_seed is None else form.first_seed,
+        "steps": form.steps,
+    }
+    if form.video is None:
+        score = run.play(form.episodes, **shown)
+    else:
+        score = run.video(form.video, form.episodes, **shown)
+        print(f"video   {form.video}")
+    print("\n".join(episode_lines(score)))
 
 
 def envs(words: list[str]) -> None:

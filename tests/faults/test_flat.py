@@ -9,9 +9,8 @@ import runs
 
 import qmu
 from qmu import configure
-from qmu.training.directory import make_directory
 from qmu.training.loop import Due, Evaluated, Logged, Trainer
-from qmu.training.record import Record
+from qmu.training.record import open_record
 from qmu.world.make import find_maker
 
 SECONDS = runs.count(90, 600)
@@ -28,8 +27,7 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
     }
     config = configure.from_dict(runs.options(tmp_path, changes))
     trainer = Trainer(config, find_maker("Pendulum-v1"))
-    record = Record(make_directory(config, "Pendulum-v1", {}), trainer, print)
-    record.open_sinks()
+    record = open_record(trainer, print)
     process, samples = psutil.Process(), []
     # What a run allocates once, it has allocated when the stream is full and all was done once.
     began = time.monotonic() + min(SECONDS / 4, 30)
@@ -49,8 +47,7 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
         if len(samples) == SAMPLES:
             break
     trainer.close()
-    for sink in record.sinks:
-        sink.close()
+    record.logbook.close()
     memory, descriptors, threads, children = np.array(samples).T
     assert trainer.step > 5000
     assert set(children) == {0}

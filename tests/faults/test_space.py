@@ -12,7 +12,7 @@ import runs
 
 import qmu
 from qmu.saving import storage, store
-from qmu.training import sinks
+from qmu.training import sinks, tensorboard
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_training_after_a_failed_save_is_what_it_would_have_been(tmp_path, m
 
 @pytest.mark.parametrize("board", [False, True])
 def test_a_disk_that_is_full_for_logs_ends_nothing(board, tmp_path, monkeypatch):
-    write = sinks.TensorBoard.write if board else io.FileIO.write
+    write = tensorboard.TensorBoard.write if board else io.FileIO.write
     calls = []
 
     class Full(io.FileIO):
@@ -124,9 +124,9 @@ def test_a_disk_that_is_full_for_logs_ends_nothing(board, tmp_path, monkeypatch)
             self.size = self.file.tell()
 
     if board:
-        monkeypatch.setattr(sinks.TensorBoard, "write", full)
+        monkeypatch.setattr(tensorboard.TensorBoard, "write", full)
     else:
-        monkeypatch.setattr("qmu.training.record.JsonLines", Lines)
+        monkeypatch.setattr("qmu.training.logbook.JsonLines", Lines)
     said = "tensorboard is not written any more" if board else "metrics.jsonl lacks lines"
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

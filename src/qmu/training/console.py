@@ -211,6 +211,11 @@ class Console:
             self.say(f"score   {opened}.evaluate({env})")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
+        log = run.config.log
+        if log.wandb == "offline":
+            self.say(f"w&b     wandb sync {quoted(run.directory)}/wandb/offline-run-*")
+        elif log.wandb == "online":
+            self.say(f"w&b     project {log.wandb_project}, group {run.directory.resolve().name}")
         loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
         self.say(f"python  policy = {f'{opened}.policy()' if custom else loaded}")
 
@@ -236,4 +241,12 @@ def score_lines(name: str, score: Any) -> list[str]:
         f"return  mean {score.mean:.2f} ± {score.std:.2f}, worst {min(rewards):.2f}, "
         f"best {max(rewards):.2f}",
         f"length  mean {score.mean_length:.1f} steps",
+    ]
+
+
+def episode_lines(score: Any) -> list[str]:
+    """Return each episode of a score in words."""
+    return [
+        f"episode {number}  return {reward:.2f}, {length:,} steps"
+        for number, (reward, length) in enumerate(zip(score.rewards, score.lengths, strict=True), 1)
     ]

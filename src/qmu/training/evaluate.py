@@ -114,11 +114,19 @@ def evaluate_side_by_side(
     return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths))
 
 
-def check_display() -> None:
-    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in displays):
+def has_display() -> bool:
+    """Tell whether there is a display, as far as the system says."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in displays)
+
+
+def check_display(asked: str, instead: str) -> None:
+    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process.
+
+    It says what was `asked` for, and what to do `instead`.
+    """
+    if not has_display() and not os.environ.get("SDL_VIDEODRIVER"):
         raise ConfigError(
-            "--render: there is no display to open a window on (DISPLAY is not set); leave it out, "
+            f"{asked}: there is no display to open a window on (DISPLAY is not set); {instead}, "
             "or start the command under a virtual one, such as xvfb-run"
         )

@@ -80,7 +80,7 @@ class Trainer:
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
-            check_display()
+            check_display("--env.render", "leave it out")
         spaces = maker.spaces
         sizes = spaces.obs_size, spaces.action_size
         makers = makers_of(networks, *sizes)
@@ -237,6 +237,11 @@ class Trainer:
     def enough(self, episodes: int | None) -> bool:
         """Tell whether every member has finished this many episodes."""
         return episodes is not None and int(self.episodes.min()) >= episodes
+
+    def stood_still(self, seconds: float) -> None:
+        """Take time out of that which the next line's steps per second are measured in."""
+        step, moment = self.logged_at
+        self.logged_at = (step, moment + seconds)
 
     def log(self) -> Logged:
         """Return each member's metrics since the last log."""

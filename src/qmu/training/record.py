@@ -3,11 +3,13 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tomli_w
+
+from qmu import config as options
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Acts, Policy
 from qmu.errors import ConfigError, DivergedError
@@ -15,6 +17,7 @@ from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import doctor
+from qmu.training.camera import Camera
 from qmu.training.checkpoint import Saver
 from qmu.training.custom import load_custom
 from qmu.training.directory import (
@@ -30,19 +33,16 @@ from qmu.training.directory import (
 from qmu.training.evaluate import Score
 from qmu.training.events import Due, Evaluated, Event, Logged, Replaced
 from qmu.training.handover import policy_of
+from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Trainer
-from qmu.training.sinks import (
-    JsonLines,
-    Sink,
-    TensorBoard,
-    read_lines,
-    spread,
-    trim_lines,
-    write_again,
-)
+from qmu.training.portrait import portrait
+from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
+from qmu.training.wandb_sink import check_wandb
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
+# What is shown of all members together is shown under this name.
+WHOLE = "run"
 
 
 class Best(NamedTuple):
@@ -61,18 +61,22 @@ class Best(NamedTuple):
         return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self
 
 
-Tell = Callable[[str], None]
-
-
 class Record:
     """What a run leaves behind while it goes on: files, best policies, last scores.
 
     A disk that takes nothing more does not end the run: `tell` is given a sentence about it.
     """
 
-    def __init__(self, directory: Path, trainer: Trainer, tell: Tell) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        trainer: Trainer,
+        tell: Tell,
+        camera: Camera,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
         """Begin with no best policy of any member, and nothing saved."""
-        self.directory, self.trainer, self.tell = directory, trainer, tell
+        self.directory, self.trainer, self.tell, self.camera = directory, trainer, tell, camera
         self.started = time.monotonic()
         self.best = [Best() for _ in trainer.members]
         self.last: list[Score] = []
@@ -81,39 +85,41 @@ class Record:
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
-        self.sinks: list[Sink] = []
-        # What has been logged, for a diagnosis, and what was told of it.
-        self.lines: list[Mapping[str, Any]] = []
+        self.logbook = Logbook(directory, trainer, tell, sinks)
+        # What was told of a diagnosis.
         self.warned: set[str] = set()
         self.evaluations = 0
-        # Whether it has been told that lines find no room in the first of them.
-        self.lacking = False
 
-    def open_sinks(self) -> None:
-        """Open what metrics are written to; lines that are there already are written again."""
-        file = self.directory / METRICS
-        self.lines = [*read_lines(file)] if file.exists() else []
-        self.sinks = [JsonLines(file)]
-        if self.trainer.config.log.tensorboard:
-            folder = self.directory / "tensorboard"
-            board = TensorBoard(folder, time.time() - (time.monotonic() - self.started))
-            self.sinks.append(board)
-            self.sink(board, lambda: write_again(board, folder, self.lines))
+    def open(self) -> None:
+        """Begin to write, and show what each member's configuration is."""
+        self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
+        for member in self.trainer.members:
+            config = tomli_w.dumps(options.to_dict(member.config))
+            self.logbook.show(0, 0.0, member.name, "config", Text(f"```toml\n{config}```\n"))
 
-    def sink(self, sink: Sink, work: Callable[[], None]) -> None:
-        """Do some work of a sink. One that fails is told about, and but for the first given up."""
+    def seconds(self) -> float:
+        """Return how long ago the run began."""
+        return time.monotonic() - self.started
+
+    def film(self, event: Evaluated) -> None:
+        """Make videos of an evaluation, and show them; training stands still meanwhile."""
+        began = time.monotonic()
+        for one in self.camera.shoot(self.directory, event, self.tell):
+            self.logbook.show(one.step, self.seconds(), one.member, "video", Video(one.path))
+        self.trainer.stood_still(time.monotonic() - began)
+
+    def show_curves(self) -> None:
+        """Show the evaluations of all members in a picture."""
+        if not self.logbook.shows:
+            return
         try:
-            work()
-        except OSError as error:
-            if sink is self.sinks[0]:
-                if not self.lacking:
-                    self.tell(f"{sink.name} lacks lines, the run goes on: {error}")
-                self.lacking = True
-            else:
-                self.sinks.remove(sink)
-                with contextlib.suppress(OSError):
-                    sink.close()
-                self.tell(f"{sink.name} is not written any more, the run goes on: {error}")
+            title = self.trainer.maker.spaces.name
+            png = portrait(self.trainer.members, self.logbook.lines, title)
+        except Exception as error:
+            self.tell(f"no picture of the curves: {type(error).__name__}: {error}")
+            return
+        if png is not None:
+            self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
 
     def hear(self, event: Event) -> None:
         """Write down what an event says."""
@@ -122,6 +128,7 @@ class Record:
             self.save_seconds = None
             self.write(event.step, [values | paused for values in event.members])
         elif isinstance(event, Evaluated):
+            due = self.camera.due(self.evaluated_at, event.step)
             self.last, self.evaluated_at = event.scores, event.step
             for index, best in enumerate(self.best):
                 self.best[index] = best.or_better(event, index)
@@ -143,6 +150,8 @@ class Record:
                 ],
             )
             self.warn()
+            if due:
+                self.film(event)
         elif isinstance(event, Due):
             self.save(True)
         elif isinstance(event, Replaced):
@@ -152,21 +161,8 @@ class Record:
             )
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
-        """Write every member's metrics, and their mean and spread over each arm's seeds."""
-        seconds = time.monotonic() - self.started
-        named: dict[str, Mapping[str, float]] = {}
-        arms: dict[str, list[Mapping[str, float]]] = {}
-        for member, values in zip(self.trainer.members, members, strict=True):
-            named[member.name] = values
-            arms.setdefault(member.arm, []).append(values)
-        for arm, own in arms.items():
-            if len(own) > 1:
-                prefix = f"{arm}." if arm else ""
-                named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
-        self.lines += [{"member": name, **values} for name, values in named.items()]
-        for sink in list(self.sinks):
-            for name, values in named.items():
-                self.sink(sink, partial(sink.write, step, seconds, name, values))
+        """Write every member's metrics."""
+        self.logbook.write(step, self.seconds(), members)
 
     def warn(self) -> None:
         """Tell, once, of what is seriously wrong; in the beginning much is, and mends."""
@@ -174,7 +170,7 @@ class Record:
         self.evaluations += 1
         if self.evaluations < EVALUATIONS_TO_WARN:
             return
-        known = doctor.charts(members, self.lines, trainer.maker.longest)
+        known = doctor.charts(members, self.logbook.lines, trainer.maker.longest)
         for diagnosis in doctor.together(members, known):
             finding = diagnosis.finding
             if finding.serious and finding.name not in self.warned:
@@ -223,8 +219,7 @@ class Record:
                 "raise --train.save-interval"
             )
         self.ended_before_save = ended
-        for sink in list(self.sinks):
-            self.sink(sink, sink.flush)
+        self.logbook.flush()
         try:
             seconds = self.saver.save(scheduled, self.policies(), self.state())
         except OSError as error:
@@ -232,7 +227,7 @@ class Record:
             return
         self.saved_at, self.save_seconds = self.trainer.step, seconds
         # There is room again.
-        self.lacking = False
+        self.logbook.lacking = False
 
     def policies(self) -> dict[str, bytes]:
         """Return the files of every member's newest and best policy."""
@@ -255,7 +250,7 @@ class Record:
             "best": [[best.mean, best.step] if best.actor else None for best in self.best],
             "last": [[score.rewards, score.lengths] for score in self.last],
             "evaluated_at": self.evaluated_at,
-            "seconds": time.monotonic() - self.started,
+            "seconds": self.seconds(),
             "metrics_bytes": file.stat().st_size if file.exists() else 0,
         }
 
@@ -291,6 +286,7 @@ class Record:
                 storage.remove(self.directory / BEST / member.name)
             self.save_best(index)
         trim_lines(self.directory / METRICS, size, self.trainer.step)
+        self.camera.take_back(self.directory, self.trainer.step)
 
     def read_policy(self, index: int, folder: Path) -> Policy:
         """Return a member's policy from a folder."""
@@ -329,7 +325,7 @@ class Record:
         described = read_json(self.directory / RUN_FILE)
         described |= {"status": status, "error": error, "steps": trainer.step}
         described |= {"stopped": stopped} if stopped else {}
-        described["seconds"] = round(time.monotonic() - self.started, 3)
+        described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
@@ -353,19 +349,37 @@ class Record:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
-        for sink in list(self.sinks):
-            self.sink(sink, sink.close)
+        self.camera.close()
+        if status == "finished":
+            self.show_curves()
+        self.logbook.close()
 
 
-def open_record(trainer: Trainer, tell: Tell) -> Record:
-    """Make the run's directory, and return the record that writes into it.
+def equip(trainer: Trainer) -> Camera:
+    """Return what a run is filmed with, after a look at what else it asks for.
 
     Raises:
-        ConfigError: the disk has no room for the run, or the directory cannot be made.
+        ConfigError: no video can be made, or Weights & Biases cannot be used.
+    """
+    check_wandb(trainer.config)
+    return Camera(trainer)
+
+
+def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+    """Make the run's directory, and return the record that writes into it, and to `sinks`.
+
+    Raises:
+        ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
+            something that is not there.
     """
     check_disk(trainer, Path(trainer.config.log.dir))
+    camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
-    directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
-    record = Record(directory, trainer, tell)
-    record.open_sinks()
+    try:
+        directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
+    except ConfigError:
+        camera.close()
+        raise
+    record = Record(directory, trainer, tell, camera, sinks)
+    record.open()
     return record

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from qmu import configure
 from qmu.agent.custom import Networks
 from qmu.config import Config
@@ -18,8 +16,10 @@ from qmu.training.custom import load_custom
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.members import Member, members_of
+from qmu.training.play import SHOWN_STEPS, watch
 from qmu.training.sinks import read_lines
-from qmu.world.make import Source, check_id_in_file, find_maker
+from qmu.training.video import ENDING, choose_backend, film, stage
+from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ class Run:
         """Return a picture of a metric over the steps: each seed, their mean, a 95% interval.
 
         In a notebook it shows itself; `figure.savefig("curves.png")` writes it into a file. The
-        interval is a bootstrap over the seeds, and needs three of them.
+        interval is a bootstrap over the seeds, and needs five of them.
 
         Args:
             metric: a name in the lines of metrics (docs/metrics.md).
@@ -126,21 +126,9 @@ class Run:
 
     def curves(self, metric: str) -> "list[Curve]":
         """Return a metric over the steps that all seeds of an arm have logged it at, per arm."""
-        from qmu.training.curves import Curve
+        from qmu.training.portrait import curves_of
 
-        found: dict[str, dict[int, float]] = {member.name: {} for member in self.members}
-        for line in self.metrics():
-            if line["member"] in found and line.get(metric) is not None:
-                found[line["member"]][line["step"]] = float(line[metric])
-        curves = []
-        for look, arm in enumerate(dict.fromkeys(member.arm for member in self.members)):
-            own = [member for member in self.members if member.arm == arm]
-            steps = sorted(set.intersection(*(set(found[member.name]) for member in own)))
-            values = np.array([[found[member.name][step] for step in steps] for member in own])
-            if steps:
-                seeds = [member.seed for member in own]
-                curves.append(Curve(arm or "mean", np.array(steps, float), values, seeds, look))
-        return curves
+        return curves_of(self.members, self.metrics(), metric)
 
     def evaluate(
         self,
@@ -158,20 +146,85 @@ class Run:
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        policy, settings = self.policy(seed), self.config.env
+        policy = self.policy(seed)
+        source, length = self.source_of(env), self.config.env.episode_length
+        return evaluate_policy(policy, source, episodes, length, first_episode_seed, render)
+
+    def play(
+        self,
+        episodes: int = 1,
+        *,
+        env: Source | None = None,
+        seed: int | None = None,
+        first_episode_seed: int = EVAL_SEEDS,
+        steps: int = SHOWN_STEPS,
+    ) -> Score:
+        """Show episodes of the best policy (or that of one seed) in a window, in real time.
+
+        An episode is shown up to `steps`. Without another `first_episode_seed` they begin as those
+        of `evaluate` do.
+
+        Raises:
+            ConfigError: as `evaluate` does, or there is no display.
+            WorldError: as `evaluate` does.
+        """
+        check_shown(episodes, steps)
+        check_display("play", "write a video instead (--video out.mp4)")
+        policy = self.policy(seed)
+        maker = find_maker_for(policy, self.source_of(env), self.config.env.episode_length)
+        worlds = maker.evaluation_worlds(1, render=True)
+        try:
+            seeds = range(first_episode_seed, first_episode_seed + episodes)
+            return watch(policy.network, worlds, seeds, steps)
+        finally:
+            worlds.close()
+
+    def video(
+        self,
+        path: str | Path,
+        episodes: int = 1,
+        *,
+        env: Source | None = None,
+        seed: int | None = None,
+        first_episode_seed: int = EVAL_SEEDS,
+        steps: int = SHOWN_STEPS,
+    ) -> Score:
+        """Write what `play` shows as a video (.mp4), without a display; return the score.
+
+        Raises:
+            ConfigError: as `evaluate` does, or the environment cannot be rendered, or the extra
+                `video` is not installed, or the file cannot be written.
+            WorldError: as `evaluate` does.
+        """
+        check_shown(episodes, steps)
+        file = Path(path)
+        if file.suffix != ENDING or file.is_dir():
+            raise ConfigError(f"a video is an {ENDING} file: {file} is none")
+        policy = self.policy(seed)
+        # Before the environment is made: MuJoCo may not be imported with another.
+        choose_backend()
+        maker = find_maker_for(policy, self.source_of(env), self.config.env.episode_length)
+        worlds = stage(maker)
+        try:
+            seeds = range(first_episode_seed, first_episode_seed + episodes)
+            return film(policy.network, worlds, seeds, file, steps)
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be written: {error}") from None
+        finally:
+            worlds.close()
+
+    def source_of(self, env: Source | None) -> Source | None:
+        """Return what makes the worlds: what is given, what the run was made with, or its id.
+
+        Raises:
+            ConfigError: the id needs a module, which a file may not import.
+        """
         source = self.source if env is None else env
-        if source is None:
-            way_out = "give it yourself, with --env or run.evaluate(env=...)"
-            check_id_in_file(settings.id, self.directory / CONFIG_FILE, way_out)
-            source = settings.id
-        return evaluate_policy(
-            policy,
-            source,
-            episodes,
-            settings.episode_length,
-            first_episode_seed,
-            render,
-        )
+        if source is not None:
+            return source
+        way_out = "give it yourself, with --env or env=..."
+        check_id_in_file(self.config.env.id, self.directory / CONFIG_FILE, way_out)
+        return self.config.env.id
 
 
 def evaluate_policy(
@@ -183,22 +236,10 @@ def evaluate_policy(
     render: bool = False,
 ) -> Score:
     """Return a policy's score on `episodes` episodes of an environment."""
-    if episodes < 1:
-        raise ConfigError(f"--episodes must be greater than 0, not {episodes}")
-    if source is None:
-        raise ConfigError(
-            f"this run was trained on {policy.info.get('environment')}, which has no id to make "
-            "it again: give the environment (in Python: run.evaluate(env=...))"
-        )
+    check_shown(episodes)
     if render:
-        check_display()
-    maker = find_maker(source, episode_length)
-    spaces = maker.spaces
-    if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
-        raise ConfigError(
-            f"the policy maps observations {policy.obs_shape} to actions {policy.action_shape}; "
-            f"{spaces.name} has observations {spaces.obs_shape} and actions {spaces.action_shape}"
-        )
+        check_display("--render", "leave it out")
+    maker = find_maker_for(policy, source, episode_length)
     side_by_side = 1 if render else min(episodes, 20)
     worlds = maker.evaluation_worlds(side_by_side, render)
     try:
@@ -206,6 +247,34 @@ def evaluate_policy(
         return evaluate(policy.network, worlds, seeds)
     finally:
         worlds.close()
+
+
+def check_shown(episodes: int, steps: int = SHOWN_STEPS) -> None:
+    """Raise ConfigError if there would be nothing to see."""
+    for option, value in (("--episodes", episodes), ("--steps", steps)):
+        if value < 1:
+            raise ConfigError(f"{option} must be greater than 0, not {value}")
+
+
+def find_maker_for(policy: Policy, source: Source | None, episode_length: int | None) -> Maker:
+    """Return the maker of the worlds that a policy is to act in.
+
+    Raises:
+        ConfigError: there is no source, or its worlds do not fit the policy.
+    """
+    if source is None:
+        raise ConfigError(
+            f"this run was trained on {policy.info.get('environment')}, which has no id to make "
+            "it again: give the environment (in Python: run.evaluate(env=...))"
+        )
+    maker = find_maker(source, episode_length)
+    spaces = maker.spaces
+    if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
+        raise ConfigError(
+            f"the policy maps observations {policy.obs_shape} to actions {policy.action_shape}; "
+            f"{spaces.name} has observations {spaces.obs_shape} and actions {spaces.action_shape}"
+        )
+    return maker
 
 
 def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:

@@ -26,12 +26,14 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.lock import locked
+from qmu.training.logbook import Tell
 from qmu.training.loop import Trainer
 from qmu.training.members import Arms
-from qmu.training.record import Record, Tell
+from qmu.training.record import Record, equip
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
 from qmu.training.schedules import Schedule, check_again
+from qmu.training.sinks import Sink, check_sinks
 from qmu.world.make import Source, check_id_in_file
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -60,6 +62,7 @@ def resume(
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
     networks: Networks | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Go on with a run from its newest checkpoint, to its end or beyond; return it.
 
@@ -78,6 +81,7 @@ def resume(
         callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
         schedules: functions of the step; those that the run had have to be given again.
         networks: the same as before, if the run has networks of its own.
+        sinks: what the rest of the metrics is written to, too, as in `qmu.train`.
 
     Raises:
         ConfigError: not a run, nothing to go on from, nothing left to do, something changed that
@@ -89,6 +93,7 @@ def resume(
         "total_episodes": total_episodes,
         "schedule_steps": schedule_steps,
     }
+    check_sinks(sinks)
     changes = {name: value for name, value in given.items() if value is not None}
     console: Any = None
     if progress:
@@ -113,7 +118,7 @@ def resume(
         try:
             check_spaces(trainer, saved)
             check_work_left(trainer, saved, run, changes)
-            record = restored(run, trainer, saved, tell)
+            record = restored(run, trainer, saved, tell, sinks)
             if console is not None:
                 console.say(f"going on from step {trainer.step:,} ({saved.path})")
                 for line in configure.differences(config, before):
@@ -258,18 +263,22 @@ def check_work_left(
         )
 
 
-def restored(run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell) -> Record:
+def restored(
+    run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell, sinks: Sequence[Sink] = ()
+) -> Record:
     """Make trainer and record what was saved, and say in the run's files that it goes on."""
     check_disk(trainer, run.directory)
-    record = Record(run.directory, trainer, tell)
+    record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
         record.restore(saved)
         write_resumption(run, trainer, saved)
-        record.open_sinks()
+        record.open()
     except DamagedError as error:
+        record.camera.close()
         raise ConfigError(str(error)) from None
     except OSError as error:
+        record.camera.close()
         raise ConfigError(f"{run.directory} cannot be written to: {error}") from None
     return record
 

@@ -24,6 +24,7 @@ from qmu.training.record import Record, open_record
 from qmu.training.results import Run
 from qmu.training.schedules import Schedule
 from qmu.training.signals import Signals
+from qmu.training.sinks import Sink, check_sinks
 from qmu.world.make import Maker, Source, check_id_in_file, find_maker
 
 
@@ -39,6 +40,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
     networks: Networks | None = None,
+    sinks: Sequence[Sink] = (),
     **groups: Mapping[str, Any],
 ) -> Run:
     """Train a deterministic policy and return the finished run.
@@ -56,6 +58,7 @@ def train(
         schedules: functions of the step by the names of numeric options, such as `actor.lr`; each
             gives the option's number for a chunk that begins at that step.
         networks: what makes actors or critics, instead of what the options say: `qmu.Networks`.
+        sinks: what metrics are written to, beside the run's own files; see `qmu.Sink`.
         **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
             train, log; the names are those of `qmu train --help`.
 
@@ -74,7 +77,13 @@ def train(
 
         console = Console()
     return train_config(
-        config, env, console, callbacks=callbacks, schedules=schedules, networks=networks
+        config,
+        env,
+        console,
+        callbacks=callbacks,
+        schedules=schedules,
+        networks=networks,
+        sinks=sinks,
     )
 
 
@@ -104,6 +113,7 @@ def train_config(
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
     networks: Networks | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Train as the configuration says, on its environment id or on the source given instead.
 
@@ -115,8 +125,10 @@ def train_config(
         callbacks: what is told of the run's events, and may end it.
         schedules: functions of the step by the names of numeric options.
         networks: what makes actors or critics, instead of what the options say.
+        sinks: what metrics are written to, beside the run's own files.
     """
     check_callbacks(callbacks)
+    check_sinks(sinks)
     if source is None:
         source = config.env.id
     if source is None:
@@ -130,7 +142,7 @@ def train_config(
     trainer = Trainer(*prepare(config, source), arms, schedules, networks)
     tell = warn if console is None else console.tell
     try:
-        record = open_record(trainer, tell)
+        record = open_record(trainer, tell, sinks)
         with locked(record.directory):
             return conduct(trainer, record, source, console, callbacks)
     finally:
@@ -198,6 +210,7 @@ def conduct(
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
     listeners = Listeners(callbacks, trainer, options.total_steps(trainer.config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
+        record.camera.stopped = signals.stopped
         try:
             learn_and_record(trainer, record, console, signals, listeners)
             record.finish("finished", stopped=listeners.why())

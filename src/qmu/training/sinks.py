@@ -1,39 +1,90 @@
-"""Where metrics go: one JSON object per line, and TensorBoard event files."""
+"""Where metrics go: what a sink is, and the first one, a file with one JSON object per line."""
 
 import json
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from qmu.errors import ConfigError
 from qmu.saving import storage
 
 Metrics = Mapping[str, float]
-# TensorBoard reads a file while it is written; it is written through to the disk this often.
-SECONDS_TO_FLUSH = 10.0
 
 
 class Sink(Protocol):
-    """Something that metrics are written to."""
+    """Something that metrics are written to; `name` is what a person is told of it.
+
+    What it raises ends no run: it is told once, and the sink is not used any more.
+    """
 
     name: str
 
     def write(self, step: int, seconds: float, member: str, values: Metrics) -> None:
-        """Take the metrics of a member, `seconds` after the run began.
+        """Take the metrics of a member.
 
-        Raises:
-            OSError: they could not be written.
+        Args:
+            step: steps of each member so far.
+            seconds: how long ago the run began.
+            member: `seed-0`, ...; with several members also `mean` and `std` over them.
+            values: names to numbers, some of which may not be finite.
         """
 
     def flush(self) -> None:
-        """Write what is pending through to the disk. Raises OSError as `write` does."""
+        """Write what is pending through to where it belongs: a checkpoint follows."""
 
     def close(self) -> None:
-        """Write what is pending, and give back what is held. Raises OSError as `write` does."""
+        """Write what is pending, and give back what is held: the run has ended."""
+
+
+class Text(NamedTuple):
+    """A text, in Markdown."""
+
+    markdown: str
+
+
+class Picture(NamedTuple):
+    """A picture, as the bytes of a PNG file."""
+
+    png: bytes
+
+
+class Video(NamedTuple):
+    """A video: an mp4 file."""
+
+    path: Path
+
+
+Media = Text | Picture | Video
+
+
+@runtime_checkable
+class MediaSink(Sink, Protocol):
+    """A sink that takes more than numbers."""
+
+    def show(self, step: int, seconds: float, member: str, name: str, media: Media) -> None:
+        """Take a text, a picture or a video of a member.
+
+        Its name is `config` (a text, when the run begins or goes on), `video` (at an evaluation),
+        or `curves` (a picture of all members, when the run has ended).
+        """
+
+
+def check_sinks(sinks: Sequence[Any]) -> None:
+    """Raise ConfigError unless all of them are sinks."""
+    for index, sink in enumerate(sinks):
+        if isinstance(sink, type):
+            raise ConfigError(f"sinks[{index}] is the class {sink.__name__}: give an instance")
+        lacking = [name for name in ("write", "flush", "close") if not hasattr(sink, name)]
+        lacking += [] if isinstance(getattr(sink, "name", None), str) else ["name"]
+        if lacking:
+            raise ConfigError(
+                f"sinks[{index}] is {sink!r:.80}, and a sink has a name and the methods write, "
+                f"flush and close: there is no {lacking[0]}"
+            )
 
 
 class JsonLines:
@@ -71,46 +122,6 @@ class JsonLines:
         self.file.close()
 
 
-class TensorBoard:
-    """Event files, one folder per member. They are written in this thread, without a queue."""
-
-    name = "tensorboard"
-
-    def __init__(self, directory: Path, began: float) -> None:
-        """Take the folder that holds the members' folders, and the time when the run began."""
-        self.directory, self.began = directory, began
-        self.writers: dict[str, Any] = {}
-        self.flushed = time.monotonic()
-
-    def write(self, step: int, seconds: float, member: str, values: Metrics) -> None:
-        """Write the numbers as scalars."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        if member not in self.writers:
-            folder = self.directory / member
-            folder.mkdir(parents=True, exist_ok=True)
-            self.writers[member] = EventsWriter(str(folder / "events"))
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        event = Event(wall_time=self.began + seconds, step=step, summary=Summary(value=scalars))
-        self.writers[member].write_event(event)
-        if time.monotonic() - self.flushed > SECONDS_TO_FLUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is pending through to the disk."""
-        self.flushed = time.monotonic()
-        for writer in self.writers.values():
-            writer.flush()
-
-    def close(self) -> None:
-        """Write what is pending, and close the files."""
-        for writer in self.writers.values():
-            writer.close()
-        self.writers = {}
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a `metrics.jsonl`; those that are torn or damaged are left out."""
     found = []
@@ -146,9 +157,8 @@ def is_later(line: bytes, step: int) -> bool:
         return True
 
 
-def write_again(sink: Sink, directory: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write all lines of metrics to a sink whose own files, in `directory`, are removed first."""
-    storage.remove(directory)
+def write_again(sink: Sink, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write all lines of metrics to a sink that has none of them."""
     about = ("step", "seconds", "member")
     for line in lines:
         values = {

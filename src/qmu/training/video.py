@@ -1,0 +1,279 @@
+"""Episodes as videos: rendered without a window, numbers drawn in, encoded as H.264."""
+
+import contextlib
+import ctypes.util
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from qmu.errors import ConfigError, WorldError
+from qmu.saving import storage
+from qmu.training.evaluate import Score, has_display
+from qmu.training.overlay import Picture, drawn, enlarged
+from qmu.training.play import Actor, play, rate_of, score_of
+from qmu.world.host import Guard, HostWorlds
+from qmu.world.make import Maker
+
+INSTALL = "pip install 'qmu[video]'"
+ENDING = ".mp4"
+# Worlds of more steps per second are shown in real time with every second or third of them left
+# out: rendering takes most of the time.
+MOST_PICTURES = 30
+# What MuJoCo draws with where there is no display: name of the backend -> its library.
+BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
+# An encoder that does not come to its end within so many seconds never will.
+ENCODER_SECONDS = 120
+# Of a moving picture: how long it is, pictures per second, and pixels across.
+GIF_SECONDS, GIF_RATE, GIF_WIDTH = 10, 10, 240
+
+
+class BrokenOffError(Exception):
+    """Somebody has asked for an end in the middle of a video; nothing is left of it."""
+
+
+class Encoder:
+    """Writes pictures, as they come, into an mp4 file that plays everywhere.
+
+    The file has its name when it is complete, after `with`; it is not there otherwise.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        """Write to this path, `rate` pictures per second. Nothing is started before a picture."""
+        self.path, self.rate = path, rate
+        self.unfinished = path.with_name(storage.UNFINISHED + path.name)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Encoder":
+        """Make room for the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, picture: Picture) -> None:
+        """Write a picture, of even sides; all have those of the first.
+
+        Raises:
+            OSError: the encoder has ended.
+        """
+        if self.process is None:
+            height, width = picture.shape[:2]
+            self.process = subprocess.Popen(
+                [ffmpeg(), *arguments(width, height, self.rate), str(self.unfinished)],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Ctrl-C is for the run, which lets the encoder end.
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(picture.tobytes())
+        except OSError:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Wait for the encoder.
+
+        Raises:
+            OSError: it failed.
+        """
+        process, self.process = self.process, None
+        if process is None:
+            return
+        try:
+            _, said = process.communicate(timeout=ENCODER_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, said = process.communicate()
+        if process.returncode != 0:
+            words = said.decode(errors="replace").strip().splitlines() or ["it was killed"]
+            raise OSError(f"ffmpeg could not write {self.path}: {words[-1]}")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the file its name; what is not complete is removed."""
+        if kind is not None and self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+        try:
+            if kind is None:
+                self.end()
+                storage.rename(self.unfinished, self.path)
+        finally:
+            self.unfinished.unlink(missing_ok=True)
+
+
+def arguments(width: int, height: int, rate: float) -> list[str]:
+    """Return what ffmpeg is told: raw pictures in, H.264 out, as browsers play it."""
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}"]
+    coded = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-pix_fmt", "yuv420p"]
+    file = ["-movflags", "+faststart", "-f", "mp4", "-y"]
+    return ["-nostdin", "-v", "error", *raw, "-i", "-", "-an", *coded, *file]
+
+
+def ffmpeg() -> str:
+    """Return the path of the encoder that comes with imageio-ffmpeg, or that the user has named.
+
+    Raises:
+        ConfigError: the extra is not installed, or there is no encoder.
+    """
+    if any(find_spec(package) is None for package in ("imageio_ffmpeg", "PIL")):
+        raise ConfigError(f"videos need the extra `video`: install it with {INSTALL}")
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        raise ConfigError(
+            "there is no ffmpeg to write videos with: install one, or name it with the "
+            f"environment variable IMAGEIO_FFMPEG_EXE; {INSTALL} brings one for most systems"
+        ) from None
+
+
+def choose_backend() -> None:
+    """Let MuJoCo draw without a display, where there is none and nobody has chosen how."""
+    if not sys.platform.startswith("linux") or has_display() or "MUJOCO_GL" in os.environ:
+        return
+    for name, library in BACKENDS.items():
+        if ctypes.util.find_library(library) is not None:
+            os.environ["MUJOCO_GL"] = name
+            return
+
+
+@contextlib.contextmanager
+def without_window() -> Iterator[None]:
+    """Let pygame be started without a display, where there is none, and without a complaint."""
+    if has_display() or "SDL_VIDEODRIVER" in os.environ:
+        yield
+        return
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        del os.environ["SDL_VIDEODRIVER"]
+
+
+def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
+    """Return a world of its own that can be rendered, as a first picture has shown.
+
+    Raises:
+        ConfigError: it cannot be rendered here, or there is nothing to encode videos with.
+    """
+    ffmpeg()
+    choose_backend()
+    worlds = HostWorlds([maker.make_one("rgb_array")], maker.spaces, guard)
+    try:
+        with without_window(), warnings.catch_warnings():
+            # Of a failure there is one sentence.
+            warnings.simplefilter("ignore")
+            worlds.start(0, 0)
+            rendered(worlds)
+    except Exception as error:
+        worlds.close()
+        raise ConfigError(f"no video can be made here: {error}{way_out(maker)}") from error
+    return worlds
+
+
+def way_out(maker: Maker) -> str:
+    """Return what to do about a world that cannot be rendered, in words."""
+    if "mujoco" in sys.modules and sys.platform.startswith("linux") and not has_display():
+        return (
+            ". MuJoCo draws without a display with OSMesa or EGL: install the system package "
+            "libosmesa6 (as Debian and Ubuntu call it), and set MUJOCO_GL=osmesa if need be"
+        )
+    return f". {maker.name} has to be made with render_mode='rgb_array' and to return pictures"
+
+
+def rendered(worlds: HostWorlds) -> Picture:
+    """Return the picture of the first world as it is.
+
+    Raises:
+        WorldError: it cannot be rendered, or what it returns is no picture.
+    """
+    name = worlds.spaces.name
+    try:
+        picture: Any = worlds.environments[0].render()
+    except Exception as error:
+        raise WorldError(f"{name} raised in render: {type(error).__name__}: {error}") from error
+    shape: tuple[int, ...] = getattr(picture, "shape", ())
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape or picture.dtype != np.uint8:
+        raise WorldError(
+            f"{name} returned {picture!r:.60} from render, which is no picture "
+            "[height, width, 3] of uint8"
+        )
+    return np.asarray(picture)
+
+
+def gif_of(path: Path) -> bytes:
+    """Return the first seconds of a video as a small moving picture, for what plays no videos.
+
+    Raises:
+        ConfigError: there is no ffmpeg.
+        OSError: the video cannot be read.
+    """
+    small = f"fps={GIF_RATE},scale={GIF_WIDTH}:-2:flags=lanczos"
+    filters = f"{small},split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse"
+    shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", str(path), "-vf", filters]
+    try:
+        made = subprocess.run(
+            [ffmpeg(), *shown, "-f", "gif", "-"],
+            capture_output=True,
+            timeout=ENCODER_SECONDS,
+            start_new_session=True,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(f"{path} cannot be read: {error}") from None
+    return made.stdout
+
+
+def film(
+    actor: Actor,
+    worlds: HostWorlds,
+    seeds: Sequence[int],
+    path: Path,
+    steps: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Score:
+    """Write an episode for each seed into one video; return their score.
+
+    Args:
+        actor: observations [worlds, obs] to actions [worlds, action] in [-1, 1].
+        worlds: what `stage` has returned.
+        seeds: of the episodes.
+        path: of the file.
+        steps: an episode is shown, and goes on, up to this step.
+        stopped: asked before each step whether to break off.
+
+    Raises:
+        WorldError: the world raised, or returned something impossible.
+        OSError: the file could not be written.
+        BrokenOffError: `stopped` said so.
+    """
+    rate = rate_of(worlds.environments[0])
+    every = max(1, round(rate / MOST_PICTURES))
+    ends = []
+    with Encoder(path, rate / every) as encoder:
+        for number, seed in enumerate(seeds, 1):
+            named = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
+            for shown in play(actor, worlds, seed, steps):
+                if stopped():
+                    raise BrokenOffError
+                if shown.step % every == 0 or shown.last:
+                    lines = [*named, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
+                    encoder.write(drawn(enlarged(rendered(worlds)), lines, shown.action))
+                if shown.last:
+                    ends.append(shown)
+    return score_of(ends)

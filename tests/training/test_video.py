@@ -1,0 +1,291 @@
+"""Episodes in windows and as videos: what is in them, and what is said where none can be made."""
+
+import json
+import re
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import runs
+
+import qmu
+from qmu.cli import main
+from qmu.training import overlay, video
+from qmu.training.play import rate_of, watch
+from qmu.world.make import find_maker
+
+FINE = np.zeros(2, np.float32)
+
+
+class Drawn(gym.Env):
+    """Four steps with the reward 1.5; its pictures have one colour and odd sides."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    picture = np.full((251, 301, 3), 200, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return FINE, {}
+
+    def step(self, action):
+        self.time += 1
+        return FINE, 1.5, self.time == 4, False, {}
+
+    def render(self):
+        return self.picture
+
+
+def trained(folder, source=Drawn, **changes):
+    changes = {"train": {"total_steps": 60, "save_interval": 0, "schedule_steps": 60}, **changes}
+    return qmu.train(source, **runs.options(folder, changes))
+
+
+def read(path):
+    """Return what ffmpeg says of a video's stream, and its pictures."""
+    command = [video.ffmpeg(), "-hide_banner", "-i", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    (stream,) = [line for line in said.splitlines() if "Video:" in line]
+    width, height = map(int, re.search(r" ([1-9]\d*)x(\d+)", stream).groups())
+    raw = ["-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    data = subprocess.run([*command, *raw], capture_output=True, check=True).stdout
+    return stream, np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
+
+
+def test_a_small_picture_is_enlarged_to_even_sides():
+    picture = np.arange(85 * 64 * 3, dtype=np.uint8).reshape(85, 64, 3)
+    large = overlay.enlarged(picture)
+    assert large.shape == (340, 256, 3)
+    np.testing.assert_array_equal(large[::4, ::4], picture)
+    assert overlay.enlarged(np.zeros((251, 301, 3), np.uint8)).shape == (252, 302, 3)
+
+
+@pytest.mark.parametrize("count", [1, 6, 400])
+def test_bars_rise_and_fall_with_the_action(count):
+    pytest.importorskip("PIL")
+    picture = np.full((480, 480, 3), 90, np.uint8)
+    up = overlay.drawn(picture, ["step 1"], np.full(count, 1, np.float32))
+    half = overlay.drawn(picture, ["step 1"], np.full(count, 0.5, np.float32))
+    down = overlay.drawn(picture, ["step 1"], np.full(count, -3, np.float32))
+    areas = [(image == colour).all(axis=-1) for image, colour in pairs(up, half, down)]
+    assert areas[0].sum() == pytest.approx(2 * areas[1].sum(), rel=0.1)
+    assert areas[0].sum() == pytest.approx(areas[2].sum(), rel=0.1)
+    assert np.nonzero(areas[0])[0].max() <= np.nonzero(areas[2])[0].min()
+    np.testing.assert_array_equal(picture, 90)
+
+
+def pairs(up, half, down):
+    return [(up, overlay.UP), (half, overlay.UP), (down, overlay.DOWN)]
+
+
+@pytest.mark.parametrize(
+    ("told", "rate"), [({"render_fps": 125}, 125.0), ({}, 30.0), ({"render_fps": None}, 30.0)]
+)
+def test_the_rate_is_the_environments_or_30(told, rate):
+    class Any(Drawn):
+        metadata = told
+
+    assert rate_of(Any()) == rate
+
+
+class Made(Drawn):
+    """Made to be rendered."""
+
+    render_mode = "rgb_array"
+
+
+@pytest.mark.extra
+def test_a_video_holds_every_moment_and_the_score_of_evaluate(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    run = trained(tmp_path, Made)
+    score = run.video(tmp_path / "new" / "out.mp4", 2)
+    assert score == run.evaluate(2)
+    stream, frames = read(tmp_path / "new" / "out.mp4")
+    for part in ("h264", "yuv420p", "302x252", " 10 fps"):
+        assert part in stream
+    assert len(frames) == 2 * 5
+    # Text, and from the first step on bars, are drawn on the one colour of the pictures.
+    assert [bool((frame[200:, :40] < 150).any()) for frame in frames[:2]] == [False, True]
+    assert abs(int(frames[0][150, 150, 0]) - 200) < 4
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.mp4"]
+    assert run.video(tmp_path / "out.mp4", steps=3).rewards == (4.5,)
+    assert len(read(tmp_path / "out.mp4")[1]) == 4
+
+
+@pytest.mark.extra
+def test_fast_worlds_are_shown_in_real_time(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+
+    class Fast(Made):
+        metadata = {"render_fps": 100}  # noqa: RUF012
+
+    trained(tmp_path, Fast).video(tmp_path / "out.mp4")
+    stream, frames = read(tmp_path / "out.mp4")
+    assert " 33.33 fps" in stream
+    assert len(frames) == 3  # of steps 0, 3 and 4, the last one
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("name", ["Pendulum-v1", "InvertedPendulum-v5"])
+def test_a_video_needs_no_display(name, tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg")
+    run = runs.train(tmp_path, name)
+    said = subprocess.run(
+        [sys.executable, "-m", "qmu", "play", str(run), "--video", "out.mp4", "--steps", "5"],
+        cwd=tmp_path,
+        env={**without_display(), "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "video   out.mp4\nepisode 1  return -" in said.stdout or "return 5.00" in said.stdout
+    _, frames = read(tmp_path / "out.mp4")
+    assert len(frames) >= 2
+    assert frames[-1].std() > 10
+
+
+def without_display():
+    import os
+
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "MUJOCO_GL")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+@pytest.mark.extra
+def test_an_encoder_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg")
+    run = trained(tmp_path, Made)
+    monkeypatch.setattr(video, "arguments", lambda *size: ["-v", "error", "-nonsense", "1", "-i"])
+    with pytest.raises(qmu.ConfigError, match=r"out\.mp4 cannot be written: .*ffmpeg could not"):
+        run.video(tmp_path / "new" / "out.mp4")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(qmu.ConfigError, match=r"out\.mp4 cannot be written"):
+        run.video(tmp_path / "file" / "out.mp4")
+
+
+class Blind(Drawn):
+    picture = None
+
+
+class Broken(Drawn):
+    def render(self):
+        raise OSError("no lamp")
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        (Blind, "Blind returned None from render, which is no picture"),
+        (Broken, "Broken raised in render: OSError: no lamp"),
+    ],
+)
+def test_a_world_without_pictures_is_a_sentence(world, said, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    run = trained(tmp_path, world)
+    with pytest.raises(qmu.ConfigError, match=f"no video can be made here: {said}") as raised:
+        run.video(tmp_path / "out.mp4")
+    assert "render_mode='rgb_array'" in str(raised.value) or "libosmesa6" in str(raised.value)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.fixture
+def run_directory(tmp_path):
+    return str(trained(tmp_path).directory)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "play: there is no display to open a window on (DISPLAY is not set); write a video"),
+        (["--episodes", "0"], "--episodes must be greater than 0, not 0"),
+        (["--video", "out.mp4", "--steps", "0"], "--steps must be greater than 0, not 0"),
+        (["--video", "out.gif"], "a video is an .mp4 file: out.gif is none"),
+        (["--seed", "7"], "no display"),
+        (["--video", "out.mp4", "--seed", "7"], "has no member with seed 7"),
+        (["--video", "out.mp4"], "has no id to make it again"),
+        (["--video", "out.mp4", "--env", "Pendulum-v1"], "the policy maps observations (2,)"),
+    ],
+)
+def test_what_cannot_be_shown_is_a_sentence(words, said, run_directory, monkeypatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["play", run_directory, *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_told_with_its_command(tmp_path, monkeypatch, capsys):
+    run = runs.train(tmp_path)
+    monkeypatch.setattr(video, "find_spec", lambda name: None)
+    assert main(["play", str(run), "--video", str(tmp_path / "out.mp4")]) == 2
+    assert "install it with pip install 'qmu[video]'" in capsys.readouterr().err
+
+
+@pytest.mark.extra
+def test_a_missing_encoder_is_told(tmp_path, monkeypatch, capsys):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+
+    def none_found():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    run = runs.train(tmp_path)
+    monkeypatch.setattr(ffmpeg, "get_ffmpeg_exe", none_found)
+    assert main(["play", str(run), "--video", str(tmp_path / "out.mp4")]) == 2
+    assert "there is no ffmpeg to write videos with" in capsys.readouterr().err
+
+
+def test_episodes_are_shown_in_real_time(monkeypatch):
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    maker = find_maker(Drawn)
+    worlds = maker.evaluation_worlds(1, render=False)
+    score = watch(lambda obs: np.zeros((1, 3), np.float32), worlds, [1, 2], 3)
+    assert (score.rewards, score.lengths) == ((4.5, 4.5), (3, 3))
+    # One moment before the first step, and three after it, a tenth of a second each.
+    assert len(slept) == 2 * 4
+    assert 0.05 < slept[0] <= 0.1
+
+
+def test_a_window_shows_episodes(tmp_path, monkeypatch, capsys):
+    run = runs.train(tmp_path, "Pendulum-v1")
+    # pygame opens its window on nothing.
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    assert main(["play", str(run), "--episodes", "2", "--steps", "3", "--first-seed", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["episode 1", "episode 2"]
+    assert all(line.endswith(", 3 steps") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [(("OSMesa", "EGL"), "osmesa"), (("EGL",), "egl"), ((), None)],
+)
+def test_mujoco_draws_with_what_there_is(there, chosen, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: name if name in there else None)
+    # So that what is set is taken back.
+    monkeypatch.setenv("MUJOCO_GL", "x")
+    monkeypatch.delenv("MUJOCO_GL")
+    video.choose_backend()
+    assert video.os.environ.get("MUJOCO_GL") == chosen
+    monkeypatch.setenv("MUJOCO_GL", "mine")
+    video.choose_backend()
+    assert video.os.environ["MUJOCO_GL"] == "mine"
+
+
+@pytest.mark.extra
+def test_a_run_that_goes_on_can_be_shown(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    run = trained(tmp_path, Made)
+    info = json.loads((run.directory / "run.json").read_text())
+    (run.directory / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    seen = qmu.open_run(run.directory)
+    assert seen.video(tmp_path / "out.mp4", env=Made).rewards == (6.0,)
