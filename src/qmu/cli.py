@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 from qmu import config as options
 from qmu import configure
 from qmu.errors import ConfigError, QmuError
+from qmu.tables import Table
 
 USAGE = """usage: qmu COMMAND ...
 
@@ -136,12 +137,13 @@ def train(words: list[str]) -> None:
     config = configure.from_dict(values)
     from qmu.training.console import Console
     from qmu.training.run import train_config
-    from qmu.world.make import check_id_in_file
+    from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
-    typed = arguments.environment or any(word.startswith("--env.id") for word in written)
-    if not typed:
-        file = arguments.config or arguments.preset
-        check_id_in_file(config.env.id, file, "give it on the command line")
+    file, way_out = arguments.config or arguments.preset, "give it on the command line"
+    if not (arguments.environment or is_typed("--env.id", written)):
+        check_id_in_file(config.env.id, file, way_out)
+    if not is_typed("--env.wrappers", written):
+        check_wrappers_in_file(config.env.wrappers, file, way_out.replace("it", "them"))
     train_config(config, console=Console())
 
 
@@ -181,12 +183,23 @@ def resume(words: list[str]) -> None:
             str | None,
             tyro.conf.arg(help="the environment, where its id needs a module: module:id"),
         ] = None
+        wrappers: Annotated[
+            tuple[str, ...] | None,
+            tyro.conf.arg(help="the run's wrappers again, where it has some"),
+        ] = None
         train: Train = dataclasses.field(default_factory=Train)
 
     form = tyro.cli(Form, prog="qmu resume", args=words)
     from qmu.training.resume import resume as resume_run
 
-    resume_run(form.run, exact=form.exact, env=form.env, progress=True, **vars(form.train))
+    resume_run(
+        form.run,
+        exact=form.exact,
+        env=form.env,
+        wrappers=form.wrappers,
+        progress=True,
+        **vars(form.train),
+    )
 
 
 def evaluate(words: list[str]) -> None:
@@ -207,6 +220,14 @@ def evaluate(words: list[str]) -> None:
         env: Annotated[
             str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
         ] = None
+        kwargs: Annotated[
+            str | None,
+            tyro.conf.arg(help="its keyword arguments, as TOML; none: the run's, for its own id"),
+        ] = None
+        wrappers: Annotated[
+            tuple[str, ...] | None,
+            tyro.conf.arg(help="the wrappers around it, the run's again or others"),
+        ] = None
         render: Annotated[bool, tyro.conf.arg(help="show the episodes in a window")] = False
 
     form = tyro.cli(Form, prog="qmu eval", args=words)
@@ -215,7 +236,14 @@ def evaluate(words: list[str]) -> None:
 
     run = open_run(form.run)
     name = form.env or run.info["environment"]
-    score = run.evaluate(form.episodes, env=form.env, seed=form.seed, render=form.render)
+    score = run.evaluate(
+        form.episodes,
+        env=form.env,
+        kwargs=form.kwargs,
+        wrappers=form.wrappers,
+        seed=form.seed,
+        render=form.render,
+    )
     print("\n".join(score_lines(name, score)))
 
 
@@ -233,15 +261,19 @@ def envs(words: list[str]) -> None:
         ] = None
 
     form = tyro.cli(Form, prog="qmu envs", args=words)
+    from qmu.world.families import missing
     from qmu.world.make import trainable
 
     families: dict[str, list[str]] = {}
     for family, name in trainable(form.family):
         families.setdefault(family, []).append(name)
-    if not families:
+    absent = [one for one in missing() if form.family in (None, one.name)]
+    if not families and not absent:
         raise ConfigError(f"no environment of the family {form.family!r} can be trained here")
     for family, names in families.items():
         print(f"{family}:\n  " + "\n  ".join(names))
+    for one in absent:
+        print(f"{one.name}: not installed here: {one.install}")
 
 
 def presets(words: list[str]) -> None:
@@ -397,6 +429,11 @@ def expand(word: str) -> str:
     return SHORTCUTS.get(name, name) + equals + value
 
 
+def is_typed(option: str, words: list[str]) -> bool:
+    """Tell whether an option is among the words of the command line."""
+    return any(word.partition("=")[0] == option for word in words)
+
+
 def check_sizes(words: list[str]) -> None:
     """Raise ConfigError for hidden sizes without a number, which would mean a linear network."""
     for word, value in itertools.pairwise([*words, "--"]):
@@ -424,9 +461,15 @@ def group_form(group: str) -> Any:
 
     record = options.GROUPS[group]
     kinds = get_type_hints(record)
+    # A table is typed as text.
+    typed = {Table | None: str | None}
     fields = [
-        (option.name, Annotated[kinds[option.name], tyro.conf.arg(help=option.metadata["help"])])
+        (
+            option.name,
+            Annotated[typed.get(kind, kind), tyro.conf.arg(help=option.metadata["help"])],
+        )
         for option in dataclasses.fields(record)
+        for kind in [kinds[option.name]]
     ]
     form = dataclasses.make_dataclass(record.__name__, fields)
     form.__doc__ = record.__doc__

@@ -1,7 +1,7 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from qmu.training.evaluate import Score
 from qmu.training.loop import FINAL_SEEDS, Logged, Trainer
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
-from qmu.world.make import Source, check_id_in_file
+from qmu.world.make import Source
+from qmu.world.named import check_id_in_file, check_wrappers_again
 
 FORMAT = "qmu agent 1"
 
@@ -112,8 +113,8 @@ class DDPG:
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes."""
-        length = self.trainer.config.env.episode_length
-        return evaluate_policy(self.policy(), self.source, episodes, length, FINAL_SEEDS)
+        settings = self.trainer.config.env
+        return evaluate_policy(self.policy(), self.source, episodes, settings, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
         """Write the agent with its optimizers and settings into one file.
@@ -142,12 +143,15 @@ class DDPG:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
     @classmethod
-    def load(cls, path: str | Path, env: Source | None = None) -> "DDPG":
+    def load(
+        cls, path: str | Path, env: Source | None = None, wrappers: Sequence[str] | None = None
+    ) -> "DDPG":
         """Return the model saved in a file.
 
         Args:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
+            wrappers: the dotted names of its wrappers, if it has some; the same as before.
 
         Raises:
             ConfigError: no such file, a damaged one, or an environment that does not fit it.
@@ -177,6 +181,8 @@ class DDPG:
             )
         if env is None:
             check_id_in_file(config.env.id, file, "give it as env=...")
+        way_out = "name them again as wrappers=[...]"
+        check_wrappers_again(config.env.wrappers, wrappers, file, way_out)
         groups: dict[str, Any] = options.to_dict(config)
         model = cls(source, **groups)
         learner = model.trainer.learner

@@ -1,12 +1,13 @@
 """A run's directory, read: its policies, its metrics, its scores."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, Env
 from qmu.deploy.policy import Policy, load_policy
 from qmu.errors import ConfigError
 from qmu.saving import storage
@@ -14,7 +15,8 @@ from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_
 from qmu.training.evaluate import Score, check_display, evaluate
 from qmu.training.members import Member, members_of
 from qmu.training.sinks import read_lines
-from qmu.world.make import Source, check_id_in_file, find_maker
+from qmu.world.make import Source, maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 # Episodes of `qmu eval` begin with these seeds: neither those that chose the policy, nor those
 # that its final score was measured on.
@@ -23,10 +25,11 @@ EVAL_SEEDS = 3_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory, read. `source` is what made its worlds, if that is at hand."""
+    """A run's directory, read. `source` made its worlds, with `wrappers`, if that is at hand."""
 
     directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
+    wrappers: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -85,52 +88,81 @@ class Run:
         episodes: int = 20,
         *,
         env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         render: bool = False,
     ) -> Score:
         """Return the score of the best policy (or that of one seed) on new episodes.
 
+        Args:
+            episodes: how many.
+            env: another environment than the run's own, or the run's where it has no id.
+            kwargs: other keyword arguments of the environment; None: the run's, of its own id.
+            wrappers: dotted names of the wrappers around it, the run's or others.
+            seed: the member's; None: the best of all.
+            first_episode_seed: the seed of the first episode; the others follow it.
+            render: show the episodes in a window.
+
         Raises:
             ConfigError: no such policy, or the environment is needed and not given, or does not
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        policy, settings = self.policy(seed), self.config.env
+        policy = self.policy(seed)
+        source, settings = self.world(env, kwargs, wrappers)
+        return evaluate_policy(policy, source, episodes, settings, first_episode_seed, render)
+
+    def world(
+        self,
+        env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
+    ) -> tuple[Source, Env]:
+        """Return what makes the run's worlds, or others that are named, and their options.
+
+        Raises:
+            ConfigError: the run's files name something to import, which must be named again.
+        """
+        settings, file = self.config.env, self.directory / CONFIG_FILE
         source = self.source if env is None else env
         if source is None:
             way_out = "give it yourself, with --env or run.evaluate(env=...)"
-            check_id_in_file(settings.id, self.directory / CONFIG_FILE, way_out)
+            check_id_in_file(settings.id, file, way_out)
             source = settings.id
-        return evaluate_policy(
-            policy,
-            source,
-            episodes,
-            settings.episode_length,
-            first_episode_seed,
-            render,
-        )
+        if source is None:
+            raise ConfigError(
+                f"this run was trained on {self.info['environment']}, which has no id to make it "
+                "again: give the environment (in Python: run.evaluate(env=...))"
+            )
+        around = self.wrappers if wrappers is None else tuple(wrappers)
+        if around is None:
+            way_out = "name them yourself, with --wrappers or run.evaluate(wrappers=[...])"
+            check_wrappers_in_file(settings.wrappers, file, way_out)
+            around = ()
+        given: dict[str, Any] = {"wrappers": around}
+        if kwargs is not None:
+            given["kwargs"] = kwargs
+        elif source != settings.id:
+            given["kwargs"] = None
+        return source, configure.from_dict({"env": vars(settings) | given}).env
 
 
 def evaluate_policy(
     policy: Policy,
-    source: Source | None,
+    source: Source,
     episodes: int,
-    episode_length: int | None,
+    settings: Env,
     first_episode_seed: int = EVAL_SEEDS,
     render: bool = False,
 ) -> Score:
-    """Return a policy's score on `episodes` episodes of an environment."""
+    """Return a policy's score on `episodes` episodes of an environment with these options."""
     if episodes < 1:
         raise ConfigError(f"--episodes must be greater than 0, not {episodes}")
-    if source is None:
-        raise ConfigError(
-            f"this run was trained on {policy.info.get('environment')}, which has no id to make "
-            "it again: give the environment (in Python: run.evaluate(env=...))"
-        )
     if render:
         check_display()
-    maker = find_maker(source, episode_length)
+    maker = maker_of(source, settings)
     spaces = maker.spaces
     if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Going on with a run from one of its checkpoints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from qmu.training.members import Arms
 from qmu.training.record import Record, Tell
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
-from qmu.world.make import Source, check_id_in_file
+from qmu.world.make import Source
+from qmu.world.named import check_id_in_file, check_wrappers_again
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
 # what is learned.
@@ -51,6 +52,7 @@ def resume(
     total_episodes: int | None = None,
     schedule_steps: int | None = None,
     env: Source | None = None,
+    wrappers: Sequence[str] | None = None,
     exact: bool = False,
     progress: bool = False,
 ) -> Run:
@@ -65,6 +67,7 @@ def resume(
         total_episodes: a new number of episodes, instead of `train.total_episodes`.
         schedule_steps: a new horizon of learning rates and noise, instead of the run's.
         env: the environment, where it has no id, or one that needs a module; the same as before.
+        wrappers: the dotted names of the run's wrappers, if it has some; the same as before.
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
@@ -94,6 +97,8 @@ def resume(
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
+        way_out = "name them again with --wrappers, in Python as wrappers=[...]"
+        check_wrappers_again(config.env.wrappers, wrappers, run.directory / CONFIG_FILE, way_out)
         trainer = Trainer(*prepare(config, source), arms_of(saved))
         try:
             check_spaces(trainer, saved)

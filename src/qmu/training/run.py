@@ -17,7 +17,8 @@ from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
 from qmu.training.signals import Signals
-from qmu.world.make import Maker, Source, check_id_in_file, find_maker
+from qmu.world.make import Maker, Source, maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 
 def train(
@@ -74,7 +75,16 @@ def configure_run(
         config = configure.from_dict(recipe)
         check_id_in_file(config.env.id, preset, "give it as the first argument")
     values = configure.merge(recipe, groups)
+    if not names_wrappers(groups):
+        wrappers = configure.from_dict(recipe).env.wrappers
+        check_wrappers_in_file(wrappers, preset, "give them yourself: env={'wrappers': [...]}")
     return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
+
+
+def names_wrappers(groups: Mapping[str, Any]) -> bool:
+    """Tell whether groups of options say which wrappers go around each world."""
+    env = groups.get("env")
+    return isinstance(env, Mapping) and "wrappers" in env
 
 
 def train_config(
@@ -118,7 +128,7 @@ def warn(text: str) -> None:
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     """Return the resolved configuration and the maker of the worlds."""
-    maker = find_maker(source, config.env.episode_length)
+    maker = maker_of(source, config.env)
     check_episodes(config, maker)
     if maker.vector is not None:
         if config.train.seeds > 1:
@@ -179,7 +189,7 @@ def conduct(trainer: Trainer, record: Record, source: Source, console: Any) -> R
             if console is not None:
                 console.stop()
             trainer.close()
-    run = Run(record.directory, source)
+    run = Run(record.directory, source, trainer.config.env.wrappers)
     if console is not None:
         console.summary(run)
     return run
@@ -196,12 +206,14 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
 
 def how_to_go_on(record: Record) -> str:
     """Return the command that goes on with a run."""
-    name = record.trainer.config.env.id
+    name, wrappers = record.trainer.config.env.id, record.trainer.config.env.wrappers
     if name is None:
-        return f"go on with: qmu.resume({str(record.directory)!r}, env=...)"
+        typed = f", wrappers={list(wrappers)}" if wrappers else ""
+        return f"go on with: qmu.resume({str(record.directory)!r}, env=...{typed})"
     words = ["qmu", "resume", str(record.directory)]
-    # A file may not name the module that an environment's id needs.
+    # A file may not name what is imported: the module of an environment's id, wrappers.
     words += ["--env", name] if ":" in name else []
+    words += ["--wrappers", *wrappers] if wrappers else []
     return f"go on with: {shlex.join(words)}"
 
 
