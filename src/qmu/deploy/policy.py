@@ -5,7 +5,7 @@ A policy is two files: `policy.safetensors` holds the weights, `policy.json` say
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qmu.deploy.parts import join, read_parts
 from qmu.errors import ConfigError
+from qmu.records import Part
 
 Floats = NDArray[np.float32]
 
@@ -104,7 +106,8 @@ class Policy:
     """A deterministic policy: one observation, or a batch of them, to actions.
 
     `info` says where it comes from: environment, seed, step, score. Everything that the policy
-    needs is in it; training is not.
+    needs is in it; training is not. `parts` are those of the environment's own observations, where
+    they are dictionaries or tuples.
     """
 
     network: Network
@@ -113,13 +116,15 @@ class Policy:
     low: Floats
     high: Floats
     info: dict[str, Any]
+    parts: tuple[Part, ...] = ()
 
-    def __call__(self, observation: ArrayLike) -> Floats:
+    def __call__(self, observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...]) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
             observation: an array of the environment's observation shape, or with one more
-                leading axis, in the environment's units.
+                leading axis, in the environment's units; or the dictionary or tuple that the
+                environment itself gives, each part with that axis in a batch.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -127,7 +132,10 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(observation, dtype=np.float32)
+        given: Any = observation
+        if self.parts and isinstance(observation, Mapping | tuple):
+            given = join(self.parts, observation)
+        obs = np.asarray(given, dtype=np.float32)
         batch = obs.shape[: obs.ndim - len(self.obs_shape)]
         if len(batch) > 1 or obs.shape[len(batch) :] != self.obs_shape:
             raise ValueError(
@@ -174,6 +182,7 @@ class Policy:
             "normalized": normalization is not None,
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
+            "parts": [part._asdict() for part in self.parts],
             "info": self.info,
         }
         text = json.dumps(description, indent=2) + "\n"
@@ -215,6 +224,7 @@ def load_policy(directory: str | Path) -> Policy:
             low=arrays["low"],
             high=arrays["high"],
             info=description["info"],
+            parts=read_parts(description.get("parts", ())),
         )
         fitting = fits(policy)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -254,6 +264,7 @@ def fits(policy: Policy) -> bool:
                 policy.network.scales, policy.network.offsets, policy.network.weights, strict=False
             )
         )
+        and (not policy.parts or sum(part.size for part in policy.parts) == ends[0])
         and policy.low.shape == policy.high.shape == (ends[1],)
         and (
             normalization is None

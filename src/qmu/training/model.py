@@ -95,10 +95,20 @@ class DDPG:
         spaces = self.trainer.maker.spaces
         (actor,) = self.trainer.learner.actors(lag=False)
         info = {"environment": spaces.name, "seed": self.seed, "step": self.steps}
-        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+        return Policy(
+            actor,
+            spaces.obs_shape,
+            spaces.action_shape,
+            spaces.low,
+            spaces.high,
+            info,
+            spaces.parts,
+        )
 
     def predict(
-        self, observation: ArrayLike, deterministic: bool = True
+        self,
+        observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...],
+        deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], None]:
         """Return the action for an observation, or one per row of a batch, and None.
 

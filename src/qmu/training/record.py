@@ -191,7 +191,15 @@ class Record:
             "evaluation_mean_reward": score,
             "qmu": metadata.version("qmu"),
         }
-        return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, info)
+        return Policy(
+            actor,
+            spaces.obs_shape,
+            spaces.action_shape,
+            spaces.low,
+            spaces.high,
+            info,
+            spaces.parts,
+        )
 
     def best_policy(self, index: int) -> Policy | None:
         """Return a member's best policy, if it has been evaluated."""
