@@ -14,9 +14,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
+EXTRAS_STAMP := .venv-extras/.installed
+ROBOTICS_STAMP := .venv-robotics/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults test-extras test-robotics check check-format check-lint check-types check-tests format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +43,12 @@ test: $(STAMP)  ## run all tests
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
 	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
+test-extras: $(EXTRAS_STAMP)  ## train in the worlds of all extras but robotics (.venv-extras)
+	.venv-extras/bin/python -m pytest -m extra
+
+test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (.venv-robotics)
+	.venv-robotics/bin/python -m pytest -m extra tests/extras/test_robotics.py
+
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
 check-format: $(STAMP)  ## is everything formatted?
@@ -53,7 +61,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -m "not slow and not fault" -x -q
+	$(BIN)/python -m pytest -m "not slow and not fault and not extra" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
@@ -66,7 +74,7 @@ docs: $(STAMP)  ## check the links and examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-extras .venv-robotics build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -82,6 +90,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call environment,.venv)
 	@echo "Installing qmu and its tools into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(EXTRAS_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-extras)
+	@echo "Installing qmu and its extras into .venv-extras"
+	@.venv-extras/bin/python -m pip install -q -c constraints.txt -e '.[dev,box2d,dm-control,pybullet]'
+	@touch $@
+
+# An older mujoco than that of dm-control.
+$(ROBOTICS_STAMP): pyproject.toml constraints-robotics.txt
+	$(call environment,.venv-robotics)
+	@echo "Installing qmu with Gymnasium-Robotics into .venv-robotics"
+	@.venv-robotics/bin/python -m pip install -q -c constraints-robotics.txt -e '.[dev,robotics]'
 	@touch $@
 
 # PyTorch first and by itself: once it is there, no other package pulls in another build of it.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
+    from qmu.training.check import Checkup as Checkup
+    from qmu.training.check import check_env as check_env
     from qmu.training.model import DDPG as DDPG
     from qmu.training.results import Run as Run
     from qmu.training.results import open_run as open_run
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = metadata.version("qmu")
 
 _HOMES = {
+    "Checkup": "qmu.training.check",
     "Config": "qmu.config",
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
@@ -34,6 +37,7 @@ _HOMES = {
     "Run": "qmu.training.results",
     "StoppedError": "qmu.errors",
     "WorldError": "qmu.errors",
+    "check_env": "qmu.training.check",
     "load_policy": "qmu.deploy.policy",
     "open_run": "qmu.training.results",
     "resume": "qmu.training.resume",
@@ -42,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "DDPG",
+    "Checkup",
     "Config",
     "ConfigError",
     "DivergedError",
@@ -50,6 +55,7 @@ __all__ = [
     "Run",
     "StoppedError",
     "WorldError",
+    "check_env",
     "load_policy",
     "open_run",
     "resume",

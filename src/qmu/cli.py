@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -25,6 +25,7 @@ commands:
   train ENV    train a policy; `qmu train --help` lists every option
   resume RUN   go on with a run from its newest checkpoint
   eval RUN     measure the best policy of a run on new episodes
+  check ENV    step a world with random actions: what it is, what is wrong with it
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
@@ -63,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"qmu {__version__}")
         return 0
-    commands = {
+    commands: dict[str, Callable[[list[str]], int | None]] = {
         "train": train,
         "resume": resume,
         "eval": evaluate,
+        "check": check,
         "envs": envs,
         "presets": presets,
         "study": study,
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"there is no command {words[0]!r}{configure.nearest(words[0], commands)}"
             )
-        commands[words[0]](words[1:])
+        return commands[words[0]](words[1:]) or 0
     except QmuError as error:
         print(error.told(), file=sys.stderr)
         return error.exit_code
@@ -245,6 +247,40 @@ def evaluate(words: list[str]) -> None:
         render=form.render,
     )
     print("\n".join(score_lines(name, score)))
+
+
+def check(words: list[str]) -> int:
+    """Say what a world is and what is wrong with it; return 1 if it cannot be trained in."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Step a world with random actions: say what it is, and what is wrong with it."""
+
+        environment: Annotated[
+            str,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
+        ]
+        steps: Annotated[int, tyro.conf.arg(help="steps to take")] = 2_000
+        seed: Annotated[int, tyro.conf.arg(help="seed of the first episode and of actions")] = 0
+        kwargs: Annotated[
+            str | None, tyro.conf.arg(help="its keyword arguments, as TOML: '{frame_skip = 4}'")
+        ] = None
+        wrappers: Annotated[
+            tuple[str, ...], tyro.conf.arg(help="wrappers by dotted name, the innermost first")
+        ] = ()
+        episode_length: Annotated[
+            int | None, tyro.conf.arg(help="time limit of an episode; none: its own")
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu check", args=words)
+    from qmu.training.check import check_env
+
+    asked = vars(form)
+    checkup = check_env(asked.pop("environment"), **asked)
+    print(checkup)
+    return 0 if checkup.possible else 1
 
 
 def envs(words: list[str]) -> None:
