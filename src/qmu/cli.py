@@ -297,19 +297,19 @@ def envs(words: list[str]) -> None:
         ] = None
 
     form = tyro.cli(Form, prog="qmu envs", args=words)
-    from qmu.world.families import missing
+    from qmu.world.families import absent
     from qmu.world.make import trainable
 
     families: dict[str, list[str]] = {}
     for family, name in trainable(form.family):
         families.setdefault(family, []).append(name)
-    absent = [one for one in missing() if form.family in (None, one.name)]
-    if not families and not absent:
+    sentences = list(absent(form.family))
+    if not families and not sentences:
         raise ConfigError(f"no environment of the family {form.family!r} can be trained here")
     for family, names in families.items():
         print(f"{family}:\n  " + "\n  ".join(names))
-    for one in absent:
-        print(f"{one.name}: not installed here: {one.install}")
+    if sentences:
+        print("\n".join(sentences))
 
 
 def presets(words: list[str]) -> None:

@@ -52,7 +52,9 @@ def test_a_missing_family_is_answered_with_the_command(name):
 @pytest.mark.usefixtures("nothing_installed")
 def test_the_list_goes_on_without_them():
     assert {family for family, _ in trainable("classic control")} == {"classic control"}
-    assert [family.name for family in families.missing()] == [one.name for one in OPTIONAL]
+    assert list(families.absent()) == [
+        f'{one.name}: not installed here: pip install "qmu[{one.extra}]"' for one in OPTIONAL
+    ]
 
 
 @pytest.mark.parametrize("name", ["RodentTwoTouch-v0", "lift_brick_vision-v0"])
@@ -86,6 +88,15 @@ def test_versions_that_do_not_go_together_are_known(monkeypatch, family, there, 
     asked = {"dm-control": ["numpy>=1.9", "mujoco>=3.17.0"], "gymnasium-robotics": ["mujoco>=2.2"]}
     monkeypatch.setattr(families.metadata, "requires", lambda package: asked.get(package))
     assert clash_of(family, there) == words
+
+
+def test_a_family_whose_versions_clash_is_told_in_the_list(monkeypatch):
+    monkeypatch.setattr(families, "is_installed", lambda family: True)
+    monkeypatch.setattr(families.metadata, "version", lambda package: "3.15.0")
+    monkeypatch.setattr(families.metadata, "requires", lambda package: None)
+    assert list(families.absent("robotics")) == [
+        "robotics: some may be missing, mujoco must be below 3.12: " + ROBOTICS.install
+    ]
 
 
 class Refusing(gym.Env):

@@ -51,6 +51,7 @@ ALL_KINDS = Dict(
     {
         "real": REAL,
         "grid": Box(-1, 1, (2, 2), np.float64),
+        "block": Box(-1, 1, (1, 2, 2)),
         "scalar": Box(0, 1, ()),
         "gear": Discrete(4, start=1),
         "levers": MultiDiscrete([2, 3]),
@@ -97,6 +98,7 @@ def test_an_observation_that_does_not_fit_is_described(observation, words):
     [
         (Box(0, 255, (8, 8, 3), np.uint8), r"observes an image among others: eye has the shape"),
         (Box(0, 255, (8, 8), np.uint8), "observes an image among others: eye"),
+        (Box(0, 1, (3, 32, 32)), "observes an image among others: eye"),
         (Text(5), "no fixed number of numbers: eye is Text"),
     ],
 )

@@ -155,17 +155,25 @@ def is_installed(family: Family) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in family.needs)
 
 
-def missing() -> Iterator[Family]:
-    """Yield the families that are not installed here."""
+def absent(wanted: str | None = None) -> Iterator[str]:
+    """Yield which families cannot be used here, or not all of them, why, and what installs them.
+
+    Of all families, or of one.
+    """
     for family in FAMILIES:
+        if wanted not in (None, family.name):
+            continue
         if not is_installed(family):
-            yield family
+            yield f"{family.name}: not installed here: {family.install}"
+        elif clash := clash_of(family, versions(family)):
+            yield f"{family.name}: some may be missing, {clash}: {family.install}"
 
 
 def cannot(family: Family, wanted: str, error: Exception) -> str:
     """Return why an environment of an optional family cannot be made, and what to install."""
     there = versions(family)
-    known = " and ".join(f"{package} {version}" for package, version in there.items())
+    *others, last = [f"{package} {version}" for package, version in there.items()]
+    known = f"{', '.join(others)} and {last}" if others else last
     clash = clash_of(family, there)
     why = f": {clash}" if clash else ", which may not go together"
     told = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")

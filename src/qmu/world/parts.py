@@ -15,6 +15,9 @@ from gymnasium import spaces
 from qmu.errors import ConfigError
 from qmu.records import Part
 
+# A part with three axes and more numbers than this is an image.
+MOST_NUMBERS = 1_000
+
 
 def flat(name: str, environment: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], tuple[Part, ...]]:
     """Return the environment with flat observations, and the parts they are made of.
@@ -45,11 +48,17 @@ def parts_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> I
         yield part_of(name, space, path)
 
 
+def is_image(space: spaces.Box) -> bool:
+    """Tell whether a part is an image: bytes in rows, or thousands of numbers in three axes."""
+    axes, size = len(space.shape), int(np.prod(space.shape))
+    return (axes >= 2 and space.dtype == np.uint8) or (axes >= 3 and size > MOST_NUMBERS)
+
+
 def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Part:
     """Return how a space without parts of its own lies in the flat observation."""
     told = ".".join(map(str, path))
     if isinstance(space, spaces.Box):
-        if len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8):
+        if is_image(space):
             raise ConfigError(
                 f"{name} observes an image among others: {told} has the shape {space.shape}; leave "
                 "it out of what is observed, or encode it, in a wrapper (--env.wrappers)"
