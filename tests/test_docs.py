@@ -14,7 +14,7 @@ from qmu.study import plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+EXAMPLES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/howto/*.md")])
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[([^\[\]]*)\]\(([^)\s]+)\)")
@@ -117,6 +117,8 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
     monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
+    checkup = SimpleNamespace(possible=True)
+    monkeypatch.setattr("qmu.training.check.check_env", lambda *args, **kw: checkup)
     for command in ("run_study", "compare", "report"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
