@@ -145,6 +145,8 @@ def test_keyword_arguments_reach_every_world():
     [
         ("Pendulum-v1", "gravity = 2", r"does not take --env.kwargs \{gravity = 2\} \(TypeError"),
         ("Hopper-v5", "xml_file = 'no.xml'", "Hopper-v5 does not take --env.kwargs .xml_file"),
+        ("Pendulum-v1", "name = 'x'", r"does not take --env.kwargs \{name = \"x\"\}"),
+        ("Pendulum-v1", "episode_length = 3", "does not take --env.kwargs"),
         ("HalfCheetah-v5", "frameskip = 2", "does not take --env.kwargs .*frameskip"),
     ],
 )

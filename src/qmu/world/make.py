@@ -105,7 +105,7 @@ def bare_maker(
     """Return how a world is made, without wrappers; it takes the render mode."""
     if isinstance(source, str):
         check_id(source)
-        return lambda render_mode: make_id(source, render_mode, episode_length, **kwargs)
+        return lambda render_mode: make_id(source, render_mode, episode_length, kwargs)
     if isinstance(source, gym.Env):
         return lambda render_mode: limit(copy_environment(source, render_mode), episode_length)
     if callable(source):
@@ -184,9 +184,12 @@ def check_id(name: str) -> None:
 
 
 def make_id(
-    name: str, render_mode: str | None, episode_length: int | None, **kwargs: Any
+    name: str,
+    render_mode: str | None,
+    episode_length: int | None,
+    kwargs: Mapping[str, Any],
 ) -> gym.Env[Any, Any]:
-    """Return a new environment of an id."""
+    """Return a new environment of an id, with these keyword arguments."""
     mode = {} if render_mode is None else {"render_mode": render_mode}
     try:
         with warnings.catch_warnings():
@@ -217,7 +220,7 @@ def why_not(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
 def can_be_made(name: str) -> bool:
     """Tell whether an environment of an id can be made without keyword arguments."""
     try:
-        make_id(name, None, None).close()
+        make_id(name, None, None, {}).close()
     except ConfigError:
         return False
     return True
