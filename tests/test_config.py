@@ -82,6 +82,8 @@ WRONG_TYPES = {
     float: ["0.1", True, [0.1], 1j],
     str: [3, True, ["a"]],
     tuple[int, ...]: [5, "64", [64.5], ["64"], [True], {"a": 1}],
+    tuple[str, ...]: [5, "a.b", [3], [None], {"a": 1}],
+    Table: [5, True, ["a"], "a", "{a = }", {"a": None}, {"a": [1j]}, {3: 1}],
 }
 WORDS = {
     bool: "is not true or false",
@@ -90,7 +92,7 @@ WORDS = {
     str: "is not a text",
     tuple[int, ...]: "is not a (list of )?whole number",
     tuple[str, ...]: "is not a (list of )?text",
-    Table: "(is not a table|is no text, number)",
+    Table: "(is not a table|is no text, number|the names of a table are texts)",
 }
 
 

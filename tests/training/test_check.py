@@ -209,7 +209,7 @@ DISEASES = [
     (SameArray, HINT, "the same array is returned at every step", "in 4.. of 400|in 3.. of 400"),
     (OtherType, HINT, "observations of another type than declared", "float64, and the space says"),
     (NoInfo, HINT, "info is no dictionary", "something else"),
-    (Slow, HINT, "steps are slow", "a step takes 5"),
+    (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
 ]
 
 

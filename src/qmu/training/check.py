@@ -132,7 +132,7 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
             before = getattr(witness, "returned", (None, None))[0]
             started = time.perf_counter()
             result = world.execute(0, to_environment(action, spaces.low, spaces.high))
-            seen.seconds += time.perf_counter() - started
+            seen.seconds.append(time.perf_counter() - started)
             seen.obs.append(obs)
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)
@@ -213,7 +213,7 @@ def facts(evidence: Evidence) -> list[str]:
                 f"returns {min(returns):.4g} to {max(returns):.4g}"
             )
         lines["speed"] = (
-            f"{steps / seen.seconds:,.0f} steps/s; a reset takes "
+            f"{steps / sum(seen.seconds):,.0f} steps/s; a reset takes "
             f"{1000 * seen.reset_seconds / seen.resets:.3g} ms"
         )
         same = evidence.differs_again is None and evidence.differs_elsewhere is None
