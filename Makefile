@@ -14,9 +14,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
+EXTRAS_STAMP := .venv-extras/.installed
+ROBOTICS_STAMP := .venv-robotics/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-extra check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults test-extras test-robotics check check-format check-lint check-types check-tests format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,9 +43,11 @@ test: $(STAMP)  ## run all tests
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
 	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
-test-extra: $(STAMP)  ## install the optional packages, and run the tests that need them
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,video,wandb]'
-	$(BIN)/python -m pytest -m extra
+test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)
+	.venv-extras/bin/python -m pytest -m extra
+
+test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (.venv-robotics)
+	.venv-robotics/bin/python -m pytest -m extra tests/extras/test_robotics.py
 
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
@@ -70,7 +74,7 @@ docs: $(STAMP)  ## check the links and examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-extras .venv-robotics build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -86,6 +90,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call environment,.venv)
 	@echo "Installing qmu and its tools into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(EXTRAS_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-extras)
+	@echo "Installing qmu and its extras into .venv-extras"
+	@.venv-extras/bin/python -m pip install -q -c constraints.txt -e '.[dev,box2d,dm-control,pybullet]'
+	@touch $@
+
+# An older mujoco than that of dm-control.
+$(ROBOTICS_STAMP): pyproject.toml constraints-robotics.txt
+	$(call environment,.venv-robotics)
+	@echo "Installing qmu with Gymnasium-Robotics into .venv-robotics"
+	@.venv-robotics/bin/python -m pip install -q -c constraints-robotics.txt -e '.[dev,robotics]'
 	@touch $@
 
 # PyTorch first and by itself: once it is there, no other package pulls in another build of it.

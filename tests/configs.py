@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qmu import config as options
 from qmu.config import Config
+from qmu.tables import Table, read_table
 
 OPTIONS = [(group, option.name) for group, option in options.options()]
 
@@ -57,6 +58,16 @@ INTEGERS = {
     options.UP_TO_1000: st.integers(1, 1000),
 }
 SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
+DOTTED = st.lists(st.sampled_from(["a.b", "package.module.Wrapper"]), max_size=3).map(tuple)
+LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5)
+TABLES = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)
+    ),
+    min_size=1,
+    max_size=3,
+).map(read_table)
 
 
 def valid_values(group, name):
@@ -72,7 +83,12 @@ def valid_values(group, name):
     elif kind is int:
         values = INTEGERS.get(rule, st.integers(1, 10**6))
     else:
-        values = {bool: st.booleans(), tuple[int, ...]: SIZES}[kind]
+        values = {
+            bool: st.booleans(),
+            tuple[int, ...]: SIZES,
+            tuple[str, ...]: DOTTED,
+            Table: TABLES,
+        }[kind]
     return values | st.none() if may_be_none else values
 
 

@@ -25,6 +25,7 @@ from qmu.config import (
 )
 from qmu.configure import from_dict
 from qmu.errors import ConfigError
+from qmu.tables import Table
 
 CONFIGS = configs()
 
@@ -81,6 +82,8 @@ WRONG_TYPES = {
     float: ["0.1", True, [0.1], 1j],
     str: [3, True, ["a"]],
     tuple[int, ...]: [5, "64", [64.5], ["64"], [True], {"a": 1}],
+    tuple[str, ...]: [5, "a.b", [3], [None], {"a": 1}],
+    Table: [5, True, ["a"], "a", "{a = }", {"a": None}, {"a": [1j]}, {3: 1}],
 }
 WORDS = {
     bool: "is not true or false",
@@ -88,6 +91,8 @@ WORDS = {
     float: "is not a number",
     str: "is not a text",
     tuple[int, ...]: "is not a (list of )?whole number",
+    tuple[str, ...]: "is not a (list of )?text",
+    Table: "(is not a table|is no text, number|the names of a table are texts)",
 }
 
 
@@ -134,7 +139,29 @@ OUT_OF_RANGE = {
     options.FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
     options.NOT_EMPTY: [""],
     options.PROJECT: ["", "a/b", "a:b", "100%", "x" * 129],
+    options.KEYWORDS: [{"render_mode": "human"}, "max_episode_steps = 3", "{num_envs = 2}"],
+    options.DOTTED: [["Wrapper"], ["a.b", "a."], [".b"], ["a.b-c"], ["a:b"], [""]],
 }
+SAME_TABLES = [
+    "{frame_skip = 4, parts = {legs = [1, 2]}}",
+    "frame_skip = 4\nparts.legs = [1, 2]",
+    {"parts": {"legs": np.array([1, 2])}, "frame_skip": np.int64(4)},
+]
+
+
+@pytest.mark.parametrize("given_table", SAME_TABLES)
+def test_a_table_is_given_in_one_line_in_several_or_as_a_dictionary(given_table):
+    table = from_dict({"env": {"kwargs": given_table}}).env.kwargs
+    assert table == SAME_TABLES[0]
+    assert table.values() == {"frame_skip": 4, "parts": {"legs": [1, 2]}}
+    assert hash(table) == hash(SAME_TABLES[0])
+
+
+@pytest.mark.parametrize("empty", ["", "{}", {}, "none", None])
+def test_an_empty_table_is_none(empty):
+    assert from_dict({"env": {"kwargs": empty}}).env.kwargs is None
+
+
 NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
 
 

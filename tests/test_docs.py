@@ -137,6 +137,8 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
     monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
+    checkup = SimpleNamespace(possible=True)
+    monkeypatch.setattr("qmu.training.check.check_env", lambda *args, **kw: checkup)
     for command in ("run_study", "compare", "report", "export"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])

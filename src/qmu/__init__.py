@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qmu.training.callbacks import Callback as Callback
     from qmu.training.callbacks import Moment as Moment
     from qmu.training.callbacks import Stop as Stop
+    from qmu.training.check import Checkup as Checkup
+    from qmu.training.check import check_env as check_env
     from qmu.training.evaluate import Score as Score
     from qmu.training.model import DDPG as DDPG
     from qmu.training.model import TD3 as TD3
@@ -39,6 +41,7 @@ __version__ = metadata.version("qmu")
 
 _HOMES = {
     "Callback": "qmu.training.callbacks",
+    "Checkup": "qmu.training.check",
     "Config": "qmu.config",
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.training.model",
@@ -58,6 +61,7 @@ _HOMES = {
     "Text": "qmu.training.sinks",
     "Video": "qmu.training.sinks",
     "WorldError": "qmu.errors",
+    "check_env": "qmu.training.check",
     "export": "qmu.study.ship",
     "load": "qmu.deploy.files",
     "load_policy": "qmu.deploy.files",
@@ -70,6 +74,7 @@ __all__ = [
     "DDPG",
     "TD3",
     "Callback",
+    "Checkup",
     "Config",
     "ConfigError",
     "DivergedError",
@@ -87,6 +92,7 @@ __all__ = [
     "Text",
     "Video",
     "WorldError",
+    "check_env",
     "export",
     "load",
     "load_policy",

@@ -8,13 +8,14 @@ import io
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from qmu import config as options
 from qmu import configure
 from qmu.errors import ConfigError, QmuError
+from qmu.tables import Table
 
 USAGE = """usage: qmu COMMAND ...
 
@@ -25,6 +26,7 @@ commands:
   resume RUN   go on with a run from its newest checkpoint
   eval RUN     measure the best policy of a run on new episodes
   play RUN     show the best policy of a run in a window, or write a video of it
+  check ENV    step a world with random actions: what it is, what is wrong with it
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
@@ -65,11 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"qmu {__version__}")
         return 0
-    commands = {
+    commands: dict[str, Callable[[list[str]], int | None]] = {
         "train": train,
         "resume": resume,
         "eval": evaluate,
         "play": play,
+        "check": check,
         "envs": envs,
         "presets": presets,
         "study": study,
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"there is no command {words[0]!r}{configure.nearest(words[0], commands)}"
             )
-        commands[words[0]](words[1:])
+        return commands[words[0]](words[1:]) or 0
     except QmuError as error:
         print(error.told(), file=sys.stderr)
         return error.exit_code
@@ -141,12 +144,13 @@ def train(words: list[str]) -> None:
     config = configure.from_dict(values)
     from qmu.training.console import Console
     from qmu.training.run import train_config
-    from qmu.world.make import check_id_in_file
+    from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
-    typed = arguments.environment or any(word.startswith("--env.id") for word in written)
-    if not typed:
-        file = arguments.config or arguments.preset
-        check_id_in_file(config.env.id, file, "give it on the command line")
+    file, way_out = arguments.config or arguments.preset, "give it on the command line"
+    if not (arguments.environment or is_typed("--env.id", written)):
+        check_id_in_file(config.env.id, file, way_out)
+    if not is_typed("--env.wrappers", written):
+        check_wrappers_in_file(config.env.wrappers, file, way_out.replace("it", "them"))
     train_config(config, console=Console())
 
 
@@ -186,12 +190,23 @@ def resume(words: list[str]) -> None:
             str | None,
             tyro.conf.arg(help="the environment, where its id needs a module: module:id"),
         ] = None
+        wrappers: Annotated[
+            tuple[str, ...] | None,
+            tyro.conf.arg(help="the run's wrappers again, where it has some"),
+        ] = None
         train: Train = dataclasses.field(default_factory=Train)
 
     form = tyro.cli(Form, prog="qmu resume", args=words)
     from qmu.training.resume import resume as resume_run
 
-    resume_run(form.run, exact=form.exact, env=form.env, progress=True, **vars(form.train))
+    resume_run(
+        form.run,
+        exact=form.exact,
+        env=form.env,
+        wrappers=form.wrappers,
+        progress=True,
+        **vars(form.train),
+    )
 
 
 def evaluate(words: list[str]) -> None:
@@ -212,6 +227,14 @@ def evaluate(words: list[str]) -> None:
         env: Annotated[
             str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
         ] = None
+        kwargs: Annotated[
+            str | None,
+            tyro.conf.arg(help="its keyword arguments, as TOML; none: the run's, for its own id"),
+        ] = None
+        wrappers: Annotated[
+            tuple[str, ...] | None,
+            tyro.conf.arg(help="the wrappers around it, the run's again or others"),
+        ] = None
         render: Annotated[bool, tyro.conf.arg(help="show the episodes in a window")] = False
 
     form = tyro.cli(Form, prog="qmu eval", args=words)
@@ -220,7 +243,14 @@ def evaluate(words: list[str]) -> None:
 
     run = open_run(form.run)
     name = form.env or run.info["environment"]
-    score = run.evaluate(form.episodes, env=form.env, seed=form.seed, render=form.render)
+    score = run.evaluate(
+        form.episodes,
+        env=form.env,
+        kwargs=form.kwargs,
+        wrappers=form.wrappers,
+        seed=form.seed,
+        render=form.render,
+    )
     print("\n".join(score_lines(name, score)))
 
 
@@ -272,6 +302,40 @@ def play(words: list[str]) -> None:
     print("\n".join(episode_lines(score)))
 
 
+def check(words: list[str]) -> int:
+    """Say what a world is and what is wrong with it; return 1 if it cannot be trained in."""
+    import tyro
+
+    @dataclasses.dataclass
+    class Form:
+        """Step a world with random actions: say what it is, and what is wrong with it."""
+
+        environment: Annotated[
+            str,
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
+        ]
+        steps: Annotated[int, tyro.conf.arg(help="steps to take")] = 2_000
+        seed: Annotated[int, tyro.conf.arg(help="seed of the first episode and of actions")] = 0
+        kwargs: Annotated[
+            str | None, tyro.conf.arg(help="its keyword arguments, as TOML: '{frame_skip = 4}'")
+        ] = None
+        wrappers: Annotated[
+            tuple[str, ...], tyro.conf.arg(help="wrappers by dotted name, the innermost first")
+        ] = ()
+        episode_length: Annotated[
+            int | None, tyro.conf.arg(help="time limit of an episode; none: its own")
+        ] = None
+
+    form = tyro.cli(Form, prog="qmu check", args=words)
+    from qmu.training.check import check_env
+
+    asked = vars(form)
+    checkup = check_env(asked.pop("environment"), **asked)
+    print(checkup)
+    return 0 if checkup.possible else 1
+
+
 def envs(words: list[str]) -> None:
     """List the environment ids that can be trained here, by family."""
     import tyro
@@ -286,15 +350,19 @@ def envs(words: list[str]) -> None:
         ] = None
 
     form = tyro.cli(Form, prog="qmu envs", args=words)
+    from qmu.world.families import absent
     from qmu.world.make import trainable
 
     families: dict[str, list[str]] = {}
     for family, name in trainable(form.family):
         families.setdefault(family, []).append(name)
-    if not families:
+    sentences = list(absent(form.family))
+    if not families and not sentences:
         raise ConfigError(f"no environment of the family {form.family!r} can be trained here")
     for family, names in families.items():
         print(f"{family}:\n  " + "\n  ".join(names))
+    if sentences:
+        print("\n".join(sentences))
 
 
 def presets(words: list[str]) -> None:
@@ -484,6 +552,11 @@ def expand(word: str) -> str:
     return SHORTCUTS.get(name, name) + equals + value
 
 
+def is_typed(option: str, words: list[str]) -> bool:
+    """Tell whether an option is among the words of the command line."""
+    return any(word.partition("=")[0] == option for word in words)
+
+
 def check_sizes(words: list[str]) -> None:
     """Raise ConfigError for hidden sizes without a number, which would mean a linear network."""
     for word, value in itertools.pairwise([*words, "--"]):
@@ -511,9 +584,15 @@ def group_form(group: str) -> Any:
 
     record = options.GROUPS[group]
     kinds = get_type_hints(record)
+    # A table is typed as text.
+    typed = {Table | None: str | None}
     fields = [
-        (option.name, Annotated[kinds[option.name], tyro.conf.arg(help=option.metadata["help"])])
+        (
+            option.name,
+            Annotated[typed.get(kind, kind), tyro.conf.arg(help=option.metadata["help"])],
+        )
         for option in dataclasses.fields(record)
+        for kind in [kinds[option.name]]
     ]
     form = dataclasses.make_dataclass(record.__name__, fields)
     form.__doc__ = record.__doc__

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from qmu.tables import Table
+
 Rule = tuple[Callable[[Any], bool], str]
 
 POSITIVE: Rule = (lambda value: value > 0, "must be greater than 0")
@@ -33,6 +35,29 @@ PROJECT: Rule = (
     "must have 1 to 128 characters, none of / \\ # ? % :",
 )
 NOT_EMPTY: Rule = (lambda value: value != "", "must not be empty")
+# What `gymnasium.make` takes besides an environment's own keywords, and qmu says itself.
+SET_BY_QMU = {
+    "id",
+    "render_mode",
+    "max_episode_steps",
+    "disable_env_checker",
+    "num_envs",
+    "vectorization_mode",
+    "vector_kwargs",
+    "autoreset_mode",
+}
+KEYWORDS: Rule = (
+    lambda table: not SET_BY_QMU & set(table.values()),
+    "must leave to qmu what qmu sets: the time limit (--env.episode-length), the number of worlds "
+    "(--env.count), the window (--env.render), the environment checker",
+)
+DOTTED: Rule = (
+    lambda names: (
+        all(all(part.isidentifier() for part in name.split(".")) for name in names)
+        and all("." in name for name in names)
+    ),
+    "must hold names such as package.module.Wrapper",
+)
 
 
 def one_of(*names: str) -> Rule:
@@ -68,6 +93,16 @@ class Env:
     )
     episode_length: int | None = structural(
         None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
+    )
+    kwargs: Table | None = structural(
+        None,
+        help="the environment's keyword arguments, as TOML: '{frame_skip = 4}'; none: its own",
+        rule=KEYWORDS,
+    )
+    wrappers: tuple[str, ...] = structural(
+        (),
+        help="Gymnasium wrappers by dotted name, the innermost first; files only record them",
+        rule=DOTTED,
     )
     normalize_obs: bool = structural(
         False, help="observations to mean 0 and variance 1, by what the member has seen"
@@ -480,4 +515,6 @@ def as_toml(value: Any) -> Any:
     """Return an option's value as a TOML file holds it."""
     if value is None:
         return NONE
+    if isinstance(value, Table):
+        return value.values()
     return list(value) if isinstance(value, tuple) else value

@@ -27,6 +27,7 @@ from qmu.config import (
     total_steps,
 )
 from qmu.errors import ConfigError
+from qmu.tables import Table, read_table
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -79,16 +80,29 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
         return int(value)
     if wanted is float and is_number(value):
         return float(value)
-    if wanted == tuple[int, ...] and isinstance(value, list | tuple):
-        return tuple(convert(group, name, size, int) for size in value)
+    if wanted in (tuple[int, ...], tuple[str, ...]) and isinstance(value, list | tuple):
+        return tuple(convert(group, name, part, get_args(wanted)[0]) for part in value)
+    if wanted is Table and isinstance(value, str | Mapping):
+        return read_option(group, name, value)
     words = {
         bool: "true or false",
         str: "a text",
         int: "a whole number",
         float: "a number",
         tuple[int, ...]: "a list of whole numbers",
+        tuple[str, ...]: "a list of texts",
+        Table: "a table of names and values",
     }
     raise ConfigError(f"{flag(group, name)}: {value!r} is not {words[wanted]}")
+
+
+def read_option(group: str, name: str, value: Any) -> Table | None:
+    """Return the table that an option was given; None for an empty one."""
+    try:
+        table = read_table(value)
+    except ConfigError as error:
+        raise ConfigError(f"{flag(group, name)}: {error}") from None
+    return table if table.values() else None
 
 
 def is_number(value: Any) -> bool:

@@ -153,3 +153,14 @@ def test_what_is_typed_counts_more_than_the_file(tmp_path):
     file.write_text(tomli_w.dumps(HELD | {"environments": ["evil:World-v0"]}))
     with pytest.raises(qmu.ConfigError, match="whose module a file may not import"):
         plan.read_study(str(file))
+
+
+def test_a_study_names_no_wrappers():
+    held = {
+        "question": "Which?",
+        "environments": ["Pendulum-v1"],
+        "seeds": 1,
+        "arms": {"one": {"env": {"wrappers": ["nowhere.Wrapper"]}}},
+    }
+    with pytest.raises(qmu.ConfigError, match=r"it names the wrappers nowhere\.Wrapper"):
+        plan.study_of("mine", held)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from qmu.deploy.parts import read_parts
 from qmu.deploy.policy import ACTIVATIONS, Acts, Floats, Network, Normalization, Policy
 from qmu.errors import ConfigError
 
@@ -36,6 +37,7 @@ def describe(policy: Policy) -> dict[str, Any]:
         **policy.network.description(),
         "observation_shape": list(policy.obs_shape),
         "action_shape": list(policy.action_shape),
+        "parts": [part._asdict() for part in policy.parts],
         "info": policy.info,
     }
 
@@ -99,6 +101,7 @@ def read_policy(
             low=arrays["low"],
             high=arrays["high"],
             info=description["info"],
+            parts=read_parts(description.get("parts", ())),
         )
         fitting = fits(policy)
     except (KeyError, TypeError, ValueError) as error:
@@ -151,6 +154,8 @@ def fits(policy: Policy) -> bool:
     if not policy.low.shape == policy.high.shape == (action_size,):
         return False
     if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
+        return False
+    if policy.parts and sum(part.size for part in policy.parts) != obs_size:
         return False
     network = policy.network
     return not isinstance(network, Network) or network_fits(network, obs_size, action_size)

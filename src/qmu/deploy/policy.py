@@ -1,13 +1,16 @@
 """The policy outside of training: NumPy in, NumPy out, in the environment's own units."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from qmu.deploy.parts import join
+from qmu.records import Part
 
 Floats = NDArray[np.float32]
 
@@ -159,7 +162,8 @@ class Policy:
     """A deterministic policy: one observation, or a batch of them, to actions.
 
     `info` says where it comes from: environment, seed, step, score. Everything that the policy
-    needs is in it; training is not.
+    needs is in it; training is not. `parts` are those of the environment's own observations, where
+    they are dictionaries or tuples.
     """
 
     network: Acts
@@ -168,13 +172,15 @@ class Policy:
     low: Floats
     high: Floats
     info: dict[str, Any]
+    parts: tuple[Part, ...] = ()
 
-    def __call__(self, observation: ArrayLike) -> Floats:
+    def __call__(self, observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...]) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
             observation: an array of the environment's observation shape, or with one more
-                leading axis, in the environment's units.
+                leading axis, in the environment's units; or the dictionary or tuple that the
+                environment itself gives, each part with that axis in a batch.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -182,7 +188,10 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(observation, dtype=np.float32)
+        given: Any = observation
+        if self.parts and isinstance(observation, Mapping | tuple):
+            given = join(self.parts, observation)
+        obs = np.asarray(given, dtype=np.float32)
         batch = batch_of(obs.shape, self.obs_shape)
         action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high

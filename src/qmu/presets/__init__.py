@@ -21,7 +21,11 @@ def names() -> list[str]:
 
 def environments() -> list[str]:
     """Return the ids of the environments that have a recipe of their own."""
-    return sorted(on(SHELF / AUTO))
+    shelf = SHELF / AUTO
+    # An id with a namespace, as in dm_control/walker-walk-v0, is a file in a folder.
+    inside = {space.name: on(space) for space in shelf.iterdir() if space.is_dir()}
+    spaced = [f"{space}/{name}" for space, held in inside.items() for name in held]
+    return sorted([*on(shelf), *spaced])
 
 
 def on(shelf: Traversable) -> list[str]:

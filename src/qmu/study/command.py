@@ -12,7 +12,7 @@ from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
 from qmu.study.work import Conduct, begin
 from qmu.training.lock import locked
-from qmu.world.make import find_maker
+from qmu.world.make import maker_of
 
 
 def dry_run(study: Study, workers: int) -> None:
@@ -30,8 +30,8 @@ def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> 
     """
     if workers < 1:
         raise ConfigError(f"--workers must be 1 or more, not {workers}")
-    for world in study.worlds:
-        find_maker(world.id)
+    for world, settings in {(one.world.id, one.config.env): None for one in programs(study)}:
+        maker_of(world, settings)
     out = terminal()
     begin(study, directory)
     with locked(directory):

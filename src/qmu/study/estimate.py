@@ -3,13 +3,12 @@
 import itertools
 import time
 
-import gymnasium as gym
 import numpy as np
 
 from qmu import config as options
 from qmu.config import Config
 from qmu.study.plan import Program
-from qmu.world.make import find_maker
+from qmu.world.make import find_maker, maker_of
 
 # The learner reaches about this share of the machine's matrix products; an update of networks
 # without size takes so many seconds (docs/decisions/0001-jax.md).
@@ -27,7 +26,7 @@ def seconds_of(program: Program, rate: float, step: float) -> float:
         rate: floating-point operations per second of matrix products here.
         step: seconds that a step of its world takes.
     """
-    config, world = program.config, find_maker(program.world.id).spaces
+    config, world = program.config, maker_of(program.world.id, program.config.env).spaces
     updates = config.train.updates_per_step * max(
         program.world.total_steps - options.learn_after(config), 0
     )
@@ -69,7 +68,7 @@ def matrix_rate() -> float:
 
 def step_seconds(name: str) -> float:
     """Return the seconds that a step of an environment takes, measured with random actions."""
-    world = gym.make(name)
+    world = find_maker(name).make_one(None)
     try:
         world.reset(seed=0)
         world.action_space.seed(0)

@@ -22,7 +22,7 @@ from qmu.training.evaluate import Trace, evaluate
 from qmu.training.handover import to_networks
 from qmu.training.learner import best_values
 from qmu.training.results import EVAL_SEEDS, Run
-from qmu.world.make import find_maker
+from qmu.world.make import maker_of
 
 MOST_NUMBERS = 3
 # Points along each side of a grid; episodes whose states are shown where there is no grid.
@@ -59,7 +59,7 @@ def maps(outcome: Outcome, world: str) -> str | None:
     names = [member.name for member in run.members]
     position = names.index(outcome.member_names[seed])
     try:
-        maker = find_maker(run.info["environment"], run.config.env.episode_length)
+        maker = maker_of(*run.world())
         if maker.spaces.obs_size > MOST_NUMBERS:
             return None
         agents = agents_of(run)

@@ -18,7 +18,7 @@ from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.presets import SUFFIX, heading, on, read_preset
-from qmu.world.make import check_id_in_file
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 SHELF = resources.files(__name__.rpartition(".")[0]) / "built_in"
 # Evaluations in the course of a training, unless the study says otherwise.
@@ -333,9 +333,12 @@ def config_of(study: Study, world: World, arm: Arm) -> Config:
     for changes in (plain, study.changes, world.changes, arm.changes):
         values = configure.merge(values, changes)
     try:
-        return configure.from_dict(values)
+        config = configure.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"arm {arm.name!r} in {world.id}: {error}") from None
+    way_out = "register an environment that has them in a module, and name it with --env module:id"
+    check_wrappers_in_file(config.env.wrappers, "it", way_out)
+    return config
 
 
 def described(study: Study) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     from qmu.training.console import Console
     from qmu.training.resume import resume
     from qmu.training.run import train_config
-    from qmu.world.make import check_id_in_file
+    from qmu.world.named import check_id_in_file
 
     study = open_directory(folder)
     program = programs(study, apart(folder))[int(index)]

@@ -125,7 +125,8 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def describe_spaces(spaces: Spaces) -> dict[str, Any]:
     """Return what a world's observations and actions are, as JSON holds it."""
-    return {
+    parts = {"parts": [part._asdict() for part in spaces.parts]} if spaces.parts else {}
+    return parts | {
         "name": spaces.name,
         "obs_shape": list(spaces.obs_shape),
         "action_shape": list(spaces.action_shape),

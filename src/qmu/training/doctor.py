@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from qmu.errors import ConfigError
 from qmu.training.health import Chart, Finding, examine, seeds_disagree
 from qmu.training.members import Member
 from qmu.training.results import Run
+from qmu.world.families import register
 
 
 class Diagnosis(NamedTuple):
@@ -79,8 +81,9 @@ def together(members: Sequence[Member], found: Sequence[Chart]) -> list[Diagnosi
 def time_limit(name: str) -> int | None:
     """Return an environment's own limit of an episode, if it is known here."""
     try:
+        register(name)
         return gym.spec(name).max_episode_steps
-    except (gym.error.Error, ImportError):
+    except (gym.error.Error, ImportError, ConfigError):
         return None
 
 

@@ -58,7 +58,15 @@ def to_network(acting: Any) -> Network:
 def policy_of(actor: Acts, spaces: Spaces, **info: Any) -> Policy:
     """Return an actor as a policy for these spaces, which knows where it comes from."""
     described = {"environment": spaces.name, **info, "qmu": metadata.version("qmu")}
-    return Policy(actor, spaces.obs_shape, spaces.action_shape, spaces.low, spaces.high, described)
+    return Policy(
+        actor,
+        spaces.obs_shape,
+        spaces.action_shape,
+        spaces.low,
+        spaces.high,
+        described,
+        spaces.parts,
+    )
 
 
 def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:

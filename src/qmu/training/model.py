@@ -25,7 +25,8 @@ from qmu.training.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
 from qmu.training.schedules import Schedule, check_again
-from qmu.world.make import Source, check_id_in_file
+from qmu.world.make import Source
+from qmu.world.named import check_id_in_file, check_wrappers_again
 
 FORMAT = "qmu agent 1"
 
@@ -160,7 +161,9 @@ class DDPG:
         return self.shown
 
     def predict(
-        self, observation: ArrayLike, deterministic: bool = True
+        self,
+        observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...],
+        deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], None]:
         """Return the action for an observation, or one per row of a batch, and None.
 
@@ -175,8 +178,8 @@ class DDPG:
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes."""
-        length = self.trainer.config.env.episode_length
-        return evaluate_policy(self.policy(), self.source, episodes, length, FINAL_SEEDS)
+        settings = self.trainer.config.env
+        return evaluate_policy(self.policy(), self.source, episodes, settings, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
         """Write the agent with its optimizers and settings into one file.
@@ -212,6 +215,7 @@ class DDPG:
         path: str | Path,
         env: Source | None = None,
         *,
+        wrappers: Sequence[str] | None = None,
         schedules: Mapping[str, Schedule] | None = None,
         networks: Networks | None = None,
     ) -> Self:
@@ -220,6 +224,7 @@ class DDPG:
         Args:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
+            wrappers: the dotted names of its wrappers, if it has some; the same as before.
             schedules: functions of the step; those that the model followed have to be given again.
             networks: the same as before, if the model has networks of its own.
 
@@ -252,6 +257,8 @@ class DDPG:
             )
         if env is None:
             check_id_in_file(config.env.id, file, "give it as env=...")
+        way_out = "name them again as wrappers=[...]"
+        check_wrappers_again(config.env.wrappers, wrappers, file, way_out)
         way_out = "as load(..., schedules={...})"
         check_again(file, described.get("schedules", []), schedules, way_out)
         way_out = "as load(..., networks=...)"

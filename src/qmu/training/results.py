@@ -1,13 +1,14 @@
 """A run's directory, read: its policies, its metrics, its scores."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config
+from qmu.config import Config, Env
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
@@ -19,7 +20,8 @@ from qmu.training.members import Member, members_of
 from qmu.training.play import SHOWN_STEPS, watch
 from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
-from qmu.world.make import Maker, Source, check_id_in_file, find_maker
+from qmu.world.make import Maker, Source, maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +37,13 @@ EVAL_SEEDS = 3_000_000
 class Run:
     """A run's directory, read.
 
-    `source` is what made its worlds, and `networks` what made networks of the user's own, if that
-    is at hand.
+    `source` is what made its worlds, with `wrappers`, and `networks` what made networks of the
+    user's own, if that is at hand.
     """
 
     directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
+    wrappers: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     networks: Networks | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -135,11 +138,22 @@ class Run:
         episodes: int = 20,
         *,
         env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         render: bool = False,
     ) -> Score:
         """Return the score of the best policy (or that of one seed) on new episodes.
+
+        Args:
+            episodes: how many.
+            env: another environment than the run's own, or the run's where it has no id.
+            kwargs: other keyword arguments of the environment; None: the run's, of its own id.
+            wrappers: dotted names of the wrappers around it, the run's or others.
+            seed: the member's; None: the best of all.
+            first_episode_seed: the seed of the first episode; the others follow it.
+            render: show the episodes in a window.
 
         Raises:
             ConfigError: no such policy, or the environment is needed and not given, or does not
@@ -147,14 +161,16 @@ class Run:
             WorldError: the environment raised or returned something impossible.
         """
         policy = self.policy(seed)
-        source, length = self.source_of(env), self.config.env.episode_length
-        return evaluate_policy(policy, source, episodes, length, first_episode_seed, render)
+        source, settings = self.world(env, kwargs, wrappers)
+        return evaluate_policy(policy, source, episodes, settings, first_episode_seed, render)
 
     def play(
         self,
         episodes: int = 1,
         *,
         env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         steps: int = SHOWN_STEPS,
@@ -171,7 +187,7 @@ class Run:
         check_shown(episodes, steps)
         check_display("play", "write a video instead (--video out.mp4)")
         policy = self.policy(seed)
-        maker = find_maker_for(policy, self.source_of(env), self.config.env.episode_length)
+        maker = find_maker_for(policy, *self.world(env, kwargs, wrappers))
         worlds = maker.evaluation_worlds(1, render=True)
         try:
             seeds = range(first_episode_seed, first_episode_seed + episodes)
@@ -185,6 +201,8 @@ class Run:
         episodes: int = 1,
         *,
         env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         steps: int = SHOWN_STEPS,
@@ -203,7 +221,7 @@ class Run:
         policy = self.policy(seed)
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        maker = find_maker_for(policy, self.source_of(env), self.config.env.episode_length)
+        maker = find_maker_for(policy, *self.world(env, kwargs, wrappers))
         worlds = stage(maker)
         try:
             seeds = range(first_episode_seed, first_episode_seed + episodes)
@@ -213,33 +231,54 @@ class Run:
         finally:
             worlds.close()
 
-    def source_of(self, env: Source | None) -> Source | None:
-        """Return what makes the worlds: what is given, what the run was made with, or its id.
+    def world(
+        self,
+        env: Source | None = None,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
+    ) -> tuple[Source, Env]:
+        """Return what makes the run's worlds, or others that are named, and their options.
 
         Raises:
-            ConfigError: the id needs a module, which a file may not import.
+            ConfigError: the run's files name something to import, which must be named again.
         """
+        settings, file = self.config.env, self.directory / CONFIG_FILE
         source = self.source if env is None else env
-        if source is not None:
-            return source
-        way_out = "give it yourself, with --env or env=..."
-        check_id_in_file(self.config.env.id, self.directory / CONFIG_FILE, way_out)
-        return self.config.env.id
+        if source is None:
+            way_out = "give it yourself, with --env or run.evaluate(env=...)"
+            check_id_in_file(settings.id, file, way_out)
+            source = settings.id
+        if source is None:
+            raise ConfigError(
+                f"this run was trained on {self.info['environment']}, which has no id to make it "
+                "again: give the environment (in Python: run.evaluate(env=...))"
+            )
+        around = self.wrappers if wrappers is None else tuple(wrappers)
+        if around is None:
+            way_out = "name them yourself, with --wrappers or run.evaluate(wrappers=[...])"
+            check_wrappers_in_file(settings.wrappers, file, way_out)
+            around = ()
+        given: dict[str, Any] = {"wrappers": around}
+        if kwargs is not None:
+            given["kwargs"] = kwargs
+        elif source != settings.id:
+            given["kwargs"] = None
+        return source, configure.from_dict({"env": vars(settings) | given}).env
 
 
 def evaluate_policy(
     policy: Policy,
-    source: Source | None,
+    source: Source,
     episodes: int,
-    episode_length: int | None,
+    settings: Env,
     first_episode_seed: int = EVAL_SEEDS,
     render: bool = False,
 ) -> Score:
-    """Return a policy's score on `episodes` episodes of an environment."""
+    """Return a policy's score on `episodes` episodes of an environment with these options."""
     check_shown(episodes)
     if render:
         check_display("--render", "leave it out")
-    maker = find_maker_for(policy, source, episode_length)
+    maker = find_maker_for(policy, source, settings)
     side_by_side = 1 if render else min(episodes, 20)
     worlds = maker.evaluation_worlds(side_by_side, render)
     try:
@@ -256,18 +295,13 @@ def check_shown(episodes: int, steps: int = SHOWN_STEPS) -> None:
             raise ConfigError(f"{option} must be greater than 0, not {value}")
 
 
-def find_maker_for(policy: Policy, source: Source | None, episode_length: int | None) -> Maker:
-    """Return the maker of the worlds that a policy is to act in.
+def find_maker_for(policy: Policy, source: Source, settings: Env) -> Maker:
+    """Return the maker of the worlds, with these options, that a policy is to act in.
 
     Raises:
-        ConfigError: there is no source, or its worlds do not fit the policy.
+        ConfigError: the worlds do not fit the policy.
     """
-    if source is None:
-        raise ConfigError(
-            f"this run was trained on {policy.info.get('environment')}, which has no id to make "
-            "it again: give the environment (in Python: run.evaluate(env=...))"
-        )
-    maker = find_maker(source, episode_length)
+    maker = maker_of(source, settings)
     spaces = maker.spaces
     if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
         raise ConfigError(

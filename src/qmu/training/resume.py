@@ -34,7 +34,8 @@ from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare, warn
 from qmu.training.schedules import Schedule, check_again
 from qmu.training.sinks import Sink, check_sinks
-from qmu.world.make import Source, check_id_in_file
+from qmu.world.make import Source
+from qmu.world.named import check_id_in_file, check_wrappers_again
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
 # what is learned.
@@ -57,6 +58,7 @@ def resume(
     total_episodes: int | None = None,
     schedule_steps: int | None = None,
     env: Source | None = None,
+    wrappers: Sequence[str] | None = None,
     exact: bool = False,
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -75,6 +77,7 @@ def resume(
         total_episodes: a new number of episodes, instead of `train.total_episodes`.
         schedule_steps: a new horizon of learning rates and noise, instead of the run's.
         env: the environment, where it has no id, or one that needs a module; the same as before.
+        wrappers: the dotted names of the run's wrappers, if it has some; the same as before.
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
         progress: show a live display, as the command line does.
@@ -110,6 +113,8 @@ def resume(
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
+        way_out = "name them again with --wrappers, in Python as wrappers=[...]"
+        check_wrappers_again(config.env.wrappers, wrappers, run.directory / CONFIG_FILE, way_out)
         way_out = "in Python, as qmu.resume(..., schedules={...})"
         check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
         way_out = "in Python, as qmu.resume(..., networks=...)"

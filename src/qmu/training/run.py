@@ -25,7 +25,8 @@ from qmu.training.results import Run
 from qmu.training.schedules import Schedule
 from qmu.training.signals import Signals
 from qmu.training.sinks import Sink, check_sinks
-from qmu.world.make import Maker, Source, check_id_in_file, find_maker
+from qmu.world.make import Maker, Source, maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 
 def train(
@@ -102,7 +103,16 @@ def configure_run(
         config = configure.from_dict(recipe)
         check_id_in_file(config.env.id, preset, "give it as the first argument")
     values = configure.merge(recipe, groups)
+    if not names_wrappers(groups):
+        wrappers = configure.from_dict(recipe).env.wrappers
+        check_wrappers_in_file(wrappers, preset, "give them yourself: env={'wrappers': [...]}")
     return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
+
+
+def names_wrappers(groups: Mapping[str, Any]) -> bool:
+    """Tell whether groups of options say which wrappers go around each world."""
+    env = groups.get("env")
+    return isinstance(env, Mapping) and "wrappers" in env
 
 
 def train_config(
@@ -156,7 +166,7 @@ def warn(text: str) -> None:
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     """Return the resolved configuration and the maker of the worlds."""
-    maker = find_maker(source, config.env.episode_length)
+    maker = maker_of(source, config.env)
     check_episodes(config, maker)
     if maker.vector is not None:
         if config.train.seeds > 1:
@@ -229,7 +239,7 @@ def conduct(
             if console is not None:
                 console.stop()
             trainer.close()
-    run = Run(record.directory, source, trainer.networks)
+    run = Run(record.directory, source, trainer.config.env.wrappers, trainer.networks)
     if console is not None:
         console.summary(run)
     return run
@@ -246,16 +256,18 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
 
 def how_to_go_on(record: Record) -> str:
     """Return the command that goes on with a run."""
-    name = record.trainer.config.env.id
+    name, wrappers = record.trainer.config.env.id, record.trainer.config.env.wrappers
     again = [] if name is not None else ["env"]
     again += record.trainer.described()
     if again:
         given = ", ".join(f"{what}=..." for what in again)
+        given += f", wrappers={list(wrappers)}" if wrappers else ""
         return f"go on with: qmu.resume({str(record.directory)!r}, {given})"
     assert name is not None
     words = ["qmu", "resume", str(record.directory)]
-    # A file may not name the module that an environment's id needs.
+    # A file may not name what is imported: the module of an environment's id, wrappers.
     words += ["--env", name] if ":" in name else []
+    words += ["--wrappers", *wrappers] if wrappers else []
     return f"go on with: {shlex.join(words)}"
 
 

@@ -1,30 +1,28 @@
-"""From what the user names to worlds: ids, factories, environments; families of ids."""
+"""From what the user names to worlds: ids, factories, environments."""
 
+import contextlib
 import copy
 import difflib
-import importlib
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from qmu import config as options
 from qmu.errors import ConfigError
+from qmu.tables import Table, inline
+from qmu.world.families import FAMILIES, cannot, family_of, group_of, is_installed, load, register
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds
+from qmu.world.named import find_wrapper, import_module, wrapped
+from qmu.world.parts import flat
 from qmu.world.spaces import Spaces, read_spaces
 
 Source = (
     str | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
 )
-
-# Where the environments that come with Gymnasium live -> the family's name.
-FAMILIES = {
-    "gymnasium.envs.classic_control": "classic control",
-    "gymnasium.envs.mujoco": "mujoco",
-    "gymnasium.envs.box2d": "box2d",
-}
 
 
 class Maker(NamedTuple):
@@ -53,49 +51,77 @@ class Maker(NamedTuple):
         return HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
 
 
-def find_maker(source: Source, episode_length: int | None = None) -> Maker:
+def maker_of(source: Source, settings: options.Env) -> Maker:
+    """Return how to make worlds of a source as a run's options say."""
+    return find_maker(source, settings.episode_length, settings.kwargs, settings.wrappers)
+
+
+def find_maker(
+    source: Source,
+    episode_length: int | None = None,
+    kwargs: Table | None = None,
+    wrappers: Sequence[str] = (),
+) -> Maker:
     """Return how to make worlds of an environment id, factory, environment or vector environment.
+
+    Args:
+        source: what the worlds are made of.
+        episode_length: the time limit of an episode; None for the environment's own.
+        kwargs: keyword arguments of the environment, which an id can have.
+        wrappers: dotted names of the wrappers around every world, the innermost first.
 
     Raises:
         ConfigError: no such id, an environment that cannot be made here, or spaces that are not
             accepted.
     """
-    if isinstance(source, gym.vector.VectorEnv):
-        return vector_maker(source, episode_length)
-    if isinstance(source, str):
-        check_id(source)
-
-        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-            return make_id(source, render_mode, episode_length)
-
-    elif isinstance(source, gym.Env):
-
-        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-            return limit(copy_environment(source, render_mode), episode_length)
-
-    elif callable(source):
-        call = Fresh(source)
-
-        def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-            return limit(call(), episode_length)
-
-    else:
+    if kwargs is not None and not isinstance(source, str):
         raise ConfigError(
-            f"{source!r} is no environment: give an id such as 'Pendulum-v1', a function that "
-            "returns a Gymnasium environment, or such an environment"
+            f"--env.kwargs {kwargs} are for the environment of an id, and this is "
+            f"{type(source).__name__}: give them where it is made"
         )
-    first = make_one(None)
-    name = source if isinstance(source, str) else environment_name(first)
-    longest = episode_length or (first.spec.max_episode_steps if first.spec else None)
+    if isinstance(source, gym.vector.VectorEnv):
+        return vector_maker(source, episode_length, wrappers)
+    around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
+    make_bare = bare_maker(source, episode_length, kwargs.values() if kwargs else {})
+    first = make_bare(None)
     try:
-        spaces = read_spaces(name, first.observation_space, first.action_space)
+        name = source if isinstance(source, str) else environment_name(first)
+        longest = episode_length or (first.spec.max_episode_steps if first.spec else None)
+        first = wrapped(first, around)
+        first, parts = flat(name, first)
+        spaces = read_spaces(name, first.observation_space, first.action_space, parts)
     finally:
-        if first is not source:
-            first.close()
+        first.close()
+
+    def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+        return flat(name, wrapped(make_bare(render_mode), around))[0]
+
     return Maker(name, spaces, make_one, None, longest)
 
 
-def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: int | None) -> Maker:
+def bare_maker(
+    source: Source, episode_length: int | None, kwargs: Mapping[str, Any]
+) -> Callable[[str | None], gym.Env[Any, Any]]:
+    """Return how a world is made, without wrappers; it takes the render mode."""
+    if isinstance(source, str):
+        check_id(source)
+        return lambda render_mode: make_id(source, render_mode, episode_length, kwargs)
+    if isinstance(source, gym.Env):
+        return lambda render_mode: limit(copy_environment(source, render_mode), episode_length)
+    if callable(source):
+        call = Fresh(source)
+        return lambda render_mode: limit(call(), episode_length)
+    raise ConfigError(
+        f"{source!r} is no environment: give an id such as 'Pendulum-v1', a function that "
+        "returns a Gymnasium environment, or such an environment"
+    )
+
+
+def vector_maker(
+    source: gym.vector.VectorEnv[Any, Any, Any],
+    episode_length: int | None,
+    wrappers: Sequence[str],
+) -> Maker:
     """Return how to use a ready-made vector environment; evaluation makes single ones.
 
     Raises:
@@ -116,6 +142,11 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
             f"{name}: --env.episode-length cannot change a ready-made vector environment; "
             "set max_episode_steps where you make it"
         )
+    if wrappers:
+        raise ConfigError(
+            f"{name}: --env.wrappers go around single environments, and this one is ready-made: "
+            "wrap each environment where you make it"
+        )
     functions = getattr(source, "env_fns", None)
     if not isinstance(functions, Sequence) or not functions:
         raise ConfigError(
@@ -128,55 +159,71 @@ def vector_maker(source: gym.vector.VectorEnv[Any, Any, Any], episode_length: in
     return Maker(name, spaces, lambda render_mode: call(), source)
 
 
-def check_id_in_file(name: str | None, file: Any, way_out: str) -> None:
-    """Raise ConfigError for an id `module:name` that a file names: files import nothing."""
-    if name is not None and ":" in name:
-        raise ConfigError(
-            f"{file} names the environment {name}, whose module a file may not import: {way_out}"
-        )
-
-
 def check_id(name: str) -> None:
     """Raise ConfigError, with the nearest ids, unless Gymnasium knows the id.
 
-    Of `module:id`, the module is imported first: it may register the id.
+    Of `module:id`, the module is imported first: it may register the id. An id of a family that is
+    known has it registered.
     """
     module, colon, name = name.rpartition(":")
+    if colon:
+        import_module(module, f"the environment {module}:{name}")
+    register(name)
     try:
-        if colon:
-            importlib.import_module(module)
         gym.spec(name)
-    except (gym.error.Error, ImportError) as error:
-        missing = f" ({error})" if isinstance(error, ImportError) else ""
+    except gym.error.Error:
         known = {other.lower(): other for other in gym.registry}
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         close = [known[word] for word in near]
         hint = f"did you mean {' or '.join(close)}? " if close else ""
+        unregistered = f" ({module} registers none of this name)" if colon else ""
         raise ConfigError(
-            f"there is no environment {name!r}{missing}; {hint}`qmu envs` lists what can be "
+            f"there is no environment {name!r}{unregistered}; {hint}`qmu envs` lists what can be "
             "trained here"
         ) from None
 
 
 def make_id(
-    name: str, render_mode: str | None, episode_length: int | None, **kwargs: Any
+    name: str,
+    render_mode: str | None,
+    episode_length: int | None,
+    kwargs: Mapping[str, Any],
 ) -> gym.Env[Any, Any]:
-    """Return a new environment of an id."""
+    """Return a new environment of an id, with these keyword arguments."""
+    mode = {} if render_mode is None else {"render_mode": render_mode}
     try:
         with warnings.catch_warnings():
             # An old version is the user's choice.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*is out of date.*")
-            if render_mode is not None:
-                kwargs["render_mode"] = render_mode
             return gym.make(
-                name, max_episode_steps=episode_length, disable_env_checker=True, **kwargs
+                name, max_episode_steps=episode_length, disable_env_checker=True, **mode, **kwargs
             )
     except Exception as error:
-        raise ConfigError(
-            f"{name} cannot be made here ({type(error).__name__}: {error}); install what it "
-            "needs, or choose another from `qmu envs`"
-        ) from error
+        raise ConfigError(why_not(name, kwargs, error)) from error
+
+
+def why_not(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
+    """Return why an environment of an id cannot be made, and the way out."""
+    told = f"{type(error).__name__}: {error}"
+    if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
+        return f"{name} does not take --env.kwargs {inline(kwargs)} ({told}): change or leave them"
+    family = family_of(gym.spec(name.rpartition(":")[2]))
+    if family is not None and family.packages:
+        return cannot(family, name, error)
+    return (
+        f"{name} cannot be made here ({told}); install what it needs, give what it asks for with "
+        "--env.kwargs, or choose another from `qmu envs`"
+    )
+
+
+def can_be_made(name: str) -> bool:
+    """Tell whether an environment of an id can be made without keyword arguments."""
+    try:
+        make_id(name, None, None, {}).close()
+    except ConfigError:
+        return False
+    return True
 
 
 class Fresh:
@@ -262,29 +309,22 @@ def environment_name(environment: gym.Env[Any, Any]) -> str:
 
 
 def trainable(wanted: str | None = None) -> Iterator[tuple[str, str]]:
-    """Yield (family, id) of the registered environments that can be trained here."""
+    """Yield (family, id) of the environments that can be trained here.
+
+    Those of all families that are installed, or of one; and what else has been registered.
+    """
+    for family in FAMILIES:
+        if wanted in (None, family.name) and is_installed(family):
+            with contextlib.suppress(ConfigError):
+                load(family, family.name)
     for name, spec in sorted(gym.registry.items()):
-        family = family_of(spec)
-        if family is None or (wanted is not None and family != wanted):
+        group = group_of(spec)
+        if group is None or (wanted is not None and group != wanted):
             continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                environment = make_id(name, None, None)
-                read_spaces(name, environment.observation_space, environment.action_space)
-                environment.close()
+                find_maker(name)
         except ConfigError:
             continue
-        yield family, name
-
-
-def family_of(spec: Any) -> str | None:
-    """Return the family that an environment belongs to; None for functional duplicates."""
-    entry = spec.entry_point if isinstance(spec.entry_point, str) else ""
-    module = entry.partition(":")[0]
-    for prefix, family in FAMILIES.items():
-        if module.startswith(prefix):
-            return family
-    if spec.namespace in ("phys2d", "tabular", "GymV21Environment", "GymV26Environment"):
-        return None
-    return spec.namespace or "other"
+        yield group, name

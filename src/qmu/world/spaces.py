@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
+from qmu.records import Part
 
-ACCEPTED = "qmu takes flat Box observations (any float or integer dtype) and bounded Box actions"
+ACCEPTED = (
+    "qmu takes flat Box observations (any float or integer dtype), dictionaries and tuples of "
+    "them, and bounded Box actions"
+)
 
 
 class Spaces(NamedTuple):
@@ -20,6 +24,7 @@ class Spaces(NamedTuple):
     low: NDArray[np.float32]  # [action], in the environment's units
     high: NDArray[np.float32]  # [action]
     action_dtype: np.dtype[Any]
+    parts: tuple[Part, ...] = ()  # what the observation was, where it has been flattened
 
     @property
     def obs_size(self) -> int:
@@ -32,8 +37,13 @@ class Spaces(NamedTuple):
         return int(np.prod(self.action_shape))
 
 
-def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
-    """Return what the house needs of these spaces.
+def read_spaces(
+    name: str,
+    observation: gym.Space[Any],
+    action: gym.Space[Any],
+    parts: tuple[Part, ...] = (),
+) -> Spaces:
+    """Return what the house needs of these spaces; `parts` are those that were flattened.
 
     Raises:
         ConfigError: a space that is not accepted; the message says what is, and what may help.
@@ -49,6 +59,7 @@ def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) 
         low=-round_down(-action.low.reshape(-1)),
         high=round_down(action.high.reshape(-1)),
         action_dtype=action.dtype,
+        parts=parts,
     )
 
 
