@@ -311,6 +311,11 @@ def study(words: list[str]) -> None:
     form = tyro.cli(Form, prog="qmu study", args=words)
     from qmu.study import command, plan
 
+    if form.list and form.name is not None:
+        raise ConfigError(
+            f"--list shows all built-in studies: leave out {form.name!r}, or --list, with --dry-run"
+            " to see what it would train"
+        )
     if form.list:
         width = max(map(len, plan.names()))
         for name in plan.names():
@@ -318,7 +323,8 @@ def study(words: list[str]) -> None:
         return
     if form.name is None:
         raise ConfigError("which study? `qmu study --list` shows the built-in ones")
-    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, form.yes)
+    confirmed = form.yes or form.dry_run
+    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, confirmed)
     if form.dry_run:
         command.dry_run(asked, form.workers)
         return
