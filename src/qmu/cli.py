@@ -313,8 +313,8 @@ def study(words: list[str]) -> None:
 
     if form.list and form.name is not None:
         raise ConfigError(
-            f"--list shows all built-in studies: leave out {form.name!r}, or give it with --dry-run "
-            "instead"
+            f"--list shows all built-in studies: leave out {form.name!r}, or give it with "
+            "--dry-run instead"
         )
     if form.list:
         width = max(map(len, plan.names()))
