@@ -282,6 +282,14 @@ def play(words: list[str]) -> None:
         env: Annotated[
             str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
         ] = None
+        kwargs: Annotated[
+            str | None,
+            tyro.conf.arg(help="its keyword arguments, as TOML; none: the run's, for its own id"),
+        ] = None
+        wrappers: Annotated[
+            tuple[str, ...] | None,
+            tyro.conf.arg(help="the wrappers around it, the run's again or others"),
+        ] = None
 
     form = tyro.cli(Form, prog="qmu play", args=words)
     from qmu.training.console import episode_lines
@@ -290,6 +298,8 @@ def play(words: list[str]) -> None:
     run = open_run(form.run)
     shown: dict[str, Any] = {
         "env": form.env,
+        "kwargs": form.kwargs,
+        "wrappers": form.wrappers,
         "seed": form.seed,
         "first_episode_seed": EVAL_SEEDS if form.first_seed is None else form.first_seed,
         "steps": form.steps,
@@ -430,6 +440,11 @@ def study(words: list[str]) -> None:
     form = tyro.cli(Form, prog="qmu study", args=words)
     from qmu.study import command, plan
 
+    if form.list and form.name is not None:
+        raise ConfigError(
+            f"--list shows all built-in studies: leave out {form.name!r}, or give it with "
+            "--dry-run instead"
+        )
     if form.list:
         width = max(map(len, plan.names()))
         for name in plan.names():
@@ -437,7 +452,8 @@ def study(words: list[str]) -> None:
         return
     if form.name is None:
         raise ConfigError("which study? `qmu study --list` shows the built-in ones")
-    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, form.yes)
+    confirmed = form.yes or form.dry_run
+    asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, confirmed)
     if form.dry_run:
         command.dry_run(asked, form.workers)
         return

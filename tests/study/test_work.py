@@ -1,6 +1,8 @@
 """Studies through the command: trained, stopped, gone on with, and what they say."""
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +11,14 @@ import time
 import numpy as np
 import pytest
 import tomli_w
+from rich.console import Console
 
 import qmu
 from qmu import cli
-from qmu.study import results, work
+from qmu.study import estimate, plan, results, work
 from qmu.study.plan import programs
+from qmu.study.show import progress_bar
+from qmu.world.make import find_maker
 
 TINY = {
     "question": "Does it work?",
@@ -87,7 +92,80 @@ def test_another_study_is_not_mixed_into_a_directory(trained, capsys):
     directory, _ = trained
     file = write(directory.parent / "other", seeds=4)
     assert cli.main(["study", file, "--dir", str(directory)]) == 2
-    assert "holds another study: its seeds was 3, now it is 4" in capsys.readouterr().err
+    assert "holds another study: seeds was 3, now it is 4. Give another" in capsys.readouterr().err
+    file = write(
+        directory.parent / "other",
+        environment={"Pendulum-v1": {"total_steps": 600, "threshold": -50}},
+        arms=TINY["arms"] | {"louder": {"explore": {"std": 0.7}}},
+    )
+    assert cli.main(["study", file, "--dir", str(directory)]) == 2
+    said = capsys.readouterr().err
+    assert "environment.Pendulum-v1.total_steps was 300, now it is 600 (and 1 more)" in said
+    file = write(
+        directory.parent / "other", arms=TINY["arms"] | {"loud": {"explore": {"std": 1.0}}}
+    )
+    assert cli.main(["study", file, "--dir", str(directory)]) == 2
+    assert "arms.loud.explore.std was 0.5, now it is 1.0" in capsys.readouterr().err
+
+
+def test_what_scores_mean_may_change_after_the_training(trained, capsys):
+    directory, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in (directory / "runs").rglob("*")}
+    file = write(
+        directory.parent / "other",
+        question="Is it quiet?",
+        base="loud",
+        environment={"Pendulum-v1": {"threshold": -1e9, "low": -200, "high": 0}},
+    )
+    assert cli.main(["study", file, "--dir", str(directory)]) == 0
+    said = capsys.readouterr().out
+    assert "Is it quiet?" in said
+    assert "failed below -1,000,000,000" in said
+    found = results.study_results(directory)
+    assert (found.question, found.base) == ("Is it quiet?", "loud")
+    assert found.places[0].scale() == (-200, 0)
+    assert [row.failed for row in results.rows(found, found.places[0])] == [0, 0, 0]
+    assert {path: path.stat().st_mtime_ns for path in (directory / "runs").rglob("*")} == before
+    assert cli.main(["study", write(directory.parent), "--dir", str(directory)]) == 0
+    assert results.study_results(directory).base == "quiet"
+
+
+def test_arms_in_another_order_are_the_same_study(trained, capsys):
+    directory, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*.json*")}
+    backwards = dict(reversed(TINY["arms"].items()))
+    file = write(directory.parent / "other", arms=backwards, base="quiet")
+    assert cli.main(["study", file, "--dir", str(directory)]) == 0
+    assert "Best is " in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*.json*")} == before
+    assert [arm.name for arm in work.open_directory(directory).arms] == list(TINY["arms"])
+
+
+@pytest.mark.slow
+def test_a_study_that_has_begun_is_gone_on_with_in_its_own_order(tmp_path, capsys):
+    directory = tmp_path / "tiny"
+    first = plan.read_study(write(tmp_path, seeds=1))
+    work.begin(first, directory)
+    backwards = dict(reversed(TINY["arms"].items()))
+    file = write(tmp_path, arms=backwards, base="quiet", seeds=1)
+    assert cli.main(["study", file, "--dir", str(directory)]) == 0
+    said = capsys.readouterr().out
+    assert "now Pendulum-v1: quiet; loud\n" in said
+    assert "now Pendulum-v1: two critics\n" in said
+    trained = {path.parent.name[:5] for path in directory.glob("runs/*/*/run.json")}
+    assert trained == {"quiet", "two-c"}
+    found = results.study_results(directory)
+    assert all(one.finished for one in found.places[0].outcomes)
+
+
+def test_a_program_is_found_by_its_world_and_its_arms(trained):
+    directory, _ = trained
+    study = work.open_directory(directory)
+    for program in programs(study):
+        arms = work.arms_of(program)
+        assert work.find_program(study, directory, "Pendulum-v1", arms) == program
+    with pytest.raises(qmu.ConfigError, match="trains no program of loud in Pendulum-v1"):
+        work.find_program(study, directory, "Pendulum-v1", "loud")
 
 
 def test_runs_of_a_study_can_be_compared(trained, capsys):
@@ -142,6 +220,10 @@ def test_an_arm_that_diverges_does_not_take_the_others_with_it(tmp_path, capsys)
     said = capsys.readouterr()
     assert "some programs have failed" in said.err
     assert "the member with mad, seed 0 diverged" in said.err
+    assert "Pendulum-v1: plain; mad is taken apart, and each arm trained again alone: " in said.out
+    shares = [int(share) for share in re.findall(r"^(\d+)% of all steps", said.out, re.MULTILINE)]
+    assert shares == sorted(shares)
+    assert len(shares) == 3
     found = results.study_results(tmp_path / "tiny")
     plain, mad = found.places[0].outcomes
     assert plain.finished
@@ -166,11 +248,20 @@ def test_what_is_wrong_with_a_request_is_said_before_anything_is_written(tmp_pat
         (["nothing"], "there is no study 'nothing'"),
         ([str(tmp_path / "no.toml")], "cannot read the configuration"),
         ([file, "--seeds", "5000"], "give --yes if that is what you want"),
-        ([file, "--env", "Nothing-v0"], "Nothing-v0"),
+        ([file, "--env", "Nothing-v0"], "there is no environment 'Nothing-v0'"),
+        ([file, "--env", "nomodule:X-v0"], "No module named 'nomodule'"),
+        ([file, "--env", ""], "environments holds no id"),
+        ([file, "--env", "Nothing-v0", "--dry-run"], "there is no environment 'Nothing-v0'"),
+        ([file, "--env", "nomodule:X-v0", "--dry-run"], "No module named 'nomodule'"),
+        ([file, "--env", "CartPole-v1", "--dry-run"], "CartPole-v1"),
+        ([file, "--workers", "0", "--dry-run"], "--workers must be 1 or more"),
+        (["--list", "extra"], "--list shows all built-in studies: leave out 'extra'"),
         ([], "which study?"),
     ):
         assert cli.main(["study", *words, "--dir", str(target)]) == 2, words
-        assert said in capsys.readouterr().err
+        spoken = capsys.readouterr()
+        assert said in spoken.err
+        assert spoken.out == ""
         assert not target.exists()
 
 
@@ -179,10 +270,57 @@ def test_a_dry_run_trains_nothing(tmp_path, capsys, monkeypatch):
     assert cli.main(["study", write(tmp_path), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "9 agents in 2 programs" in said
-    assert "about " in said
+    assert "on this machine with nothing beside" in said
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.toml"}
     assert cli.main(["study", "--list"]) == 0
     assert "noise" in capsys.readouterr().out
+    # More than 10,000 agents are to be confirmed when they are trained.
+    assert cli.main(["study", "tiny.toml", "--seeds", "4000", "--dry-run"]) == 0
+    assert "12,000 agents" in capsys.readouterr().out
+
+
+def test_the_estimate_counts_start_updates_steps_and_evaluations(tmp_path):
+    held = TINY | {"total_steps": 1050, "arms": {"one": {}}, "seeds": 2, "options": {}}
+    options = {"train": {"eval_episodes": 5, "eval_interval": 105, "final_episodes": 10}}
+    asked = plan.study_of("trial", held | {"options": options})
+    (program,) = programs(asked)
+    maker = find_maker("Pendulum-v1")
+    step = 1e-3
+    # With an infinite rate, what is left of updates is quicker than the worlds.
+    acted = 2 * (1050 + (10 * 5 + 10) * 200) * (step + estimate.ACTING)
+    found = estimate.seconds_of(program, maker, np.inf, step)
+    assert found == pytest.approx(estimate.START + acted)
+    slow = estimate.seconds_of(program, maker, 1e6, step)
+    assert slow > 100 * found
+
+
+def test_only_this_process_counts_in_what_is_measured(monkeypatch):
+    monkeypatch.setattr(estimate, "SAMPLE", 0.001)
+    monkeypatch.setattr(estimate, "SAMPLES", 2)
+    assert 0 < estimate.fastest(lambda: time.sleep(0.005)) < 0.0025
+
+
+def test_the_share_that_is_shown_never_falls(trained):
+    directory, _ = trained
+    study = work.open_directory(directory)
+    first, second = programs(study)
+    said = io.StringIO()
+    out = Console(file=said, width=200)
+    bar, show = progress_bar(study, out)
+    assert bar is None
+    show(work.Progress(500, 1000, [first], []))
+    show(work.Progress(200, 1000, [second], ["why"]))
+    assert said.getvalue().splitlines() == [
+        "50% of all steps; now Pendulum-v1: quiet; loud",
+        "why",
+        "50% of all steps; now Pendulum-v1: two critics",
+    ]
+    out = Console(file=io.StringIO(), force_terminal=True, width=200)
+    bar, show = progress_bar(study, out)
+    show(work.Progress(500, 1000, [first], []))
+    show(work.Progress(200, 1000, [first], []))
+    (task,) = bar.tasks
+    assert (task.percentage, task.description) == (50, "Pendulum-v1: quiet and 1 more")
 
 
 def test_a_directory_without_a_study_or_run_is_refused(tmp_path, capsys):

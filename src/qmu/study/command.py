@@ -10,14 +10,34 @@ from qmu.study import ship
 from qmu.study.plan import Study, programs
 from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
-from qmu.study.work import Conduct, begin
+from qmu.study.work import Conduct, begin, settle
 from qmu.training.lock import locked
-from qmu.world.make import maker_of
+from qmu.world.make import Maker, maker_of
 
 
 def dry_run(study: Study, workers: int) -> None:
-    """Print what a study would train."""
-    show_plan(study, programs(study), workers, terminal())
+    """Print what a study would train.
+
+    Raises:
+        ConfigError: a world cannot be made, or there are no workers.
+    """
+    makers = worlds_of(study, workers)
+    show_plan(study, programs(study), makers, workers, terminal())
+
+
+def worlds_of(study: Study, workers: int) -> dict[str, Maker]:
+    """Return what makes a study's worlds, by their ids.
+
+    Raises:
+        ConfigError: one cannot be made here, or nobody is there to train.
+    """
+    if workers < 1:
+        raise ConfigError(f"--workers must be 1 or more, not {workers}")
+    settings = {(one.world.id, one.config.env): None for one in programs(study)}
+    makers: dict[str, Maker] = {}
+    for world, env in settings:
+        makers.setdefault(world, maker_of(world, env))
+    return makers
 
 
 def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> None:
@@ -28,17 +48,15 @@ def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> 
             be made; nothing was started.
         QmuError: some programs have failed; the others have been trained.
     """
-    if workers < 1:
-        raise ConfigError(f"--workers must be 1 or more, not {workers}")
-    for world, settings in {(one.world.id, one.config.env): None for one in programs(study)}:
-        maker_of(world, settings)
+    worlds_of(study, workers)
     out = terminal()
     begin(study, directory)
     with locked(directory):
+        study = settle(study, directory)
         out.print(f"{study.name}: {study.question}")
         out.print(f"writing to {directory}; the same command goes on where it was stopped")
         conduct = Conduct(study, directory, workers, typed)
-        bar, show = progress_bar(out)
+        bar, show = progress_bar(study, out)
         try:
             with bar or contextlib.nullcontext():
                 conduct.run(show)
@@ -48,10 +66,7 @@ def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> 
     show_results(found.study_results(directory), out)
     out.print(f"report: qmu report {directory}")
     if conduct.failed:
-        lines = [
-            f"{program.world.id}, {', '.join(program.arms)}: {why}"
-            for program, why in conduct.failed
-        ]
+        lines = [f"{program.called(study)}: {why}" for program, why in conduct.failed]
         raise QmuError("\n".join(["some programs have failed:", *lines]))
 
 

@@ -1,40 +1,55 @@
-"""How long a program may take on this machine: from its arithmetic, and a moment of measuring."""
+"""How long a program may take on this machine: from its arithmetic, and a moment of measuring.
+
+What is measured is this process's processor time, which leaves out what others take, in the fastest
+of several samples: others slow down what they leave, too. On two cores with other work on both, a
+matrix product still took 1.8 times as long as on quiet ones.
+"""
 
 import itertools
 import time
+from collections.abc import Callable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from qmu import config as options
 from qmu.config import Config
 from qmu.study.plan import Program
-from qmu.world.make import find_maker, maker_of
+from qmu.training.evaluate import LONGEST_EPISODE
+from qmu.world.make import Maker
 
-# The learner reaches about this share of the machine's matrix products; an update of networks
-# without size takes so many seconds (docs/decisions/0001-jax.md).
-SHARE, OVERHEAD = 0.6, 5e-5
+# The learner reaches about this share of one core's matrix products: ten members with 256-256 in
+# benchmarks/results/learning-*.json. An update of networks without size takes so many seconds
+# (docs/decisions/0001-jax.md).
+SHARE, OVERHEAD = 0.85, 5e-5
+# Seconds of a step beside the world's own: acting, and keeping what was seen.
+ACTING = 1e-5
 # A program starts and compiles for about this long.
-START = 6.0
-MEASURED = 0.15
+START = 10.0
+# Seconds of processor time of a sample, and samples.
+SAMPLE, SAMPLES = 0.05, 10
 
 
-def seconds_of(program: Program, rate: float, step: float) -> float:
-    """Return about how many seconds a program takes.
+def seconds_of(program: Program, maker: Maker, rate: float, step: float) -> float:
+    """Return about how many seconds a program takes, if every episode lasts as long as it may.
 
     Args:
         program: the program.
-        rate: floating-point operations per second of matrix products here.
+        maker: makes its worlds.
+        rate: floating-point operations per second of matrix products on one core here.
         step: seconds that a step of its world takes.
     """
-    config, world = program.config, maker_of(program.world.id, program.config.env).spaces
-    updates = config.train.updates_per_step * max(
-        program.world.total_steps - options.learn_after(config), 0
-    )
-    work = operations(config, world.obs_size, world.action_size) / (SHARE * rate) + OVERHEAD
-    evaluated = 1 + config.train.eval_episodes * 200 / max(config.train.eval_interval, 1)
-    return START + program.members * max(
-        updates * work, program.world.total_steps * step * evaluated
-    )
+    config, spaces = program.config, maker.spaces
+    train, steps = config.train, program.world.total_steps
+    updates = train.updates_per_step * max(steps - options.learn_after(config), 0)
+    work = operations(config, spaces.obs_size, spaces.action_size) / (SHARE * rate) + OVERHEAD
+    longest = config.env.episode_length or maker.longest or LONGEST_EPISODE
+    evaluations = steps // train.eval_interval if train.eval_interval else 0
+    episodes = evaluations * train.eval_episodes + train.final_episodes
+    acting = step + ACTING
+    # Worlds step while the learner works, and stand still while there is an evaluation.
+    each = max(updates * work, steps * acting) + episodes * longest * acting
+    return START + program.members * each
 
 
 def operations(config: Config, obs_size: int, action_size: int) -> float:
@@ -57,27 +72,37 @@ def weights(sizes: tuple[int, ...]) -> int:
 
 
 def matrix_rate() -> float:
-    """Return the floating-point operations per second of a matrix product, measured."""
+    """Return the floating-point operations per second of a matrix product on one core, measured."""
     matrix = np.ones((256, 256), np.float32)
-    started, done = time.monotonic(), 0
-    while time.monotonic() < started + MEASURED:
-        np.matmul(matrix, matrix)
-        done += 1
-    return done * 2 * 256**3 / (time.monotonic() - started)
+    with threadpool_limits(limits=1, user_api="blas"):
+        return 2 * 256**3 / fastest(lambda: np.matmul(matrix, matrix))
 
 
-def step_seconds(name: str) -> float:
-    """Return the seconds that a step of an environment takes, measured with random actions."""
-    world = find_maker(name).make_one(None)
+def step_seconds(maker: Maker) -> float:
+    """Return the seconds that a step of a world takes, measured with random actions."""
+    world = maker.make_one(None)
     try:
         world.reset(seed=0)
         world.action_space.seed(0)
-        started, done = time.monotonic(), 0
-        while time.monotonic() < started + MEASURED:
-            _, _, terminated, truncated, _ = world.step(world.action_space.sample())
-            done += 1
+        actions = itertools.cycle([world.action_space.sample() for _ in range(100)])
+
+        def step() -> None:
+            _, _, terminated, truncated, _ = world.step(next(actions))
             if terminated or truncated:
                 world.reset()
-        return (time.monotonic() - started) / done
+
+        return fastest(step)
     finally:
         world.close()
+
+
+def fastest(do: Callable[[], object]) -> float:
+    """Return the seconds of processor time that doing something takes, in the fastest sample."""
+    samples = []
+    for _ in range(SAMPLES):
+        started, done = time.thread_time(), 0
+        while time.thread_time() < started + SAMPLE:
+            do()
+            done += 1
+        samples.append((time.thread_time() - started) / done)
+    return min(samples)

@@ -5,7 +5,6 @@ arms that differ in structure are programs of their own.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.presets import SUFFIX, heading, on, read_preset
+from qmu.study import rules
+from qmu.study.rules import MOST_CONFIRMED, MOST_RUNS
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 SHELF = resources.files(__name__.rpartition(".")[0]) / "built_in"
@@ -25,25 +26,10 @@ SHELF = resources.files(__name__.rpartition(".")[0]) / "built_in"
 EVALUATIONS = 100
 # More members than this are divided among programs.
 MOST_MEMBERS = 40
-# A study of more agents (arms, seeds and worlds) has to be confirmed; one of more than the second
-# number is refused in any case.
-MOST_RUNS, MOST_CONFIRMED = 10_000, 1_000_000
-
-KEYS = {
-    "question": str,
-    "preset": str,
-    "environments": list,
-    "seeds": int,
-    "first_seed": int,
-    "total_steps": int,
-    "base": str,
-    "options": dict,
-    "environment": dict,
-    "arms": dict,
-    "grid": dict,
-}
-WORLD_KEYS = {"total_steps": int, "threshold": float, "low": float, "high": float, "options": dict}
-WORDS = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+# A stream has room for so many rows at least, and at most.
+LEAST_ROWS, MOST_ROWS = 10_000, 1_000_000
+# Files are named after arms, and the time or the world; a file's name has 255 bytes at most.
+LONGEST_SLUG = 150
 
 
 class Arm(NamedTuple):
@@ -111,6 +97,10 @@ class Program(NamedTuple):
         """Steps of all members."""
         return self.world.total_steps * self.members
 
+    def called(self, study: Study) -> str:
+        """Return its world and the names of its arms, for a person to read."""
+        return f"{self.world.id}: {'; '.join(study.arm(slug).name for slug in self.arms)}"
+
 
 def names() -> list[str]:
     """Return the names of the built-in studies."""
@@ -131,7 +121,7 @@ def read_study(
         environments: other worlds than the file's.
         seeds: another number of seeds.
         total_steps: another length of every training.
-        confirmed: whether it may train more than 10,000 agents.
+        confirmed: whether it may be one of more than 10,000 agents.
 
     Raises:
         ConfigError: there is none, it is not one, or it is large and not confirmed.
@@ -146,16 +136,8 @@ def read_study(
             f"there is no study {name!r}{configure.nearest(name, names())} (`qmu study --list` "
             f"shows them; a file of your own ends in {SUFFIX})"
         )
-    given: dict[str, Any] = {
-        "environments": None if environments is None else list(environments),
-        "seeds": seeds,
-    }
-    if total_steps is not None:
-        own = {world: {"total_steps": total_steps} for world in held.get("environment", {})}
-        given["environment"] = configure.merge(held.get("environment", {}), own)
-        given["total_steps"] = total_steps
     try:
-        asked = held | {key: value for key, value in given.items() if value is not None}
+        asked = typed_into(held, environments, seeds, total_steps)
         study = study_of(title, asked, MOST_CONFIRMED if confirmed else MOST_RUNS)
         if environments is None:
             for world in study.worlds:
@@ -163,6 +145,31 @@ def read_study(
     except ConfigError as error:
         raise ConfigError(f"the study {name}: {error}") from None
     return study
+
+
+def typed_into(
+    held: Mapping[str, Any],
+    environments: Sequence[str] | None,
+    seeds: int | None,
+    total_steps: int | None,
+) -> dict[str, Any]:
+    """Return a file's dictionary with what was typed in its place.
+
+    Raises:
+        ConfigError: it has unknown keys, or a table of a world that it does not name.
+    """
+    rules.check_keys(held, rules.KEYS, "")
+    asked, tables = dict(held), dict(held.get("environment", {}))
+    rules.check_tables(tables, [*held.get("environments", []), *(environments or [])])
+    if environments is not None:
+        asked["environments"] = list(environments)
+        tables = {world: table for world, table in tables.items() if world in environments}
+    if seeds is not None:
+        asked["seeds"] = seeds
+    if total_steps is not None:
+        asked["total_steps"] = total_steps
+        tables = {world: table | {"total_steps": total_steps} for world, table in tables.items()}
+    return asked | {"environment": tables}
 
 
 def text_of(name: str) -> str:
@@ -181,13 +188,7 @@ def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> 
     Raises:
         ConfigError: it describes none, or one of more agents than `most`.
     """
-    check_keys(held, KEYS, "")
-    for required in ("question", "environments", "seeds"):
-        if not held.get(required):
-            raise ConfigError(f"{required} is missing, or empty")
-    if held["seeds"] < 1:
-        raise ConfigError(f"seeds must be 1 or more, not {held['seeds']}")
-    check_size(held, most)
+    rules.check(held, most)
     arms = read_arms(held)
     check_names(arms)
     base = held.get("base", arms[0].name)
@@ -211,67 +212,29 @@ def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> 
     return study
 
 
-def check_size(held: Mapping[str, Any], most: int) -> None:
-    """Raise ConfigError if a study trains more agents than this."""
-    sizes = [len(values) for values in held.get("grid", {}).values() if isinstance(values, list)]
-    arms = len(held.get("arms", {})) or math.prod(sizes)
-    agents = arms * len(held["environments"]) * held["seeds"]
-    if agents > most:
-        way_out = "give --yes if that is what you want" if most < MOST_CONFIRMED else "ask for less"
-        raise ConfigError(
-            f"it trains {agents:,} agents, which is more than {most:,}: {way_out}, or --dry-run to "
-            "see how long a smaller one may take"
-        )
-
-
-def check_keys(held: Mapping[str, Any], kinds: Mapping[str, type], where: str) -> None:
-    """Raise ConfigError for a key that nobody knows, or a value of another type."""
-    for key, value in held.items():
-        if key not in kinds:
-            raise ConfigError(f"unknown key {where}{key}{configure.nearest(key, kinds)}")
-        wanted = kinds[key]
-        fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
-        if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise ConfigError(f"{where}{key} is not {WORDS[wanted]}: {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}{key} is not a finite number: {value}")
-
-
-def read_world(name: Any, held: Mapping[str, Any]) -> World:
+def read_world(name: str, held: Mapping[str, Any]) -> World:
     """Return an environment of the study, with what is said about it."""
-    if not isinstance(name, str):
-        raise ConfigError(f"environments holds no id: {name!r}")
     own = held.get("environment", {}).get(name, {})
-    if not isinstance(own, dict):
-        raise ConfigError(f"environment.{name} is not a table: {own!r}")
-    check_keys(own, WORLD_KEYS, f"environment.{name}.")
+    rules.check_table(name, own)
     steps = own.get("total_steps", held.get("total_steps", 100_000))
     low, high = own.get("low"), own.get("high")
-    if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
-        raise ConfigError(f"environment.{name} needs low and high, low below high, or none of them")
     return World(name, steps, own.get("threshold"), low, high, own.get("options", {}))
 
 
 def read_arms(held: Mapping[str, Any]) -> list[Arm]:
     """Return the arms: those that are listed, or the full grid."""
     listed, grid = held.get("arms", {}), held.get("grid", {})
-    if bool(listed) == bool(grid):
-        raise ConfigError("it has arms or a grid, not empty, and not both")
     if listed:
-        for name, changes in listed.items():
-            if not isinstance(changes, dict):
-                raise ConfigError(f"arms.{name} is not a table of options: {changes!r}")
         return [listed_arm(name, changes) for name, changes in listed.items()]
-    for path, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ConfigError(f"grid.{path} is not a list with values: {values!r}")
     arms = []
     for values in itertools.product(*grid.values()):
         name = ", ".join(
             f"{path} {configure.spelled(tuple(value) if isinstance(value, list) else value)}"
             for path, value in zip(grid, values, strict=True)
         )
-        arms.append(Arm(name, slug_of(name), None, nested(zip(grid, values, strict=True))))
+        changes = nested(zip(grid, values, strict=True))
+        rules.check_options(changes, "the grid", arm=True)
+        arms.append(Arm(name, slug_of(name), None, changes))
     return arms
 
 
@@ -281,6 +244,7 @@ def listed_arm(name: str, given: Mapping[str, Any]) -> Arm:
     preset = changes.pop("preset", None)
     if preset is not None and not isinstance(preset, str):
         raise ConfigError(f"arms.{name}.preset is not a text: {preset!r}")
+    rules.check_options(changes, f"arms.{name}", arm=True)
     return Arm(name, slug_of(name), preset, changes)
 
 
@@ -298,6 +262,11 @@ def slug_of(name: str) -> str:
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower()
     if not slug:
         raise ConfigError(f"an arm's name needs letters or digits: {name!r}")
+    if len(slug) > LONGEST_SLUG:
+        raise ConfigError(
+            f"an arm's name has {len(slug)} letters, and files are named after it: give it "
+            f"{LONGEST_SLUG} at most, in [arms] ({slug[:20]}...)"
+        )
     return slug
 
 
@@ -313,20 +282,22 @@ def check_names(arms: Sequence[Arm]) -> None:
 def config_of(study: Study, world: World, arm: Arm) -> Config:
     """Return the configuration of an arm in a world.
 
-    Whatever the preset says of the run's length, the study says it better. The stream holds
-    everything: two rows per step are the most there can be.
+    Whatever a preset says of the run's length, the study says it better; and its episodes are the
+    environment's, or returns could not be compared. The stream holds everything: two rows per step
+    are the most there can be.
     """
     steps = world.total_steps
     plain = {
-        "env": {"id": world.id},
+        "env": {"id": world.id, "episode_length": None},
         "train": {
             "total_steps": steps,
+            "total_episodes": None,
             "eval_interval": max(steps // EVALUATIONS, 1),
             "eval_episodes": 5,
             "seed": study.first_seed,
             "seeds": study.seeds,
         },
-        "replay": {"capacity": min(2 * steps, 1_000_000)},
+        "replay": {"capacity": min(max(2 * steps, LEAST_ROWS), MOST_ROWS)},
         "log": {"tensorboard": False},
     }
     values = read_preset(arm.preset or study.preset, world.id)

@@ -1,6 +1,6 @@
 """What a person sees of a study: what would run, how far it is, and what it has found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +23,7 @@ from qmu.study.results import (
     together,
 )
 from qmu.study.work import Progress
+from qmu.world.make import Maker
 
 # Of `COLUMNS`, those that fit into a terminal; a report has all.
 NARROW = ("mean", "failed", "steps to it", "beats base")
@@ -33,19 +34,22 @@ def terminal() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def show_plan(study: Study, plan: list[Program], workers: int, out: Console) -> None:
-    """Print what would run, and how long it may take."""
+def show_plan(
+    study: Study, plan: list[Program], makers: Mapping[str, Maker], workers: int, out: Console
+) -> None:
+    """Print what would run, and how long it may take; `makers` make the worlds by their ids."""
     out.print(f"{study.name}: {study.question}")
     out.print(
         f"{len(study.worlds)} world(s), {len(study.arms)} arms, {study.seeds} seeds: "
         f"{study.runs:,} agents in {len(plan)} programs"
     )
     rate = estimate.matrix_rate()
-    steps = {world.id: estimate.step_seconds(world.id) for world in study.worlds}
+    steps = {name: estimate.step_seconds(maker) for name, maker in makers.items()}
     table = Table("world", "arms of the program", "agents", "steps each", "may take")
     total = 0.0
     for program in plan:
-        seconds = estimate.seconds_of(program, rate, steps[program.world.id])
+        name = program.world.id
+        seconds = estimate.seconds_of(program, makers[name], rate, steps[name])
         total += seconds
         names = [study.arm(slug).name for slug in program.arms]
         table.add_row(
@@ -57,8 +61,9 @@ def show_plan(study: Study, plan: list[Program], workers: int, out: Console) -> 
         )
     out.print(table)
     out.print(
-        f"about {duration(total)} in all, on this machine as busy as it is now, whatever the "
-        f"number of workers (here {workers})"
+        f"about {duration(total)} in all on this machine with nothing beside, whatever the number "
+        f"of workers (here {workers}), if episodes of evaluations last as long as they may. What "
+        "other programs do at this moment can make the figure up to twice as large"
     )
 
 
@@ -70,8 +75,21 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def progress_bar(out: Console) -> tuple[Bar | None, Callable[[Progress], None]]:
-    """Return a bar for the whole study, if this is a terminal, and what feeds it."""
+def progress_bar(study: Study, out: Console) -> tuple[Bar | None, Callable[[Progress], None]]:
+    """Return a bar for the whole study, if this is a terminal, and what feeds it.
+
+    Steps that have to be taken again do not count twice: the share stands still meanwhile, and a
+    line says why.
+    """
+    highest, noted, said = 0.0, 0, set[str]()
+
+    def news(progress: Progress) -> None:
+        nonlocal highest, noted
+        highest = max(highest, progress.done / max(progress.total, 1))
+        for note in progress.notes[noted:]:
+            out.print(note)
+        noted = len(progress.notes)
+
     if out.is_terminal:
         bar = Bar(
             TextColumn("{task.description}"),
@@ -83,26 +101,30 @@ def progress_bar(out: Console) -> tuple[Bar | None, Callable[[Progress], None]]:
             console=out,
             speed_estimate_period=120,
         )
-        task = bar.add_task("study", total=None)
+        task = bar.add_task("study", total=1.0)
 
         def feed(progress: Progress) -> None:
-            names = ", ".join(f"{one.world.id}: {one.name}" for one in progress.working)
-            bar.update(
-                task, completed=progress.done, total=progress.total, description=names or "study"
-            )
+            news(progress)
+            names = ", ".join(short(study, one) for one in progress.working)
+            bar.update(task, completed=highest, description=names or "study")
 
         return bar, feed
-    said: set[tuple[str, str]] = set()
 
     def tell(progress: Progress) -> None:
+        news(progress)
         for one in progress.working:
-            key = (one.world.id, ", ".join(one.arms))
-            if key not in said:
-                said.add(key)
-                share = 100 * progress.done // max(progress.total, 1)
-                out.print(f"{share}% of all steps; now {one.world.id}: {', '.join(one.arms)}")
+            name = one.called(study)
+            if name not in said:
+                said.add(name)
+                out.print(f"{int(100 * highest)}% of all steps; now {name}")
 
     return None, tell
+
+
+def short(study: Study, program: Program) -> str:
+    """Return a program's world and first arm, and how many more it has."""
+    more = f" and {len(program.arms) - 1} more" if len(program.arms) > 1 else ""
+    return f"{program.world.id}: {study.arm(next(iter(program.arms))).name}{more}"
 
 
 def show_results(results: Results, out: Console) -> None:

@@ -5,6 +5,7 @@ A study's directory holds `study.toml` (what is asked, complete), `runs/` (a run
 arms are trained in programs of their own.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -12,9 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tomli_w
 
@@ -34,6 +35,8 @@ PATIENCE = 60.0
 # The newest lines of metrics are in so many last bytes.
 TAIL = 4096
 STEP = re.compile(rb'{"step": (\d+)')
+# What may be said differently of a study that has been trained.
+OPINIONS, WORLD_OPINIONS = ("question", "base"), ("threshold", "low", "high")
 
 
 class Doing(NamedTuple):
@@ -44,12 +47,12 @@ class Doing(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a study is: steps of all members, programs at work, programs that have failed."""
+    """How far a study is: steps of all members, programs at work, and what has gone wrong."""
 
     done: int
     total: int
     working: list[Program]
-    failed: list[tuple[Program, str]]
+    notes: list[str]
 
 
 def open_directory(directory: Path) -> Study:
@@ -65,32 +68,88 @@ def open_directory(directory: Path) -> Study:
 
 
 def begin(study: Study, directory: Path) -> None:
-    """Make a study's directory, or find that it holds the same study.
+    """Make a study's directory, unless it is there.
 
     Raises:
-        ConfigError: it holds another one, or cannot be made.
+        ConfigError: it cannot be made.
     """
-    if storage.is_file(directory / STUDY_FILE):
-        before = open_directory(directory)
-        if described(before) != described(study):
-            raise ConfigError(
-                f"{directory} holds another study: {different(before, study)}. Give another --dir, "
-                "or the same options as before to go on with it"
-            )
-        return
+    if not storage.is_file(directory / STUDY_FILE):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
+        keep(study, directory)
+
+
+def keep(study: Study, directory: Path) -> None:
+    """Write a study into its directory. Raises ConfigError where that cannot be done."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         storage.replace_file(directory / STUDY_FILE, tomli_w.dumps(described(study)).encode())
     except OSError as error:
         raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
 
 
-def different(before: Study, now: Study) -> str:
-    """Return what two studies differ in, in words."""
-    one, other = described(before), described(now)
-    keys = [key for key in one if one[key] != other[key]]
-    key = keys[0]
-    return f"its {key} was {one[key]}, now it is {other[key]}"
+def settle(study: Study, directory: Path) -> Study:
+    """Return the study that is gone on with in a directory that has begun.
+
+    What is trained, and in which order, is what the directory holds; the question, the base arm
+    and what scores mean are the newly asked study's, and are written down. Whoever calls holds the
+    lock.
+
+    Raises:
+        ConfigError: another study is trained there.
+    """
+    before = open_directory(directory)
+    changed = list(differences(trained_part(before), trained_part(study)))
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise ConfigError(
+            f"{directory} holds another study: {changed[0]}{more}. Give another --dir, or the same "
+            "options as before to go on with it"
+        )
+    asked = {world.id: world for world in study.worlds}
+    worlds = tuple(
+        world._replace(**{key: getattr(asked[world.id], key) for key in WORLD_OPINIONS})
+        for world in before.worlds
+    )
+    now = dataclasses.replace(
+        before, name=study.name, question=study.question, base=study.base, worlds=worlds
+    )
+    if described(now) != described(before):
+        keep(now, directory)
+    return now
+
+
+def trained_part(study: Study) -> dict[str, Any]:
+    """Return what a study trains, as `described` has it, without order."""
+    held = {key: value for key, value in described(study).items() if key not in OPINIONS}
+    worlds = {
+        world: {key: value for key, value in own.items() if key not in WORLD_OPINIONS}
+        for world, own in held["environment"].items()
+    }
+    return held | {"environments": sorted(held["environments"]), "environment": worlds}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield what two dictionaries differ in, a sentence for each path."""
+    for key in [*before, *(key for key in now if key not in before)]:
+        where = f"{path}{key}"
+        one, other = before.get(key), now.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, f"{where}.")
+        elif key not in now:
+            yield f"{where} was {told(one)}, now it is not given"
+        elif key not in before:
+            yield f"{where} was not given, now it is {told(other)}"
+        elif one != other:
+            yield f"{where} was {told(one)}, now it is {told(other)}"
+
+
+def told(value: Any) -> str:
+    """Return a value of a study as a person reads it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {told(own)}" for key, own in value.items()) or "there"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def apart(directory: Path) -> set[tuple[str, str]]:
@@ -131,6 +190,23 @@ def steps_taken(run: Run | None) -> int:
     return max(steps, default=0)
 
 
+def find_program(study: Study, directory: Path, world: str, arms: str) -> Program:
+    """Return a study's program by its world and its arms, as `arms_of` spells them.
+
+    Raises:
+        ConfigError: there is no such program.
+    """
+    for program in programs(study, apart(directory)):
+        if (program.world.id, arms_of(program)) == (world, arms):
+            return program
+    raise ConfigError(f"{directory} trains no program of {arms} in {world}")
+
+
+def arms_of(program: Program) -> str:
+    """Return a program's arms in a word; together with the world, no other program has it."""
+    return ",".join(program.arms)
+
+
 class Conduct:
     """Trains what is still to be trained of a study, some programs at a time.
 
@@ -143,6 +219,7 @@ class Conduct:
         self.shares = divided(processors(), workers)
         self.doing: dict[int, Doing] = {}
         self.failed: list[tuple[Program, str]] = []
+        self.notes: list[str] = []
         self.stopped: list[int] = []
         self.replan()
 
@@ -152,6 +229,10 @@ class Conduct:
         standing = [status_of(run_of(self.directory, program)) for program in self.plan]
         for program, status in zip(self.plan, standing, strict=True):
             if status == "diverged" and len(program.arms) > 1:
+                self.notes.append(
+                    f"{program.called(self.study)} is taken apart, and each arm trained again "
+                    f"alone: {self.why(program)}"
+                )
                 take_apart(self.directory, program)
                 return self.replan()
         over = [status in ("finished", "diverged") for status in standing]
@@ -200,8 +281,8 @@ class Conduct:
             left = self.left()
             if place in self.doing or not left:
                 continue
-            index = self.plan.index(left[0])
-            words = [sys.executable, "-m", "qmu.study.worker", str(self.directory), str(index)]
+            words = [sys.executable, "-m", "qmu.study.worker", str(self.directory)]
+            words += [left[0].world.id, arms_of(left[0])]
             words += [",".join(map(str, share)), *self.typed]
             (self.directory / LOGS).mkdir(exist_ok=True)
             with self.log_of(left[0]).open("ab") as log:
@@ -223,10 +304,11 @@ class Conduct:
             status = status_of(run_of(self.directory, one.program))
             taken_apart = status == "diverged" and len(one.program.arms) > 1
             if status != "finished" and not taken_apart and not self.stopped:
-                self.failed.append((one.program, self.why(one.program, status)))
+                self.failed.append((one.program, self.why(one.program)))
+                self.notes.append(f"{one.program.called(self.study)}: {self.why(one.program)}")
             self.replan()
 
-    def why(self, program: Program, status: str) -> str:
+    def why(self, program: Program) -> str:
         """Return why a program has no result, in words."""
         run = run_of(self.directory, program)
         error = None if run is None else read_json(run.directory / RUN_FILE).get("error")
@@ -239,7 +321,7 @@ class Conduct:
             steps_taken(run_of(self.directory, program)) * program.members for program in working
         )
         total = sum(program.steps for program in self.plan)
-        return Progress(self.done + taken, total, working, self.failed)
+        return Progress(self.done + taken, total, working, self.notes)
 
     def end(self) -> None:
         """Stop what is at work, and wait until it has saved."""

@@ -1,6 +1,6 @@
 """The process that trains one program of a study.
 
-python -m qmu.study.worker DIRECTORY NUMBER CORES [MODULE:ENVIRONMENT ...]
+python -m qmu.study.worker DIRECTORY WORLD ARM,ARM,... CORES [MODULE:ENVIRONMENT ...]
 """
 
 import os
@@ -9,13 +9,12 @@ from pathlib import Path
 
 from qmu import config as options
 from qmu.errors import QmuError
-from qmu.study.plan import programs
-from qmu.study.work import RUNS, STUDY_FILE, apart, can_go_on, open_directory, run_of
+from qmu.study.work import RUNS, STUDY_FILE, can_go_on, find_program, open_directory, run_of
 
 
 def main(words: list[str]) -> int:
     """Train the program, or go on with it; return the exit code."""
-    directory, index, processors, *typed = words
+    directory, world, arms, processors, *typed = words
     folder = Path(directory)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(one) for one in processors.split(",")])
@@ -26,11 +25,9 @@ def main(words: list[str]) -> int:
     from qmu.training.run import train_config
     from qmu.world.named import check_id_in_file
 
-    study = open_directory(folder)
-    program = programs(study, apart(folder))[int(index)]
-    run = run_of(folder, program)
-    world = program.world.id
     try:
+        program = find_program(open_directory(folder), folder, world, arms)
+        run = run_of(folder, program)
         if world not in typed:
             check_id_in_file(world, folder / STUDY_FILE, "give it on the command line, with --env")
         if run is not None and can_go_on(run):
