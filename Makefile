@@ -14,9 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
+SITE_STAMP := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults check check-format check-lint check-types check-tests format bench docs site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +66,12 @@ bench: $(STAMP) $(BENCH_STAMP)  ## measure the speed (the rivals live in .venv-b
 docs: $(STAMP)  ## check the links and examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
+site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools live in .venv-docs)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "The site begins with site/index.html"
+
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-docs build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -90,4 +95,12 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 	@echo "Installing the rivals into .venv-bench"
 	@.venv-bench/bin/python -m pip install -q "$$(grep '^torch==' $<)"
 	@.venv-bench/bin/python -m pip install -q -r $<
+	@touch $@
+
+# The site's tools by themselves: they read the sources and do not import them.
+$(SITE_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-docs)
+	@echo "Installing the site's tools into .venv-docs"
+	@.venv-docs/bin/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["docs"], sep="\n")' > .venv-docs/requirements.txt
+	@.venv-docs/bin/python -m pip install -q -c constraints.txt -r .venv-docs/requirements.txt
 	@touch $@
