@@ -66,8 +66,9 @@ bench: $(STAMP) $(BENCH_STAMP)  ## measure the speed (the rivals live in .venv-b
 docs: $(STAMP)  ## check the links and examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
+# Not --quiet: mkdocs would count no warnings, and --strict would be none.
 site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools live in .venv-docs)
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "The site begins with site/index.html"
 
 clean:  ## remove environments, builds and caches; runs/ stays

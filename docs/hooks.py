@@ -24,8 +24,12 @@ from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = "docs"
-# Pages of the repository's root that are pages of the site.
-ABOVE = ("CONTRIBUTING.md", "CHANGELOG.md")
+# Pages of the repository's root -> pages of the site. (A README would be taken for the index.)
+ABOVE = {
+    "README.md": "overview.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
 # Where the pages that show a file or a folder of the repository lie in the site.
 SHOWN = "source"
 
@@ -42,8 +46,8 @@ LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//|
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the root's pages, and a page for every file and folder that some page links to."""
-    for name in ABOVE:
-        files.append(File.generated(config, name, content=(ROOT / name).read_text("utf-8")))
+    for name, page in ABOVE.items():
+        files.append(File.generated(config, page, content=(ROOT / name).read_text("utf-8")))
     wanted = {
         target
         for file in files.documentation_pages()
@@ -94,7 +98,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 def home_of(page: str) -> str:
     """Return the folder of the repository that a page's links begin in."""
-    if page in ABOVE:
+    if page in ABOVE.values():
         return ""
     if page.startswith(f"{SHOWN}/"):
         # The listing of a folder; pages that show a file have no links.
@@ -110,11 +114,9 @@ def resolved(target: str, home: str) -> str:
 def site_path(path: str) -> str:
     """Return where a path of the repository is in the site, as a path of a source."""
     if path in ABOVE:
-        return path
+        return ABOVE[path]
     if path.startswith(f"{PAGES}/") and not path.endswith(".py") and not (ROOT / path).is_dir():
         return path.removeprefix(f"{PAGES}/")
-    if path == "README.md":
-        return "index.md"
     if (ROOT / path).is_dir():
         return f"{SHOWN}/{path}/index.md"
     return f"{SHOWN}/{path}.md"
