@@ -54,7 +54,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -m "not slow and not fault" -x -q
+	$(BIN)/python -m pytest -m "not slow and not fault and not extra" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .

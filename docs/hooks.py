@@ -190,6 +190,9 @@ def shown(path: str) -> str:
 def mathml(tag: str, latex: str, where: str) -> str:
     """Return a formula as MathML: in the line for a span, on its own for a div."""
     alone = tag == "div"
+    braces = re.sub(r"\\[{}]", "", latex)
+    if braces.count("{") != braces.count("}"):
+        raise PluginError(f"{where}: {latex.strip()} has a brace too many or too few")
     try:
         made = convert(latex.strip(), display="block" if alone else "inline")
     except Exception as error:
