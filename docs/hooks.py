@@ -38,7 +38,7 @@ LINK = re.compile(r"(!?\[([^\[\]]*)\])\(([^)\s]+)\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 # An option's name is not to be broken after its first hyphens.
-SHORT = re.compile(r"<code>(?=--[^<\s]{1,30}</code>)")
+SHORT = re.compile(r"<code>(?=--[^<]{1,30}</code>)")
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 PRIME, BAR, LIMITS = "\N{PRIME}", "\N{HORIZONTAL BAR}", ("∑", "max", "min")
 LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//|<link\b[^>]*>')
