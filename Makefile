@@ -16,9 +16,10 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 EXTRAS_STAMP := .venv-extras/.installed
 ROBOTICS_STAMP := .venv-robotics/.installed
+SITE_STAMP := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-extras test-robotics check check-format check-lint check-types check-tests format bench docs clean
+.PHONY: help demo test test-faults test-extras test-robotics check check-format check-lint check-types check-tests format bench docs site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,8 +74,13 @@ bench: $(STAMP) $(BENCH_STAMP)  ## measure the speed (the rivals live in .venv-b
 docs: $(STAMP)  ## check the links and examples of the documentation
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
+# Not --quiet: mkdocs would count no warnings, and --strict would be none.
+site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools live in .venv-docs)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "The site begins with site/index.html"
+
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench .venv-extras .venv-robotics build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-robotics build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -92,10 +98,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# PyTorch first and by itself: once it is there, no other package pulls in another build of it.
 $(EXTRAS_STAMP): pyproject.toml constraints.txt
 	$(call environment,.venv-extras)
 	@echo "Installing qmu and its extras into .venv-extras"
-	@.venv-extras/bin/python -m pip install -q -c constraints.txt -e '.[dev,box2d,dm-control,pybullet]'
+	@.venv-extras/bin/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
+	@.venv-extras/bin/python -m pip install -q -c constraints.txt \
+		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,torch,video,wandb]'
 	@touch $@
 
 # An older mujoco than that of dm-control.
@@ -105,10 +114,17 @@ $(ROBOTICS_STAMP): pyproject.toml constraints-robotics.txt
 	@.venv-robotics/bin/python -m pip install -q -c constraints-robotics.txt -e '.[dev,robotics]'
 	@touch $@
 
-# PyTorch first and by itself: once it is there, no other package pulls in another build of it.
 $(BENCH_STAMP): benchmarks/requirements.txt
 	$(call environment,.venv-bench)
 	@echo "Installing the rivals into .venv-bench"
 	@.venv-bench/bin/python -m pip install -q "$$(grep '^torch==' $<)"
 	@.venv-bench/bin/python -m pip install -q -r $<
+	@touch $@
+
+# The site's tools by themselves: they read the sources and do not import them.
+$(SITE_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-docs)
+	@echo "Installing the site's tools into .venv-docs"
+	@.venv-docs/bin/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["docs"], sep="\n")' > .venv-docs/requirements.txt
+	@.venv-docs/bin/python -m pip install -q -c constraints.txt -r .venv-docs/requirements.txt
 	@touch $@

@@ -1,18 +1,28 @@
-"""Write docs/reference/ from what the program itself knows: its options and its presets.
+"""Write docs/reference/ from what the program itself knows: options, presets, commands, names.
 
-Run `.venv/bin/python docs/make_reference.py` after an option or a preset was added or changed. A
-test compares the pages with what this would write.
+Run `.venv/bin/python docs/make_reference.py` after an option, a preset, a command's help, or the
+signature or docstring of a public name has changed. A test compares the pages with what this would
+write.
 """
 
+import ast
+import contextlib
 import dataclasses
 import inspect
+import io
+import os
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from qmu import config, configure, presets
+import qmu
+from qmu import cli, config, configure, presets
 
 FOLDER = Path(__file__).with_name("reference")
+# How wide a command's help is, in characters.
+WIDTH = 88
 WRITTEN = "<!-- written by docs/make_reference.py, do not edit -->"
 
 
@@ -25,10 +35,13 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """Return file name -> text of every page."""
-    return {
-        "options.md": "\n".join([WRITTEN, "", *options_page()]) + "\n",
-        "presets.md": "\n".join([WRITTEN, "", *presets_page()]) + "\n",
+    made = {
+        "options.md": options_page(),
+        "presets.md": presets_page(),
+        "command-line.md": commands_page(),
+        "python.md": python_page(),
     }
+    return {name: "\n".join([WRITTEN, "", *lines]) + "\n" for name, lines in made.items()}
 
 
 def options_page() -> Iterator[str]:
@@ -94,6 +107,121 @@ def presets_page() -> Iterator[str]:
 def quoted(name: str, environment: str | None) -> list[str]:
     """Return a preset's file as the lines of a code block."""
     return ["```toml", *presets.text_of(name, environment).splitlines(), "```"]
+
+
+def commands_page() -> Iterator[str]:
+    """Yield the lines of the page of all commands: what each says of itself."""
+    yield from [
+        "# The command line",
+        "",
+        "What `qmu --help` and `qmu COMMAND --help` print. A command ends with exit code 0, with 1",
+        "where something failed on the way, with 2 where the request cannot be carried out, and",
+        "with 130 or 143 after Ctrl-C or SIGTERM.",
+        "",
+        "```text",
+        *cli.USAGE.splitlines(),
+        "```",
+    ]
+    for command in re.findall(r"^  ([a-z]+) ", cli.USAGE.partition("examples:")[0], re.MULTILINE):
+        text, cut, _ = help_of(command).partition("\nenv options")
+        more = ["", "Then come the options of a run: [All options](options.md)."] if cut else []
+        yield from ["", f"## `qmu {command}`", "", "```text", *text.splitlines(), "```"]
+        yield from more
+
+
+def help_of(command: str) -> str:
+    """Return what a command's --help prints."""
+    printed, before = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(WIDTH)
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            cli.main([command, "--help"])
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    return re.sub(r"^ (?! )| +$", "", printed.getvalue(), flags=re.MULTILINE).strip()
+
+
+def python_page() -> Iterator[str]:
+    """Yield the lines of the page of all public names, a section each."""
+    yield from [
+        "# Python",
+        "",
+        "The public names of `import qmu`, as their docstrings describe them. The",
+        "[tutorial](../tutorial.md#training-from-python) shows them at work. An environment, where",
+        "one is asked for (`Source`), is an id, a function that returns an environment, an",
+        "environment, or a vector environment.",
+    ]
+    for name in qmu.__all__:
+        found = getattr(qmu, name)
+        yield from ["", f"## `qmu.{name}`", ""]
+        if not inspect.isclass(found):
+            yield from described(found, name)
+            continue
+        bases = ", ".join(base.__name__ for base in found.__bases__ if base is not object)
+        yield from ["```python", f"class {name}({bases})" if bases else f"class {name}", "```", ""]
+        yield from prose(inspect.getdoc(found) or "")
+        for own, member in vars(found).items():
+            if own == "__init__" and member.__doc__ and not dataclasses.is_dataclass(found):
+                yield from ["", f"### `{name}()`", "", *described(member, name)]
+            elif own == "__call__":
+                yield from ["", f"### `{name}.__call__`", "", *described(member, own)]
+            elif not own.startswith("_") and isinstance(member, property):
+                text = prose(inspect.getdoc(member) or "")
+                yield from ["", f"### `{name}.{own}`", "", "A property.", "", *text]
+            elif not own.startswith("_") and inspect.isroutine(member):
+                function = getattr(member, "__func__", member)
+                yield from ["", f"### `{name}.{own}`", "", *described(function, own)]
+
+
+def described(function: Any, name: str) -> Iterator[str]:
+    """Yield a function's signature, as its source has it, and its docstring."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    arguments = tree.args
+    for first in (arguments.posonlyargs, arguments.args):
+        if first and first[0].arg in ("self", "cls"):
+            del first[0]
+    returned = "" if tree.returns is None else f" -> {ast.unparse(tree.returns).strip(chr(39))}"
+    end = "" if tree.name == "__init__" else returned
+    parts = parts_of(arguments)
+    line = f"{name}({', '.join(parts)}){end}"
+    if len(line) > WIDTH:
+        inside = "".join(f"    {part},\n" for part in parts)
+        line = f"{name}(\n{inside}){end}"
+    yield from ["```python", *line.splitlines(), "```", ""]
+    yield from prose(inspect.getdoc(function) or "")
+
+
+def parts_of(arguments: ast.arguments) -> list[str]:
+    """Return a function's parameters, one by one, as its source has them."""
+    depth, parts = 0, [""]
+    for sign in ast.unparse(arguments):
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            parts.append("")
+        elif sign == "=" and depth == 0 and ":" in parts[-1]:
+            parts[-1] += " = "
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts if part]
+
+
+def prose(docstring: str) -> Iterator[str]:
+    """Yield a docstring's lines as Markdown: its sections become lists."""
+    section = ""
+    for line in docstring.splitlines():
+        if line.rstrip(":") in ("Args", "Raises", "Returns") and line.endswith(":"):
+            section = line.rstrip(":")
+            title = {"Args": "Arguments", "Raises": "Raises", "Returns": "Returns"}[section]
+            yield from [f"**{title}**", ""]
+        elif section and line.startswith("    ") and not line.startswith("     "):
+            name, colon, text = line.strip().partition(": ")
+            item = f"- `{name.removeprefix('**')}`: {text}" if colon else line.strip()
+            yield item if section != "Returns" else line.strip()
+        else:
+            yield f"  {line.strip()}" if section and line.strip() else line.strip()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 from policies import make_policy
 
 import qmu
@@ -60,6 +61,20 @@ def commands(page):
             if words and Path(words[0]).name == "qmu":
                 found.append(words[1:])
     return found
+
+
+def files_of_runs(page):
+    """Return path -> text of the files in directories of runs and studies that commands read."""
+    texts = {
+        "config.toml": tomli_w.dumps({"env": {"id": "Pendulum-v1"}}),
+        "study.toml": plan.text_of("noise"),
+    }
+    return {
+        word: texts[Path(word).name]
+        for words in commands(page)
+        for word in words
+        if Path(word).name in texts
+    }
 
 
 def toml_files(page):
@@ -117,7 +132,8 @@ def test_python_examples_with_extras_run(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if commands(page)], ids=name)
 def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for file, text in toml_files(page).items():
+    for file, text in (toml_files(page) | files_of_runs(page)).items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text, encoding="utf-8")
     score = SimpleNamespace(rewards=(0.0,), lengths=(1,), mean=0.0, std=0.0, mean_length=1.0)
     run = SimpleNamespace(
@@ -165,13 +181,49 @@ def test_toml_examples_are_configurations(page):
             configure.from_dict(held)
 
 
-def test_the_reference_is_up_to_date():
-    path = ROOT / "docs" / "make_reference.py"
-    spec = importlib.util.spec_from_file_location("make_reference", path)
+def script_of(name):
+    """Return a Python file of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_every_page_is_in_the_navigation():
+    listed = set(
+        re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    )
+    there = {page.relative_to(ROOT / "docs").as_posix() for page in ROOT.glob("docs/**/*.md")}
+    assert there <= listed
+    # What is listed and not there is a page of the root, which the site has, too.
+    assert len(listed - there) == 3
+
+
+def test_the_reference_is_up_to_date():
+    script = script_of("make_reference")
     written = {page.name: page.read_text(encoding="utf-8") for page in script.FOLDER.iterdir()}
     assert written == script.pages(), "run .venv/bin/python docs/make_reference.py"
+
+
+def test_the_reference_has_every_command_and_every_public_name():
+    made = script_of("make_reference").pages()
+    listed = re.findall(r"^  ([a-z]+) ", cli.USAGE.partition("examples:")[0], re.MULTILINE)
+    assert len(listed) >= 9
+    for command in listed:
+        assert f"usage: qmu {command} " in made["command-line.md"]
+    for public in qmu.__all__:
+        assert f"## `qmu.{public}`" in made["python.md"]
+
+
+@pytest.mark.slow
+def test_the_pictures_can_be_drawn(tmp_path, monkeypatch):
+    script = script_of("make_pictures")
+    monkeypatch.setattr("sys.argv", ["make_pictures.py", str(tmp_path)])
+    script.main()
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in script.FOLDER.iterdir()}
+    for name in drawn:
+        assert (tmp_path / name).read_text("utf-8").count("<path") > 10
 
 
 def test_every_logged_metric_is_explained():
