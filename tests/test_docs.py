@@ -123,7 +123,6 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     run = SimpleNamespace(
         info={"environment": "a world"},
         evaluate=lambda *args, **kw: score,
-        metrics=lambda: [{"health/saturated": 0.0}],
     )
     # What imports the functions below has to have done so before they are replaced.
     importlib.import_module("qmu.training.resume")
@@ -134,7 +133,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
-    monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
+    monkeypatch.setattr("qmu.training.doctor.told", lambda run: [])
     for command in ("run_study", "compare", "report", "export"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])

@@ -161,7 +161,7 @@ class Record:
             if len(own) > 1:
                 prefix = f"{arm}." if arm else ""
                 named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
-        self.lines += [{"member": name, **values} for name, values in named.items()]
+        self.lines += [{"step": step, "member": name, **values} for name, values in named.items()]
         for sink in list(self.sinks):
             for name, values in named.items():
                 self.sink(sink, partial(sink.write, step, seconds, name, values))
