@@ -141,7 +141,6 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
         evaluate=lambda *args, **kw: score,
         play=lambda *args, **kw: score,
         video=lambda *args, **kw: score,
-        metrics=lambda: [{"health/saturated": 0.0}],
     )
     # What imports the functions below has to have done so before they are replaced.
     importlib.import_module("qmu.training.resume")
@@ -152,9 +151,9 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
     monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
-    monkeypatch.setattr("qmu.training.doctor.diagnose", lambda run: [])
     checkup = SimpleNamespace(possible=True)
     monkeypatch.setattr("qmu.training.check.check_env", lambda *args, **kw: checkup)
+    monkeypatch.setattr("qmu.training.doctor.told", lambda run: [])
     for command in ("run_study", "compare", "report", "export"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])

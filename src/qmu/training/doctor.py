@@ -5,8 +5,12 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from qmu.config import total_steps
 from qmu.errors import ConfigError
-from qmu.training.health import Chart, Finding, examine, seeds_disagree
+from qmu.training.chart import CERTAIN, RECENT, Chart, Finding
+from qmu.training.directory import METRICS
+from qmu.training.health import RULES, examine, seeds_disagree, urgency
+from qmu.training.learner import MEASURED_EVERY
 from qmu.training.members import Member
 from qmu.training.results import Run
 from qmu.world.families import register
@@ -45,7 +49,47 @@ def diagnose(run: Run) -> list[Diagnosis]:
         ConfigError: it is damaged.
     """
     members = run.members
-    return together(members, charts(members, run.metrics(), time_limit(run.info["environment"])))
+    return in_order([*ending(run, members), *together(members, charts_of(run, members))])
+
+
+def charts_of(run: Run, members: Sequence[Member]) -> list[Chart]:
+    """Return each member's chart, from what lies in the run's directory."""
+    lines = run.metrics() if (run.directory / METRICS).exists() else []
+    return charts(members, lines, time_limit(run.info["environment"]))
+
+
+def ending(run: Run, members: tuple[Member, ...]) -> list[Diagnosis]:
+    """Return what has ended the run early, if something went wrong, by its own description."""
+    info = run.info
+    if info.get("status") not in ("diverged", "failed"):
+        return []
+    error = str(info.get("error") or "no reason is known").strip().rstrip(".")
+    seen = f"It ended after {info.get('steps')} of {total_steps(run.config)} steps: {error}"
+    if info["status"] == "failed":
+        finding = Finding(
+            "The run failed",
+            seen,
+            "The training was cut short by something else than what it learned",
+            CERTAIN,
+            "`qmu resume` with the run's directory when the cause is mended (it needs a "
+            "checkpoint), --env.on-error restart where a world fails now and then",
+            serious=True,
+        )
+        return [Diagnosis(finding, members)]
+    finding = Finding(
+        "Diverged",
+        # What it says of a way out is said below.
+        seen.partition(". ")[0],
+        "A step of learning was so large that the next was larger; the newest policy is of no "
+        "use, and a best one, if there is any, is from before",
+        CERTAIN,
+        "lower --actor.lr and --critic.lr, --critic.clip-norm 1, --critic.norm layer, a smaller "
+        "--env.reward-scale where rewards are far above 1, --env.normalize-obs where "
+        "observations are",
+        serious=True,
+    )
+    named = tuple(one for one in members if f"member with {one.label} diverged" in error)
+    return [Diagnosis(finding, named or members)]
 
 
 def charts(
@@ -73,18 +117,32 @@ def together(members: Sequence[Member], found: Sequence[Chart]) -> list[Diagnosi
             named.setdefault(disagreement.name, []).extend(pairs)
     diagnoses = []
     for pairs in named.values():
-        worst = max(pairs, key=lambda pair: pair[1].serious)
+        worst = min(pairs, key=lambda pair: urgency(pair[1]))
         diagnoses.append(Diagnosis(worst[1], tuple(member for member, _ in pairs)))
-    return sorted(diagnoses, key=lambda one: not one.finding.serious)
+    return in_order(diagnoses)
+
+
+def in_order(diagnoses: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Return what is serious first, and of that what is certain."""
+    return sorted(diagnoses, key=lambda one: urgency(one.finding))
 
 
 def time_limit(name: str) -> int | None:
     """Return an environment's own limit of an episode, if it is known here."""
+    if ":" in name:
+        # A run's directory may not say what is imported.
+        return None
     try:
         register(name)
         return gym.spec(name).max_episode_steps
     except (gym.error.Error, ImportError, ConfigError):
         return None
+
+
+def told(run: Run) -> list[str]:
+    """Return a run's diagnosis in words, and what could not be asked."""
+    members = run.members
+    return lines_of(diagnose(run)) + not_asked(charts_of(run, members))
 
 
 def lines_of(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -97,8 +155,38 @@ def lines_of(diagnoses: Sequence[Diagnosis]) -> list[str]:
         mark = "SERIOUS: " if finding.serious else ""
         lines += [
             f"{mark}{finding.name} ({diagnosis.who}; {finding.sure})",
-            f"  seen   {finding.seen}",
-            f"  means  {finding.meaning}",
-            f"  try    {finding.advice}",
+            f"  Seen:  {finding.seen}.",
+            f"  Means: {finding.meaning}.",
+            f"  Try:   {finding.advice}.",
         ]
     return lines
+
+
+def not_asked(found: Sequence[Chart]) -> list[str]:
+    """Return one line about the rules that had too few numbers, if there are any.
+
+    It is that of the member that has the fewest.
+    """
+    lacks = [{rule.about: rule.lacks(chart) for rule in RULES} for chart in found]
+    lacking = {about: names for lack in lacks for about, names in lack.items() if names}
+    if not lacking:
+        return []
+    fewest = min(found, key=lambda chart: chart.updates)
+    names = {name for own in lacking.values() for name in own}
+    evaluations = min(len(chart.all("eval/mean_reward")) for chart in found)
+    ways = []
+    if evaluations < RECENT:
+        ways.append(f"{RECENT} evaluations ({evaluations} so far; a smaller --train.eval-interval)")
+    if any(name.startswith(("health/", "train/")) for name in names - {"health/q_bias"}):
+        # The first update is measured, too.
+        measured = -(-fewest.updates // MEASURED_EVERY)
+        way = "a smaller --log.interval" if measured >= 2 * RECENT else "a longer training"
+        ways.append(
+            f"up to {2 * RECENT} lines with measurements of the networks, which are made once per "
+            f"{MEASURED_EVERY} updates ({fewest.updates:,} updates by the last line; {way})"
+        )
+    if any(name.startswith("rollout/") for name in names):
+        ways.append(f"{RECENT} lines after the first finished episode (a longer training)")
+    return [
+        f"Not asked, for lack of numbers: {', '.join(lacking)}. They need {' and '.join(ways)}."
+    ]
