@@ -78,7 +78,7 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     # Two worlds' curves, the profiles, and maps of the run that all arms are said to be.
     assert text.count("<svg") == 5
     assert "<h2>What is wrong</h2>" in text
-    assert "few random steps</b> (seeds 0 to 2; possible)" in text
+    assert "Few random steps</b> (seeds 0 to 2; possible)" in text
 
 
 def test_a_page_carries_the_newest_video_of_each_arm(run, tmp_path, monkeypatch):
