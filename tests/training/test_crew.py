@@ -210,6 +210,13 @@ def test_what_cannot_be_worked_on_elsewhere_is_refused(tiny_config, tmp_path, ca
     arguments = ["train", "Pendulum-v1", "--log.dir", str(tmp_path), "--env.workers", "3"]
     assert cli.main([*arguments, "--seeds", "2"]) == 2
     assert "there are only 2 world(s)" in capsys.readouterr().err
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(ConfigError, match="there are only 1 world"):
+        Trainer(tiny_config(env={"workers": 2, "step_timeout": 5.0}), find_maker("Pendulum-v1"))
+    assert signal.getsignal(signal.SIGALRM) == before
+    networks = qmu.Networks(actor=lambda key, obs_size, action_size: None)
+    with pytest.raises(ConfigError, match="acts in this process only"):
+        Trainer(tiny_config(env={"workers": 1}), find_maker("Pendulum-v1"), networks=networks)
     lock = threading.Lock()
     with pytest.raises(ConfigError, match="cannot be sent to another process"):
         Trainer(tiny_config(env={"workers": 1}), find_maker(lambda: lock and counter()))

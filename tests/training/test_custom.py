@@ -251,8 +251,8 @@ def test_acting_proceeds_while_a_chunk_is_learned():
         target=lambda: (jax.block_until_ready(trainer.learner.newest), worked.set())
     )
     waiting.start()
-    networks = trainer.learner.actors(lag=True)
-    trainer.collector.collect(32, trainer.begin_chunk(networks, 32), slots=66)
+    networks, explore = trainer.learner.actors(lag=True), trainer.config.explore
+    trainer.crew.collect(32, trainer.step, networks, [explore], random_steps=0)
     beside = not worked.is_set()
     waiting.join()
     trainer.close()

@@ -317,8 +317,8 @@ def names(known):
 def test_ou_noise_is_what_it_reaches_within_an_episode():
     options = {"explore": {"noise": "ou", "std": 0.5}}
     generator = np.random.default_rng(0)
-    noise = OrnsteinUhlenbeck(configure.from_dict(options).explore)
-    noise.draw(generator, (200, 4000, 1), 0.5)
+    noise = OrnsteinUhlenbeck()
+    noise.draw(generator, (200, 4000, 1), configure.from_dict(options).explore)
     started = [np.full(4000, time == 0) for time in range(200)]
     values = [noise.at(time, now) for time, now in enumerate(started)]
     assert conditions.reached(member(options, longest=200)) == pytest.approx(

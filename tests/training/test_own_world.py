@@ -147,6 +147,7 @@ def test_a_run_that_is_stopped_says_what_to_type():
 
         class trainer:  # noqa: N801
             config = qmu.config.Config(qmu.config.Env(id="a:B-v0", wrappers=("c.D", "e.F")))
+            described = dict
 
     words = "go on with: qmu resume runs/here --env a:B-v0 --wrappers c.D e.F"
     assert how_to_go_on(Record) == words

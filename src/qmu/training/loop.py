@@ -76,6 +76,11 @@ class Trainer:
         self.seeds = tuple(member.seed for member in self.members)
         self.networks = networks
         own_actor = networks is not None and networks.actor is not None
+        if own_actor and config.env.workers:
+            raise ConfigError(
+                "--env.workers: networks.actor of your own acts in this process only; leave one of "
+                "them out"
+            )
         devices = find_devices(config.train.device, spare=int(own_actor))
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
@@ -90,12 +95,11 @@ class Trainer:
         self.note = waiting or share_note(self.seeds, devices)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
-        if own_actor and config.env.workers:
-            raise ConfigError(
-                "--env.workers: networks.actor of your own acts in this process only; leave one of "
-                "them out"
-            )
-        self.crew = Crew(config, self.members, maker, self.guard)
+        try:
+            self.crew = Crew(config, self.members, maker, self.guard)
+        except BaseException:
+            self.guard.close()
+            raise
         self.evaluation_worlds = self.make_evaluation_worlds()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
