@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -255,9 +256,12 @@ def test_train_help_names_every_option(capsys):
 
 @pytest.mark.slow
 def test_an_interrupt_saves_what_was_learned(tmp_path):
+    # A shell has what runs in its background ignore Ctrl-C, and all that this starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "qmu", "train", "Pendulum-v1", *TINY]
     command[command.index("300")] = "1000000"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(tmp_path.glob("runs/*/*/checkpoints/*")):
         time.sleep(0.1)
