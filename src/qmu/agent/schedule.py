@@ -21,15 +21,15 @@ def scheduled(config: Config, share: Number, given: Set[str] = frozenset()) -> C
             what it says, and nothing changes them here.
     """
     actor, critic, replay, noise = config.actor, config.critic, config.replay, config.explore
-    left = linear(1.0, noise.noise_end, share)
     moved: dict[str, Any] = {
         "actor.lr": actor.lr * linear(1.0, actor.lr_end, share),
         "critic.lr": critic.lr * linear(1.0, critic.lr_end, share),
-        "explore.std": noise.std * left,
-        "replay.beta": linear(replay.beta, replay.beta_end, share),
     }
+    left = linear(1.0, noise.noise_end, share)
+    moved["explore.std"] = noise.std * left
     if noise.parameter_distance is not None:
         moved["explore.parameter_distance"] = noise.parameter_distance * left
+    moved["replay.beta"] = linear(replay.beta, replay.beta_end, share)
     for path, value in moved.items():
         if path not in given:
             group, _, name = path.partition(".")
