@@ -205,6 +205,10 @@ def test_a_recipe_with_a_length_of_its_own_is_trained_as_long_as_the_others():
         assert program.config.env.episode_length is None
 
 
+# Nobody has measured what can be had in their worlds.
+UNMEASURED = ("bullet",)
+
+
 @pytest.mark.parametrize("name", plan.names())
 def test_the_built_in_studies_are_studies(name):
     asked = plan.read_study(name)
@@ -213,7 +217,10 @@ def test_the_built_in_studies_are_studies(name):
     for program in plan.programs(asked):
         assert program.config.env.id == program.world.id
     for world in asked.worlds:
-        assert world.low < world.threshold <= world.high
+        if name in UNMEASURED:
+            assert (world.low, world.threshold, world.high) == (None, None, None)
+        else:
+            assert world.low < world.threshold <= world.high
         # No two arms are the same recipe.
         recipes = [plan.config_of(asked, world, arm) for arm in asked.arms]
         assert all(recipes.count(recipe) == 1 for recipe in recipes)
