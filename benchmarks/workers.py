@@ -66,7 +66,7 @@ def start(world: Any, changes: Options, workers: int, worlds: int) -> Any:
         "env": {"workers": workers, "count": worlds},
         "explore": {"start_steps": 256},
         "replay": {"capacity": 100_000},
-        "train": {"total_steps": 1_000_000, "save_interval": 0},
+        "train": {"total_steps": 10_000_000, "save_interval": 0},
     }
     config = configure.from_dict(configure.merge(base, changes))
     trainer = Trainer(config, find_maker(world))
