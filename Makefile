@@ -38,7 +38,7 @@ demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then eval
 	echo "The run is in $$run:"; \
 	for entry in "$$run"/*; do echo "  $$entry"; done
 
-test: $(STAMP)  ## run all tests
+test: $(STAMP)  ## run the tests, the slow ones included
 	$(BIN)/python -m pytest
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)

@@ -65,7 +65,7 @@ def row(name: str, results: dict[str, list[float]]) -> str:
     from qmu.training import stats
 
     mean = statistics.mean(results[name])
-    apart, low, high = stats.difference(np.array(results[name]), np.array(results[DEFAULT]))
+    apart, low, high = stats.difference([np.array(results[name])], [np.array(results[DEFAULT])])
     seeds = " ".join(f"{value:.0f}" for value in results[name])
     return f"| {name} | {mean:.0f} | {apart:+.0f} ({low:+.0f} to {high:+.0f}) | {seeds} |"
 

@@ -65,7 +65,8 @@ def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dic
     from qmu import config as options
     from qmu import configure
     from qmu.presets import read_preset
-    from qmu.training.loop import FINAL_SEEDS, Evaluated, Trainer
+    from qmu.training.events import Evaluated
+    from qmu.training.loop import FINAL_SEEDS, Trainer
     from qmu.training.record import Best
     from qmu.world.make import find_maker
 
@@ -93,7 +94,8 @@ def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dic
                 row = " ".join(f"{value:.0f}" for value in curve[-1])
                 print(f"  {event.step:7}  {time.monotonic() - started:5.0f} s  {row}", flush=True)
     seconds = time.monotonic() - started
-    finals = trainer.score([best.actor for best in bests], FINAL_SEEDS, case.final_episodes)
+    actors = [best.actor for best in bests if best.actor is not None]
+    finals = trainer.score(actors, FINAL_SEEDS, case.final_episodes)
     newest = trainer.score(trainer.learner.actors(lag=False), FINAL_SEEDS, case.final_episodes)
     trainer.close()
     return {
@@ -132,23 +134,21 @@ def report(case: Case, measured: dict[str, Any]) -> list[str]:
 
 def verdict(case: Case, bound: float, measured: dict[str, Any]) -> list[str]:
     """Return whether a case has reached its bound, as lines."""
+    from qmu.training import stats
+
     failed = sum(result < bound for result in measured["last_ten"])
     judged = measured[case.figure]
     value = min(judged) if case.every_seed else statistics.mean(judged)
     whose = "every seed" if case.every_seed else "the mean"
-    solved = [steps_to(bound, curve, case) for curve in np.transpose(measured["curve"])]
+    curves = np.transpose(measured["curve"])
+    steps = np.arange(1, curves.shape[1] + 1) * float(case.steps // case.evaluations)
+    solved = stats.steps_to(steps, curves, bound)
     return [
         f"  seeds below {bound:g}: {failed}; steps until an evaluation reached it: "
-        + " ".join("never" if steps is None else str(steps) for steps in solved),
+        + " ".join("never" if one is None else str(one) for one in solved),
         f"  {whose} must reach {bound:g} ({case.figure}): {value:.0f}",
         "  reached" if value >= bound else "  MISSED",
     ]
-
-
-def steps_to(bound: float, curve: Any, case: Case) -> int | None:
-    """Return the steps of the first evaluation that reached the bound."""
-    reached = np.flatnonzero(curve >= bound)
-    return int((reached[0] + 1) * (case.steps // case.evaluations)) if len(reached) else None
 
 
 def interval(results: list[float]) -> str:

@@ -11,6 +11,7 @@ product in the same process. `first-update` runs the command until its first upd
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 from process import package_versions, peak_rss_mib, process_age
 
@@ -184,11 +186,12 @@ def measure_first_update(arguments: argparse.Namespace) -> dict[str, Any]:
                 seen.append(process_age())
                 raise KeyboardInterrupt
 
-    console.Console = Watch
-    with tempfile.TemporaryDirectory() as folder:
-        sys.stdout = sys.stderr
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(console, "Console", Watch),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         cli.main(["train", "Pendulum-v1", "--log.dir", folder])
-        sys.stdout = sys.__stdout__
     return {"seconds_to_first_update": seen[0]}
 
 

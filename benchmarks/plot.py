@@ -5,6 +5,7 @@ python benchmarks/plot.py
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,12 +13,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 HERE = Path(__file__).resolve().parent
 WORLDS = ("Pendulum-v1", "InvertedPendulum-v5", "HalfCheetah-v5", "Hopper-v5")
 
 
-def draw(axis: plt.Axes, measured: dict) -> None:
+def draw(axis: Axes, measured: dict[str, Any]) -> None:
     """Draw every seed thin and their mean thick, over the steps."""
     curve = np.array(measured["curve"])
     steps = np.linspace(0, measured["steps"], len(curve) + 1)[1:] / 1000

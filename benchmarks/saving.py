@@ -68,14 +68,12 @@ def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
     """Return the seconds of the first save, of those that follow, and of reading back."""
     from qmu.saving import store
     from qmu.training import checkpoint
-    from qmu.training.directory import make_directory
-    from qmu.training.record import Record
+    from qmu.training.record import open_record
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(rows, Path(folder), prioritized)
-        record = Record(make_directory(trainer.config, WORLD, {}), trainer, print)
+        record = open_record(trainer, print)
         fill(trainer, rows)
-        record.open_sinks()
         record.save(False)
         first = record.save_seconds
         scheduled = []
@@ -92,8 +90,7 @@ def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
         checkpoint.restore(fresh, store.read_checkpoint(newest))
         seconds = time.monotonic() - started
         fresh.close()
-        for sink in record.sinks:
-            sink.close()
+        record.logbook.close()
     return {
         "prioritized": prioritized,
         "rows": rows,

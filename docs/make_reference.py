@@ -23,6 +23,13 @@ from qmu import cli, config, configure, presets
 FOLDER = Path(__file__).with_name("reference")
 # How wide a command's help is, in characters.
 WIDTH = 88
+# The sections of a docstring -> what they are called on a page.
+SECTIONS = {
+    "Args": "Arguments",
+    "Attributes": "Attributes",
+    "Raises": "Raises",
+    "Returns": "Returns",
+}
 WRITTEN = "<!-- written by docs/make_reference.py, do not edit -->"
 
 
@@ -212,10 +219,9 @@ def prose(docstring: str) -> Iterator[str]:
     """Yield a docstring's lines as Markdown: its sections become lists."""
     section = ""
     for line in docstring.splitlines():
-        if line.rstrip(":") in ("Args", "Raises", "Returns") and line.endswith(":"):
-            section = line.rstrip(":")
-            title = {"Args": "Arguments", "Raises": "Raises", "Returns": "Returns"}[section]
-            yield from [f"**{title}**", ""]
+        if line.endswith(":") and line[:-1] in SECTIONS:
+            section = line[:-1]
+            yield from [f"**{SECTIONS[section]}**", ""]
         elif section and line.startswith("    ") and not line.startswith("     "):
             name, colon, text = line.strip().partition(": ")
             item = f"- `{name.removeprefix('**')}`: {text}" if colon else line.strip()

@@ -12,6 +12,7 @@ from qmu.agent.agent import Acting
 from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
 from qmu.deploy.policy import Policy
+from qmu.records import Part
 from qmu.training.handover import to_network
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
@@ -66,6 +67,39 @@ def make_shaped(obs_shape, action_shape, **options):
     """Return a policy of these shapes, each of its actions with bounds of its own."""
     low = np.linspace(-3, 1, int(np.prod(action_shape)), dtype=np.float32)
     return make_policy(obs_shape, action_shape, low, low + np.float32(0.5) * low**2 + 1, **options)
+
+
+# An observation of parts: a dictionary with a position, a choice among three, and a goal.
+PARTS = (
+    Part(("cart", "place"), (2,)),
+    Part(("cart", "gear"), (), (3,), (1,)),
+    Part(("goal",), (1,)),
+)
+
+
+def make_of_parts():
+    """Return a policy of observations with `PARTS`."""
+    return dataclasses.replace(make_policy((6,)), parts=PARTS)
+
+
+def check_takes_parts(call, policy):
+    """Check that something takes the dictionaries that a policy of `make_of_parts` does."""
+    assert (call.parts, np.asarray(call.low).tolist(), np.asarray(call.high).tolist()) == (
+        policy.parts,
+        policy.low.tolist(),
+        policy.high.tolist(),
+    )
+    one = {"cart": {"place": [0.0, 0.1], "gear": 2}, "goal": [0.5]}
+    flat = np.float32([0.0, 0.1, 0, 1, 0, 0.5])
+    np.testing.assert_allclose(call(one), policy(one), rtol=0, atol=3e-6)
+    np.testing.assert_array_equal(call(one), call(flat))
+    batch = {"cart": {"place": draw_obs(4, 2), "gear": np.array([1, 2, 3, 1])}}
+    batch |= {"goal": draw_obs(4, 1)}
+    assert call(batch).shape == (4, 2)
+    np.testing.assert_allclose(call(batch), policy(batch), rtol=0, atol=3e-6)
+    for wrong in ({"cart": {"place": [0.0, 0.1], "gear": 2}}, {**one, "goal": [0.5, 1.0]}):
+        with pytest.raises(ValueError, match="this policy takes"):
+            call(wrong)
 
 
 def check_like(call, policy):

@@ -9,6 +9,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 import qmu
@@ -68,6 +69,17 @@ def test_a_preset_gives_way_to_a_file_and_both_to_what_is_typed(capsys):
     assert (config["actor"]["activation"], config["actor"]["interval"]) == ("elu", 5)
     assert config["critic"]["activation"] == "silu"
     assert config["actor"]["hidden_sizes"] == [8, 8]
+
+
+@pytest.mark.parametrize("option", ["--config", "--preset"])
+def test_a_file_is_held_against_the_rules_together_with_what_is_typed(option, capsys):
+    Path("mine.toml").write_text(
+        "[explore]\nstart_steps = 150_000\n[replay]\nbatch_size = 5000\ncapacity = 50\n"
+    )
+    assert main(["train", "Pendulum-v1", option, "mine.toml"]) == 2
+    assert "5000 is larger than --replay.capacity 50" in capsys.readouterr().err
+    run = trained(capsys, option, "mine.toml")
+    assert qmu.open_run(run).config.explore.start_steps == 100
 
 
 def test_the_automatic_preset_is_that_of_the_environment(capsys):
@@ -153,7 +165,7 @@ def test_the_number_of_episodes_ends_a_run(capsys):
         (["export", "nowhere", "p.npz"], "nowhere is no directory"),
         (["export", "nowhere", "p.h5"], "p.h5: a policy's file ends in .npz, .onnx or .pt"),
         (["envs", "--family", "atari"], "no environment of the family 'atari'"),
-        (["tran"], "did you mean train?"),
+        (["tran"], "did you mean train"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(words, said, capsys):
@@ -229,6 +241,20 @@ def test_a_configuration_file_cannot_name_a_module_to_import(capsys):
         qmu.train(preset="its.toml")
     assert main(["train", "--config", "its.toml", "--env.id=json:Pendulum-v0x"]) == 2
     assert "there is no environment 'Pendulum-v0x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["GymV21Environment-v0", "GymV26Environment-v0"])
+def test_an_adapter_that_imports_what_its_arguments_name_is_refused(name, capsys, monkeypatch):
+    imported = []
+
+    def adapter(env_id):
+        imported.append(env_id)
+
+    monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, adapter))
+    Path("its.toml").write_text(f'[env]\nid = "{name}"\nkwargs = {{env_id = "evil:X-v0"}}')
+    assert main(["train", "--config", "its.toml"]) == 2
+    assert f"{name} imports the module that its env_id names" in capsys.readouterr().err
+    assert imported == []
 
 
 def test_the_page_of_commands_needs_no_numerical_library():

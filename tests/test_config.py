@@ -397,6 +397,21 @@ def test_a_file_that_is_not_toml_is_named(tmp_path, content):
         configure.read_toml(path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"a = {'[' * 5000}{']' * 5000}",
+        f"actor = {'{lr=' * 5000}1{'}' * 5000}",
+        f"actor.lr{'.a' * 5000} = 1",
+    ],
+)
+def test_a_file_that_nests_too_deeply_is_named(tmp_path, content):
+    path = tmp_path / "config.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"config.toml nests lists and tables more than 100 deep"):
+        from_dict(configure.read_toml(path))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent.toml"):
         configure.read_toml(tmp_path / "absent.toml")

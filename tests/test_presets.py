@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qmu
-from qmu import configure, presets
+from qmu import cli, configure, presets
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.presets import read_preset
@@ -86,7 +86,10 @@ def test_a_recipe_that_does_not_exist_is_answered_with_the_nearest(name, words):
     [
         ("[critic]\ncuont = 2", "own.toml is not one: unknown option critic.cuont.*count"),
         ("[critic]\ncount = 'two'", "own.toml is not one: --critic.count: 'two' is not a whole"),
+        ("[critic]\ncount = 0", "own.toml is not one: --critic.count must be greater than 0"),
         ("[[[", "own.toml is not a TOML file"),
+        ("a = " + "[" * 3000, "own.toml nests lists and tables more than"),
+        ("a = " + "1" * 5000, "own.toml is not a TOML file"),
     ],
 )
 def test_a_file_with_a_mistake_is_named(tmp_path, text, words):
@@ -116,3 +119,17 @@ def test_options_on_top_of_a_recipe_win():
     assert model.trainer.config.critic.count == 3
     assert model.trainer.config.actor.interval == 2
     model.trainer.close()
+
+
+def test_a_file_of_options_that_need_others_is_a_recipe(tmp_path, capsys):
+    path = tmp_path / "own.toml"
+    path.write_text("[explore]\nstart_steps = 150_000\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"150000 lies beyond --train\.total-steps 100000"):
+        qmu.train("Pendulum-v1", preset=str(path))
+    with pytest.raises(ConfigError, match=r"150000 lies beyond --train\.total-steps 50"):
+        qmu.train("Pendulum-v1", preset=str(path), total_steps=50)
+    model = qmu.DDPG("Pendulum-v1", preset=str(path), train={"total_steps": 200_000})
+    assert model.trainer.config.explore.start_steps == 150_000
+    model.close()
+    assert cli.main(["presets", str(path)]) == 0
+    assert "#   --explore.start-steps 150000  (default: None)" in capsys.readouterr().out

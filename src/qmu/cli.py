@@ -1,21 +1,19 @@
-"""argv -> config -> a call -> something printed. No logic.
+"""argv -> config -> a call -> something printed.
 
 The numerical libraries are imported inside the commands: `qmu --help` must not wait for them.
 """
 
-import dataclasses
 import io
 import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any
 
 from qmu import config as options
 from qmu import configure
 from qmu.errors import ConfigError, QmuError
-from qmu.tables import Table
 
 USAGE = """usage: qmu COMMAND ...
 
@@ -30,6 +28,7 @@ commands:
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
+  tune ENV     search for a better recipe, and train it on fresh seeds
   compare RUN  put runs beside each other, or show what a study has found
   doctor RUN   say what is wrong with a run, and what to try
   export RUN   write its best policy as one file for NumPy, ONNX or PyTorch
@@ -76,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "envs": envs,
         "presets": presets,
         "study": study,
+        "tune": tune,
         "compare": compare,
         "report": report,
         "export": export,
@@ -101,49 +101,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(words: list[str]) -> None:
     """Train a policy as the options say."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Train a policy and keep the best one of every seed."""
+    arguments, config, written = read_recipe(forms.Train, "train", words)
+    from qmu.training.console import Console
+    from qmu.training.run import train_config
 
-        environment: Annotated[
-            str | None,
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
-        ] = None
-        preset: Annotated[
-            str | None,
-            tyro.conf.arg(
-                metavar="NAME",
-                help="recipe to start from: a name that `qmu presets` lists, a TOML file, or auto "
-                "for the environment's own",
-            ),
-        ] = None
-        config: Annotated[
-            Path | None,
-            tyro.conf.arg(help="TOML file of options, such as a run's config.toml"),
-        ] = None
+    check_files(arguments, config, written)
+    train_config(config, console=Console())
 
-    forms = [(group, group_form(group), dataclasses.field()) for group in options.GROUPS]
-    whole = dataclasses.make_dataclass("Form", forms, bases=(Form,), kw_only=True)
-    whole.__doc__ = Form.__doc__
+
+def read_recipe(form: Any, command: str, words: list[str]) -> tuple[Any, options.Config, list[str]]:
+    """Return what a command was told, the configuration of it, and the words written out.
+
+    What is typed goes on top of the files, whose names are typed too.
+    """
+    from qmu import forms
+
+    groups = {group: forms.group_form(group) for group in options.GROUPS}
+    whole = forms.with_groups(form, groups)
     written = [expand(word) for word in words]
     check_sizes(written)
 
     def parsed(base: options.Config) -> Any:
-        given = {group: make(**vars(getattr(base, group))) for group, make, _ in forms}
-        return tyro.cli(whole, prog="qmu train", args=written, default=whole(**given))
+        given = {group: make(**vars(getattr(base, group))) for group, make in groups.items()}
+        return forms.read(whole, command, written, whole(**given))
 
-    # What is typed goes on top of the files, whose names are typed too.
     first = parsed(options.Config())
     arguments = parsed(base_of(first)) if first.preset or first.config else first
     values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
     if arguments.environment is not None:
         values["env"]["id"] = arguments.environment
-    config = configure.from_dict(values)
-    from qmu.training.console import Console
-    from qmu.training.run import train_config
+    return arguments, configure.from_dict(values), written
+
+
+def check_files(arguments: Any, config: options.Config, written: list[str]) -> None:
+    """Raise ConfigError where a file, and nothing that was typed, says what is to be imported."""
     from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
     file, way_out = arguments.config or arguments.preset, "give it on the command line"
@@ -151,52 +144,13 @@ def train(words: list[str]) -> None:
         check_id_in_file(config.env.id, file, way_out)
     if not is_typed("--env.wrappers", written):
         check_wrappers_in_file(config.env.wrappers, file, way_out.replace("it", "them"))
-    train_config(config, console=Console())
 
 
 def resume(words: list[str]) -> None:
     """Go on with a run."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Train:
-        """What may be changed about the rest of the run."""
-
-        total_steps: Annotated[
-            int | None, tyro.conf.arg(help="a new end of the run; none: its own")
-        ] = None
-        total_episodes: Annotated[
-            int | None, tyro.conf.arg(help="a new number of episodes; none: its own")
-        ] = None
-        schedule_steps: Annotated[
-            int | None,
-            tyro.conf.arg(help="a new horizon of learning rates and noise; none: its own"),
-        ] = None
-
-    @dataclasses.dataclass
-    class Form:
-        """Go on with a run from its newest checkpoint, to its end or beyond."""
-
-        run: Annotated[
-            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
-        ]
-        exact: Annotated[
-            bool,
-            tyro.conf.arg(
-                help="go back to the newest scheduled checkpoint, where a later one was forced"
-            ),
-        ] = False
-        env: Annotated[
-            str | None,
-            tyro.conf.arg(help="the environment, where its id needs a module: module:id"),
-        ] = None
-        wrappers: Annotated[
-            tuple[str, ...] | None,
-            tyro.conf.arg(help="the run's wrappers again, where it has some"),
-        ] = None
-        train: Train = dataclasses.field(default_factory=Train)
-
-    form = tyro.cli(Form, prog="qmu resume", args=words)
+    form = forms.read(forms.Resume, "resume", words)
     from qmu.training.resume import resume as resume_run
 
     resume_run(
@@ -211,95 +165,28 @@ def resume(words: list[str]) -> None:
 
 def evaluate(words: list[str]) -> None:
     """Measure a run's best policy on new episodes."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Measure the best policy of a run on episodes that it has not been chosen on."""
-
-        run: Annotated[
-            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
-        ]
-        episodes: Annotated[int, tyro.conf.arg(help="episodes to measure")] = 20
-        seed: Annotated[
-            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
-        ] = None
-        env: Annotated[
-            str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
-        ] = None
-        kwargs: Annotated[
-            str | None,
-            tyro.conf.arg(help="its keyword arguments, as TOML; none: the run's, for its own id"),
-        ] = None
-        wrappers: Annotated[
-            tuple[str, ...] | None,
-            tyro.conf.arg(help="the wrappers around it, the run's again or others"),
-        ] = None
-        render: Annotated[bool, tyro.conf.arg(help="show the episodes in a window")] = False
-
-    form = tyro.cli(Form, prog="qmu eval", args=words)
+    form = forms.read(forms.Evaluate, "eval", words)
     from qmu.training.console import score_lines
     from qmu.training.results import open_run
 
-    run = open_run(form.run)
+    run = open_run(form.run).in_world(form.env, kwargs=form.kwargs, wrappers=form.wrappers)
     name = form.env or run.info["environment"]
-    score = run.evaluate(
-        form.episodes,
-        env=form.env,
-        kwargs=form.kwargs,
-        wrappers=form.wrappers,
-        seed=form.seed,
-        render=form.render,
-    )
+    score = run.evaluate(form.episodes, seed=form.seed, render=form.render)
     print("\n".join(score_lines(name, score)))
 
 
 def play(words: list[str]) -> None:
     """Show a run's best policy."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Show the best policy of a run in a window, or write a video of it."""
-
-        run: Annotated[
-            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
-        ]
-        episodes: Annotated[int, tyro.conf.arg(help="episodes to show")] = 1
-        steps: Annotated[int, tyro.conf.arg(help="steps of an episode that are shown at most")] = (
-            1000
-        )
-        video: Annotated[
-            Path | None,
-            tyro.conf.arg(help="an .mp4 file to write, instead of a window; needs no display"),
-        ] = None
-        seed: Annotated[
-            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
-        ] = None
-        first_seed: Annotated[
-            int | None, tyro.conf.arg(help="the first episode's seed; none: that of `qmu eval`")
-        ] = None
-        env: Annotated[
-            str | None, tyro.conf.arg(help="an environment's id; none: the run's own")
-        ] = None
-        kwargs: Annotated[
-            str | None,
-            tyro.conf.arg(help="its keyword arguments, as TOML; none: the run's, for its own id"),
-        ] = None
-        wrappers: Annotated[
-            tuple[str, ...] | None,
-            tyro.conf.arg(help="the wrappers around it, the run's again or others"),
-        ] = None
-
-    form = tyro.cli(Form, prog="qmu play", args=words)
+    form = forms.read(forms.Play, "play", words)
     from qmu.training.console import episode_lines
     from qmu.training.results import EVAL_SEEDS, open_run
 
-    run = open_run(form.run)
+    run = open_run(form.run).in_world(form.env, kwargs=form.kwargs, wrappers=form.wrappers)
     shown: dict[str, Any] = {
-        "env": form.env,
-        "kwargs": form.kwargs,
-        "wrappers": form.wrappers,
         "seed": form.seed,
         "first_episode_seed": EVAL_SEEDS if form.first_seed is None else form.first_seed,
         "steps": form.steps,
@@ -314,30 +201,9 @@ def play(words: list[str]) -> None:
 
 def check(words: list[str]) -> int:
     """Say what a world is and what is wrong with it; return 1 if it cannot be trained in."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Step a world with random actions: say what it is, and what is wrong with it."""
-
-        environment: Annotated[
-            str,
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="ENV", help="the environment's id, such as Pendulum-v1"),
-        ]
-        steps: Annotated[int, tyro.conf.arg(help="steps to take")] = 2_000
-        seed: Annotated[int, tyro.conf.arg(help="seed of the first episode and of actions")] = 0
-        kwargs: Annotated[
-            str | None, tyro.conf.arg(help="its keyword arguments, as TOML: '{frame_skip = 4}'")
-        ] = None
-        wrappers: Annotated[
-            tuple[str, ...], tyro.conf.arg(help="wrappers by dotted name, the innermost first")
-        ] = ()
-        episode_length: Annotated[
-            int | None, tyro.conf.arg(help="time limit of an episode; none: its own")
-        ] = None
-
-    form = tyro.cli(Form, prog="qmu check", args=words)
+    form = forms.read(forms.Check, "check", words)
     from qmu.training.check import check_env
 
     asked = vars(form)
@@ -348,18 +214,9 @@ def check(words: list[str]) -> int:
 
 def envs(words: list[str]) -> None:
     """List the environment ids that can be trained here, by family."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """List the environment ids that can be trained here, by family."""
-
-        family: Annotated[
-            str | None,
-            tyro.conf.arg(help="only this family: 'classic control', mujoco, ..."),
-        ] = None
-
-    form = tyro.cli(Form, prog="qmu envs", args=words)
+    form = forms.read(forms.Envs, "envs", words)
     from qmu.world.families import absent
     from qmu.world.make import trainable
 
@@ -377,20 +234,9 @@ def envs(words: list[str]) -> None:
 
 def presets(words: list[str]) -> None:
     """List the recipes, or print one."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """List the recipes, or print one: all its options, and what differs from the defaults."""
-
-        name: Annotated[
-            str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="a recipe")
-        ] = None
-        env: Annotated[
-            str | None, tyro.conf.arg(metavar="ENV", help="the environment that `auto` is for")
-        ] = None
-
-    form = tyro.cli(Form, prog="qmu presets", args=words)
+    form = forms.read(forms.Presets, "presets", words)
     from qmu import presets as shelf
 
     if form.name is None:
@@ -401,7 +247,7 @@ def presets(words: list[str]) -> None:
         return
     import tomli_w
 
-    config = configure.from_dict(shelf.read_preset(form.name, form.env))
+    config = configure.read_dict(shelf.read_preset(form.name, form.env))
     print(tomli_w.dumps(options.to_dict(config)))
     changed = configure.differences(config, options.Config())
     print("\n".join(["# differs from the default in:", *(f"#   {line}" for line in changed)]))
@@ -409,35 +255,9 @@ def presets(words: list[str]) -> None:
 
 def study(words: list[str]) -> None:
     """Compare recipes."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Compare recipes over seeds and worlds; go on where the study was stopped."""
-
-        name: Annotated[
-            str | None,
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="NAME", help="a built-in study, or a TOML file"),
-        ] = None
-        list: Annotated[bool, tyro.conf.arg(help="list the built-in studies")] = False
-        dry_run: Annotated[
-            bool, tyro.conf.arg(help="say what would run, and how long it may take")
-        ] = False
-        dir: Annotated[
-            Path | None, tyro.conf.arg(help="the study's directory; none: studies/NAME")
-        ] = None
-        env: Annotated[
-            tuple[str, ...], tyro.conf.arg(help="other environments than the study's")
-        ] = ()
-        seeds: Annotated[int | None, tyro.conf.arg(help="another number of seeds")] = None
-        total_steps: Annotated[
-            int | None, tyro.conf.arg(help="another number of steps, in every world")
-        ] = None
-        workers: Annotated[int, tyro.conf.arg(help="programs that are trained side by side")] = 1
-        yes: Annotated[bool, tyro.conf.arg(help="train more than 10,000 agents")] = False
-
-    form = tyro.cli(Form, prog="qmu study", args=words)
+    form = forms.read(forms.Study, "study", words)
     from qmu.study import command, plan
 
     if form.list and form.name is not None:
@@ -452,30 +272,56 @@ def study(words: list[str]) -> None:
         return
     if form.name is None:
         raise ConfigError("which study? `qmu study --list` shows the built-in ones")
+    where = command.Where(form.workers, form.on, form.cpus, form.gpus)
     confirmed = form.yes or form.dry_run
     asked = plan.read_study(form.name, form.env or None, form.seeds, form.total_steps, confirmed)
     if form.dry_run:
-        command.dry_run(asked, form.workers)
+        command.dry_run(asked, where)
         return
     directory = form.dir or Path("studies") / asked.name
-    command.run_study(asked, directory, form.workers, list(form.env))
+    command.run_study(asked, directory, where, list(form.env))
+
+
+def tune(words: list[str]) -> None:
+    """Search for a better recipe."""
+    from qmu import forms
+
+    form, config, written = read_recipe(forms.Tune, "tune", words)
+    from qmu.study import away, command, space, tuning
+
+    if form.list:
+        width = max(map(len, space.names()))
+        for name in space.names():
+            print(f"{name:{width}}  {space.title(name)}")
+        return
+    if form.resume is not None:
+        asked, directory = tuning.open_tuning(form.resume), form.resume
+        tuning.check_typed(asked, config, form.resume / tuning.TUNING_FILE)
+    else:
+        check_files(form, config, written)
+        asked = tuning.asked(
+            config,
+            form.space,
+            form.trials,
+            form.grace_steps,
+            form.score,
+            form.search_seed,
+            form.fresh_seeds,
+            lambda path: is_typed(f"--{path.replace('_', '-')}", written),
+        )
+        directory = form.dir or tuning.default_directory(asked.world)
+        tuning.check_new(directory)
+    request = away.Request(form.cpus, form.gpus)
+    site = tuning.Site(directory, form.on, form.storage, form.workers, request)
+    where = command.Where(form.workers, form.on, form.cpus, form.gpus)
+    command.tune(asked, directory, site, where, [config.env.id or ""])
 
 
 def compare(words: list[str]) -> None:
     """Put runs beside each other."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Put runs beside each other, or show what a study has found so far."""
-
-        paths: Annotated[
-            tuple[Path, ...],
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="RUN|STUDY", help="directories of runs, or of one study"),
-        ]
-
-    form = tyro.cli(Form, prog="qmu compare", args=words)
+    form = forms.read(forms.Compare, "compare", words)
     from qmu.study import command
 
     command.compare(list(form.paths))
@@ -483,29 +329,9 @@ def compare(words: list[str]) -> None:
 
 def report(words: list[str]) -> None:
     """Write a report."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Write a report of runs, or of a study: an HTML file that needs no network."""
-
-        paths: Annotated[
-            tuple[Path, ...],
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="RUN|STUDY", help="directories of runs, or of one study"),
-        ]
-        out: Annotated[
-            Path | None,
-            tyro.conf.arg(help="the folder that it is written into; none: the first directory"),
-        ] = None
-        markdown: Annotated[
-            bool, tyro.conf.arg(help="write Markdown instead, without pictures")
-        ] = False
-        csv: Annotated[bool, tyro.conf.arg(help="write every evaluation instead, as a table")] = (
-            False
-        )
-
-    form = tyro.cli(Form, prog="qmu report", args=words)
+    form = forms.read(forms.Report, "report", words)
     from qmu.study import command
 
     kinds = [kind for kind in ("markdown", "csv") if getattr(form, kind)]
@@ -514,27 +340,9 @@ def report(words: list[str]) -> None:
 
 def export(words: list[str]) -> None:
     """Write a policy as one file."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Write a policy as one file, compare it with the trained actor, and describe it."""
-
-        run: Annotated[
-            Path,
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="RUN", help="the run's directory, or a policy's folder in it"),
-        ]
-        out: Annotated[
-            Path,
-            tyro.conf.Positional,
-            tyro.conf.arg(metavar="FILE", help="the file: .npz (NumPy), .onnx, or .pt (PyTorch)"),
-        ]
-        seed: Annotated[
-            int | None, tyro.conf.arg(help="the member's seed; none: the best of all members")
-        ] = None
-
-    form = tyro.cli(Form, prog="qmu export", args=words)
+    form = forms.read(forms.Export, "export", words)
     from qmu.study import command
 
     command.export(form.run, form.out, form.seed)
@@ -542,17 +350,9 @@ def export(words: list[str]) -> None:
 
 def doctor(words: list[str]) -> None:
     """Say what is wrong with a run."""
-    import tyro
+    from qmu import forms
 
-    @dataclasses.dataclass
-    class Form:
-        """Say what is wrong with a run, how sure that is, and which option to try."""
-
-        run: Annotated[
-            Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's directory")
-        ]
-
-    form = tyro.cli(Form, prog="qmu doctor", args=words)
+    form = forms.read(forms.Doctor, "doctor", words)
     from qmu.training.doctor import told
     from qmu.training.results import open_run
 
@@ -586,27 +386,6 @@ def base_of(arguments: Any) -> options.Config:
 
     values = {} if arguments.config is None else configure.read_toml(arguments.config)
     if arguments.preset is not None:
-        named = arguments.environment or arguments.env.id or configure.from_dict(values).env.id
+        named = arguments.environment or arguments.env.id or configure.read_dict(values).env.id
         values = configure.merge(read_preset(arguments.preset, named), values)
-    return configure.from_dict(values)
-
-
-def group_form(group: str) -> Any:
-    """Return a group's options as a form for the command line, with their help."""
-    import tyro
-
-    record = options.GROUPS[group]
-    kinds = get_type_hints(record)
-    # A table is typed as text.
-    typed = {Table | None: str | None}
-    fields = [
-        (
-            option.name,
-            Annotated[typed.get(kind, kind), tyro.conf.arg(help=option.metadata["help"])],
-        )
-        for option in dataclasses.fields(record)
-        for kind in [kinds[option.name]]
-    ]
-    form = dataclasses.make_dataclass(record.__name__, fields)
-    form.__doc__ = record.__doc__
-    return form
+    return configure.read_dict(values)

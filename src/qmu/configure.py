@@ -29,13 +29,27 @@ from qmu.config import (
 from qmu.errors import ConfigError
 from qmu.tables import Table, read_table
 
+# Levels of lists and tables in a file.
+DEEPEST = 100
+
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Return the checked configuration of a nested mapping: group -> option -> value.
 
     Raises:
-        ConfigError: an unknown group or option (with the nearest names), a wrong type, a value
-            out of its range, or options that contradict each other.
+        ConfigError: as of `read_dict`, or options contradict each other.
+    """
+    config = read_dict(values)
+    check_together(config)
+    return config
+
+
+def read_dict(values: Mapping[str, Any]) -> Config:
+    """Return the configuration of a part of what is given: contradictions may still be resolved.
+
+    Raises:
+        ConfigError: an unknown group or option (with the nearest names), a wrong type, or a value
+            out of its range.
     """
     groups = {}
     for group, given in values.items():
@@ -48,7 +62,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
             )
         groups[group] = read_group(group, given)
     config = Config(**groups)
-    check(config)
+    check_each(config)
     return config
 
 
@@ -76,7 +90,7 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
         return value
     if wanted is str and isinstance(value, str | Path):
         return str(value)
-    if wanted is int and is_number(value) and math.isfinite(value) and int(value) == value:
+    if wanted is int and is_whole(value):
         return int(value)
     if wanted is float and is_number(value):
         return float(value)
@@ -116,6 +130,11 @@ def is_number(value: Any) -> bool:
     return True
 
 
+def is_whole(value: Any) -> bool:
+    """Tell whether the value is a whole number, such as 5 or 5.0."""
+    return is_number(value) and math.isfinite(value) and int(value) == value
+
+
 def nearest(word: str, known: Any) -> str:
     """Return '; did you mean ...?' with the nearest known words, or all of them."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
@@ -126,9 +145,14 @@ def nearest(word: str, known: Any) -> str:
 
 def check(config: Config) -> None:
     """Raise ConfigError for a value out of its range or options that contradict each other."""
+    check_each(config)
+    check_together(config)
+
+
+def check_each(config: Config) -> None:
+    """Raise ConfigError for a value that breaks its option's own rule."""
     for group, option in options():
         check_value(group, option, getattr(getattr(config, group), option.name))
-    check_together(config)
 
 
 def check_value(group: str, option: dataclasses.Field[Any], value: Any) -> None:
@@ -349,12 +373,34 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     """Return the nested dictionary in a TOML text; `name` is what the user knows it by.
 
     Raises:
-        ConfigError: the text is not TOML.
+        ConfigError: the text is not TOML, or nests deeper than anything that qmu reads.
     """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        held = tomllib.loads(text)
+        too_deep = is_deeper(held, DEEPEST)
+    except RecursionError:
+        too_deep = True
+    except ValueError as error:
         raise ConfigError(f"{name} is not a TOML file: {error}") from None
+    if too_deep:
+        raise ConfigError(
+            f"{name} nests lists and tables more than {DEEPEST} deep, and no option is like that: "
+            "write it flatter"
+        )
+    return held
+
+
+def is_deeper(held: Mapping[str, Any], levels: int) -> bool:
+    """Tell whether lists and tables lie inside of each other on more levels than these."""
+    nested: list[Any] = [held]
+    for _ in range(levels):
+        nested = [
+            inner
+            for one in nested
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+            if isinstance(inner, Mapping | list)
+        ]
+    return bool(nested)
 
 
 def differences(values: Config, base: Config) -> list[str]:

@@ -38,6 +38,11 @@ class StoppedError(QmuError):
     status = "stopped"
 
 
+def told(error: BaseException) -> str:
+    """Return an exception in words: its kind, and what it says."""
+    return f"{type(error).__name__}: {error}"
+
+
 def lacking(what: str, extra: str, error: ImportError) -> ConfigError:
     """Return what to raise where something needs packages of an extra that are not installed."""
     return ConfigError(f"{what} needs qmu's extra {extra} ({error}): pip install 'qmu[{extra}]'")

@@ -30,19 +30,45 @@ def read_table(given: Any) -> Table:
     Raises:
         ConfigError: it is none of them, or holds what TOML cannot.
     """
-    if isinstance(given, Mapping):
-        return Table(inline(given))
+    try:
+        return Table(inline(given if isinstance(given, Mapping) else parsed(given)))
+    except RecursionError:
+        raise ConfigError(
+            "the table is nested too deeply to be read: give a function that returns the "
+            "environment instead"
+        ) from None
+
+
+def parsed(given: Any) -> dict[str, Any]:
+    """Return what a text holds: an inline table, or lines with a name and a value.
+
+    Raises:
+        ConfigError: it is no text, or not TOML.
+    """
     if not isinstance(given, str):
         raise ConfigError(f"{given!r} is not a table of names and values")
     text = given.strip()
-    try:
-        held = tomllib.loads(f"table = {text}")["table"] if text[:1] == "{" else tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    if text[:1] != "{":
+        return loaded(text, given)
+    held = loaded(f"table = {text}", given)
+    if len(held) > 1:
         raise ConfigError(
-            f"{given!r} is not a table of TOML ({error}): write it as in "
+            f"the table {given!r:.80} goes on behind its closing brace: write all names within "
+            "the braces, or leave them out"
+        )
+    return held["table"]
+
+
+def loaded(text: str, given: str) -> dict[str, Any]:
+    """Return what a text of TOML holds; `given` is what the user knows of it."""
+    try:
+        return tomllib.loads(text)
+    # TOML's own errors are such, and that of a number with too many digits.
+    except ValueError as error:
+        raise ConfigError(
+            f"{given!r:.80} is not a table of TOML ({error}): write it as in "
             "'{frame_skip = 4, terrain = \"flat\"}'"
         ) from None
-    return Table(inline(held))
 
 
 def inline(value: Any) -> str:

@@ -11,11 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policies import KINDS, SHAPES, check_like, draw_obs, make_policy, make_shaped
+from policies import (
+    KINDS,
+    SHAPES,
+    check_like,
+    check_takes_parts,
+    draw_obs,
+    make_of_parts,
+    make_policy,
+    make_shaped,
+)
 
 import qmu
 from qmu.deploy import files, npz
-from qmu.deploy.description import arrays_of, describe
 
 
 def write(path, policy):
@@ -45,13 +53,18 @@ def test_a_npz_file_keeps_the_shapes(tmp_path, shapes):
     check_like(qmu.load(write(tmp_path / "p.npz", policy)), policy)
 
 
+def test_a_npz_file_takes_observations_of_several_parts(tmp_path):
+    policy = make_of_parts()
+    check_takes_parts(qmu.load(write(tmp_path / "p.npz", policy)), policy)
+
+
 def test_all_that_a_policy_is_comes_back():
     policy = make_policy(norm="layer", normalized=True, activation="elu")
     loaded = npz.read(npz.pack(policy), "a file")
-    assert describe(loaded) == describe(policy)
-    assert arrays_of(loaded).keys() == arrays_of(policy).keys()
-    for name, array in arrays_of(policy).items():
-        np.testing.assert_array_equal(arrays_of(loaded)[name], array)
+    assert loaded.description() == policy.description()
+    assert loaded.arrays().keys() == policy.arrays().keys()
+    for name, array in policy.arrays().items():
+        np.testing.assert_array_equal(loaded.arrays()[name], array)
     assert npz.pack(loaded) == npz.pack(policy)
 
 
@@ -147,8 +160,8 @@ def test_what_is_no_policy_is_refused(tmp_path, content):
 
 
 def test_an_array_of_objects_is_not_unpickled(tmp_path):
-    held = arrays_of(make_policy()) | {"low": np.array([{}], object)}
-    np.savez(tmp_path / "p.npz", description=json.dumps(describe(make_policy())), **held)
+    held = make_policy().arrays() | {"low": np.array([{}], object)}
+    np.savez(tmp_path / "p.npz", description=json.dumps(make_policy().description()), **held)
     with pytest.raises(qmu.ConfigError, match="allow_pickle=False"):
         qmu.load(tmp_path / "p.npz")
 
@@ -183,9 +196,9 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, changes):
 
 
 def test_numbers_of_another_kind_are_refused(tmp_path):
-    held = arrays_of(make_policy())
+    held = make_policy().arrays()
     held["actor.0.weight"] = held["actor.0.weight"].astype(np.float64)
-    np.savez(tmp_path / "p.npz", description=json.dumps(describe(make_policy())), **held)
+    np.savez(tmp_path / "p.npz", description=json.dumps(make_policy().description()), **held)
     with pytest.raises(qmu.ConfigError, match="do not fit together"):
         qmu.load(tmp_path / "p.npz")
 

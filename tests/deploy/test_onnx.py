@@ -1,14 +1,25 @@
 """The graph for ONNX runtimes: the same actions, and only what qmu has written is read."""
 
+import hashlib
 import json
 import sys
 
 import numpy as np
 import pytest
-from policies import KINDS, SHAPES, check_like, draw_obs, make_policy, make_shaped
+from policies import (
+    KINDS,
+    SHAPES,
+    check_like,
+    check_takes_parts,
+    draw_obs,
+    make_of_parts,
+    make_policy,
+    make_shaped,
+)
 
 import qmu
 from qmu.deploy import files
+from qmu.deploy.seal import sealed
 
 pytestmark = pytest.mark.extra
 onnx = pytest.importorskip("onnx")
@@ -31,6 +42,17 @@ def test_the_graph_is_the_policy(tmp_path, kind):
 def test_the_graph_has_the_shapes(tmp_path, shapes, hidden_sizes):
     policy = make_shaped(*shapes, hidden_sizes=hidden_sizes)
     check_like(qmu.load(write(tmp_path / "p.onnx", policy)), policy)
+
+
+def test_the_graph_takes_observations_of_several_parts(tmp_path):
+    policy = make_of_parts()
+    check_takes_parts(qmu.load(write(tmp_path / "p.onnx", policy)), policy)
+
+
+def test_the_graph_tells_itself_in_one_line(tmp_path):
+    policy = make_policy((2, 3))
+    loaded = qmu.load(write(tmp_path / "p.onnx", policy))
+    assert repr(loaded) == repr(policy).replace("Policy", "OnnxPolicy", 1)
 
 
 def test_another_program_needs_nothing_of_qmu(tmp_path):
@@ -70,24 +92,50 @@ def test_loading_needs_onnxruntime_alone(tmp_path, monkeypatch):
         files.packed(".onnx", make_policy())
 
 
+def test_the_file_ends_in_the_sum_of_all_that_is_before(tmp_path):
+    path = write(tmp_path / "p.onnx", make_policy())
+    model = onnx.load(path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "qmu.sha256"]
+    body, digits = path.read_bytes()[:-64], path.read_bytes()[-64:].decode()
+    assert entry.value == digits == hashlib.sha256(body).hexdigest()
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+def test_a_flipped_bit_is_noticed(tmp_path, bit):
+    whole = write(tmp_path / "p.onnx", make_policy()).read_bytes()
+    for place in range(0, len(whole), 31):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        (tmp_path / "p.onnx").write_bytes(damaged)
+        with pytest.raises(qmu.ConfigError, match="it is damaged, or not from qmu"):
+            qmu.load(tmp_path / "p.onnx")
+
+
+def with_sum(model):
+    return sealed(model.SerializeToString() + b"r\x4e\n\x0aqmu.sha256\x12\x40")
+
+
 def changed(model, **description):
     """Return a model as bytes, with another description."""
     held = json.loads(model.metadata_props[0].value) | description
-    model.metadata_props[0].value = json.dumps(held)
-    return model.SerializeToString()
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"qmu": json.dumps(held)})
+    return with_sum(model)
 
 
 def without_description(model):
     del model.metadata_props[:]
-    return model.SerializeToString()
+    return with_sum(model)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda model: b"", "cannot be read"),
-        (lambda model: b"nonsense", "cannot be read"),
-        (lambda model: model.SerializeToString()[:-200], "cannot be read"),
+        (lambda model: b"", "it is damaged, or not from qmu"),
+        (lambda model: b"nonsense", "it is damaged, or not from qmu"),
+        (lambda model: model.SerializeToString()[:-200], "it is damaged, or not from qmu"),
+        (lambda model: sealed(b"nonsense"), "cannot be read"),
         (without_description, "it is not from qmu"),
         (lambda model: changed(model, format=3), "this version of qmu reads up to"),
         (

@@ -1,6 +1,10 @@
 """The policy outside of training: the trained actor's actions, in files that can be trusted."""
 
+import copy
+import dataclasses
+import errno
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +15,7 @@ from qmu.agent.networks import ACTIVATIONS
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
+from qmu.records import Part
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
@@ -70,6 +75,16 @@ def test_lists_and_other_numbers_are_observations_too():
 def test_an_observation_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"this policy takes \(3,\), or a batch"):
         make_policy()(np.zeros(shape))
+
+
+def test_a_policy_tells_itself_in_one_line():
+    assert repr(make_policy((2, 3))) == (
+        "<Policy for Some-v0: observation (2, 3) -> action (2,), seed 3, step 1000>"
+    )
+    unknown = dataclasses.replace(make_policy(), info={})
+    assert repr(unknown) == "<Policy: observation (3,) -> action (2,)>"
+    strange = dataclasses.replace(make_policy(), info={"environment": "a\nb", "step": None})
+    assert "\n" not in repr(strange)
 
 
 def test_a_saved_policy_comes_back_as_it_was(tmp_path):
@@ -159,4 +174,84 @@ def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
     arrays = (tuple(np.ones(shape, np.float32) for shape in shapes) for shapes in (weights, biases))
     Policy(Network(*arrays, (), (), "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
     with pytest.raises(ConfigError, match="layers that do not fit together"):
+        load_policy(tmp_path)
+
+
+def test_a_policy_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    before = make_policy()
+    before.save(tmp_path)
+    write = Path.write_bytes
+
+    def full(path, data):
+        if "json" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_policy(hidden_sizes=(4,)).save(tmp_path)
+    np.testing.assert_array_equal(load_policy(tmp_path)(draw_obs(3)), before(draw_obs(3)))
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
+
+
+def test_every_number_of_a_network_has_to_be_finite_and_its_sums_need_not_be():
+    network = copy.deepcopy(make_policy(norm="layer", normalized=True).network)
+    assert network.finite()
+    for name, array in network.arrays().items():
+        before = array.copy()
+        for wrong in (np.nan, np.inf, -np.inf):
+            array[...] = wrong
+            assert not network.finite(), name
+        array[...] = before
+    large = dataclasses.replace(network, weights=tuple(w * 0 + 3e38 for w in network.weights))
+    assert large.finite()
+
+
+SEVERAL = (
+    Part(("arm", 0), (2,)),
+    Part(("arm", 1), (), (3,), (-1,)),
+    Part(("eye",), (2,), (2, 2), (0, 5)),
+)
+
+
+def several(**changes):
+    """Return a policy of several parts; the first field of the last ones may be changed."""
+    parts = (*SEVERAL[:2], SEVERAL[2]._replace(**changes))
+    return dataclasses.replace(make_policy((9,)), parts=parts)
+
+
+def test_parts_come_back_as_they_were(tmp_path):
+    several().save(tmp_path)
+    loaded = load_policy(tmp_path)
+    assert loaded.parts == SEVERAL
+    observation = {"arm": (np.ones(2), 1), "eye": np.array([1, 5])}
+    np.testing.assert_array_equal(loaded(observation), several()(observation))
+    with pytest.raises(ValueError, match=r"an observation without arm\.-3"):
+        several(path=("arm", -3))(observation)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"choices": (6, -2)},
+        {"choices": (4, 0)},
+        {"choices": (4,)},
+        {"choices": (2, 2.0)},
+        {"choices": (True, 3)},
+        {"choices": "22"},
+        {"first": (0,)},
+        {"first": (0, 2**70)},
+        {"first": None},
+        {"shape": (-2,)},
+        {"shape": (3,)},
+        {"path": ([0],)},
+        {"path": (1.5,)},
+        {"path": "eye"},
+        {"path": ()},
+    ],
+    ids=str,
+)
+def test_parts_that_cannot_be_used_are_refused(tmp_path, changes):
+    several(**changes).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be read|do not fit together"):
         load_policy(tmp_path)

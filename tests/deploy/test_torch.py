@@ -1,18 +1,30 @@
 """The PyTorch module: the same actions, gradients, and a file without classes."""
 
+import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
-from policies import KINDS, SHAPES, check_like, draw_obs, make_policy, make_shaped
+from policies import (
+    KINDS,
+    SHAPES,
+    check_like,
+    check_takes_parts,
+    draw_obs,
+    make_of_parts,
+    make_policy,
+    make_shaped,
+)
 
 import qmu
 from qmu.deploy import files
 
 pytestmark = pytest.mark.extra
 torch = pytest.importorskip("torch")
+with_sum = pytest.importorskip("qmu.deploy.torch").with_sum
 
 
 def write(path, policy):
@@ -31,6 +43,17 @@ def test_the_module_is_the_policy(tmp_path, kind):
 def test_the_module_has_the_shapes(tmp_path, shapes, hidden_sizes):
     policy = make_shaped(*shapes, hidden_sizes=hidden_sizes, normalized=True)
     check_like(qmu.load(write(tmp_path / "p.pt", policy)), policy)
+
+
+def test_the_module_takes_observations_of_several_parts(tmp_path):
+    policy = make_of_parts()
+    check_takes_parts(qmu.load(write(tmp_path / "p.pt", policy)), policy)
+
+
+def test_the_module_tells_itself_in_one_line(tmp_path):
+    policy = make_policy((2, 3))
+    loaded = qmu.load(write(tmp_path / "p.pt", policy))
+    assert repr(loaded) == repr(policy).replace("Policy", "TorchPolicy", 1)
 
 
 def test_a_tensor_gives_a_tensor_with_gradients():
@@ -79,32 +102,57 @@ def test_the_file_holds_tensors_and_text_only(tmp_path):
     assert {"actor.0.weight", "actor.1.scale", "obs.std", "low"} <= set(held)
 
 
-def test_a_class_in_the_file_is_refused(tmp_path):
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "p.pt")
-    with pytest.raises(qmu.ConfigError, match=r"the policy in .*p.pt cannot be read") as refused:
-        qmu.load(tmp_path / "p.pt")
-    assert "\n" not in str(refused.value)
+def test_the_file_ends_in_the_sum_of_all_that_is_before(tmp_path):
+    path = write(tmp_path / "p.pt", make_policy())
+    body, digits = path.read_bytes()[:-64], path.read_bytes()[-64:]
+    assert digits.decode() == hashlib.sha256(body).hexdigest()
+    with zipfile.ZipFile(path) as file:
+        assert (file.comment, file.testzip()) == (digits, None)
+    assert "low" in torch.load(path, weights_only=True, mmap=True)
+
+
+def refused(path, content):
+    """Return what is said of a file that holds these bytes."""
+    path.write_bytes(content)
+    with pytest.raises(qmu.ConfigError, match=r"the policy in .*p.pt cannot be read") as error:
+        qmu.load(path)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "held", [torch.nn.Linear(2, 2), {"description": print}], ids=["module", "function"]
+)
+def test_more_than_tensors_and_text_is_refused_without_advice_to_run_it(tmp_path, held):
+    torch.save(held, tmp_path / "p.pt")
+    for content in ((tmp_path / "p.pt").read_bytes(), with_sum(held)):
+        said = refused(tmp_path / "p.pt", content)
+        assert "weights_only" not in said
+    assert "it holds more than tensors and text, and nothing of it was run" in said
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04" + bytes(100)])
 def test_a_damaged_file_is_refused(tmp_path, content):
-    (tmp_path / "p.pt").write_bytes(content)
-    with pytest.raises(qmu.ConfigError, match=r"the policy in .*p.pt cannot be read"):
-        qmu.load(tmp_path / "p.pt")
+    assert "it is damaged, or not from qmu" in refused(tmp_path / "p.pt", content)
 
 
 @pytest.mark.parametrize("held", [{}, [1], {"description": "{}"}, {"description": "[]", "a": 1}])
 def test_tensors_of_something_else_are_refused(tmp_path, held):
-    torch.save(held, tmp_path / "p.pt")
-    with pytest.raises(qmu.ConfigError, match=r"the policy in .*p.pt cannot be read"):
-        qmu.load(tmp_path / "p.pt")
+    refused(tmp_path / "p.pt", with_sum(held))
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
-    path = write(tmp_path / "p.pt", make_policy())
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(qmu.ConfigError, match="cannot be read"):
-        qmu.load(path)
+    whole = write(tmp_path / "p.pt", make_policy()).read_bytes()
+    refused(tmp_path / "p.pt", whole[:-50])
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+def test_a_flipped_bit_is_noticed(tmp_path, bit):
+    whole = write(tmp_path / "p.pt", make_policy(norm="layer")).read_bytes()
+    for place in range(0, len(whole), 31):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        assert "it is damaged, or not from qmu" in refused(tmp_path / "p.pt", damaged)
 
 
 def test_the_module_can_be_exported_for_programs_without_qmu(tmp_path):

@@ -77,6 +77,25 @@ def test_a_grid_is_all_combinations():
     assert len(plan.programs(asked)) == 4
 
 
+def test_every_arm_has_files_of_its_own():
+    changes = [{"explore": {"std": std}} for std in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    names = ("one", "One!", "one 2", "噪声", "噪声 大", "!")
+    asked = study(arms=dict(zip(names, changes, strict=True)), base="one")
+    slugs = ["one", "one-2", "one-2-2", "arm", "arm-2", "arm-3"]
+    assert [arm.slug for arm in asked.arms] == slugs
+    assert [asked.arm(slug).name for slug in slugs] == list(names)
+    assert list(plan.programs(asked)[0].arms) == slugs
+    again = plan.study_of("trial", plan.described(asked))
+    assert again == asked
+
+
+def test_a_sign_is_part_of_the_name_of_a_file():
+    held = {key: value for key, value in HELD.items() if key not in ("arms", "base")}
+    asked = plan.study_of("trial", held | {"grid": {"explore.mean": [-0.1, 0.1, -1e-05]}})
+    slugs = [arm.slug for arm in asked.arms]
+    assert slugs == ["explore.mean-m0.1", "explore.mean-0.1", "explore.mean-m1e-05"]
+
+
 def test_many_members_are_divided_among_programs():
     arms = {f"std {index}": {"explore": {"std": index / 100}} for index in range(10)}
     programs = plan.programs(study(arms=arms, base="std 0", seeds=10))
@@ -141,8 +160,11 @@ def test_what_is_written_down_is_the_same_study():
         ({"base": "two critic"}, "base is no arm: 'two critic'; did you mean two critics"),
         ({"arms": {"one": 3}}, "arms.one is not a table of options"),
         ({"arms": {"one": {"preset": 3}}}, "arms.one.preset is not a text"),
-        ({"arms": {"one": {}, "One!": {}}}, "two arms have names alike: 'one' and 'One!'"),
-        ({"arms": {"!": {}}}, "an arm's name needs letters or digits"),
+        (
+            {"arms": {}, "grid": {"explore.std": [0.1, 0.1]}},
+            "two arms have one name, 'explore.std 0.1': leave one of them out",
+        ),
+        ({"arms": {" ": {}}}, "an arm has no name"),
         ({"arms": {"a" * 400: {}}}, "an arm's name has 400 letters, and files are named after it"),
         (
             {"arms": {"one": {"env": {"id": "MountainCarContinuous-v0"}}}},

@@ -3,19 +3,23 @@
 import base64
 import html
 import re
+import shlex
 import shutil
 import subprocess
 
+import gymnasium as gym
 import jax
 import numpy as np
 import pytest
 import runs
+from probes import Counter
 
 import qmu
-from qmu import cli
-from qmu.study import maps, report, results
+from qmu import cli, configure
+from qmu.study import command, maps, report, results
 from qmu.study.plan import World
 from qmu.study.results import Outcome, Place, Results
+from qmu.training.run import train_config
 from qmu.world.make import find_maker
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -163,6 +167,41 @@ def test_the_command_writes_a_page_and_markdown(run, tmp_path, capsys):
     assert not (run.directory / "report.html").exists()
 
 
+def test_a_run_and_its_copies_are_told_apart_and_a_link_is_the_run(run, tmp_path, capsys):
+    name = run.directory.name
+    for place in ("a/same", "b/same", "c"):
+        shutil.copytree(run.directory, tmp_path / place / name)
+    (tmp_path / "link").symlink_to(run.directory)
+    paths = [run.directory, *(tmp_path / place / name for place in ("a/same", "b/same", "c"))]
+    found = command.results_of([*paths, tmp_path / "link", paths[0]])
+    arms = [f"Pendulum-v1/{name}", f"a/same/{name}", f"b/same/{name}", f"c/{name}"]
+    assert list(found.arms) == arms
+    assert [one.arm for one in found.places[0].outcomes] == arms
+    assert command.results_of([tmp_path / "link", paths[0]]).arms == (name,)
+
+
+def arms_told(found, run, tmp_path, kind):
+    """Return the part of a report that says what the arms are."""
+    text = report.write_report(found, tmp_path, [run.directory], kind).read_text()
+    return html.unescape(text).partition("What the arms are")[2].partition("What is wrong")[0]
+
+
+@pytest.mark.parametrize("kind", ["html", "markdown"])
+def test_what_the_arms_are_is_said_of_several(run, tmp_path, kind):
+    alone = results.run_results([run.directory])
+    assert arms_told(alone, run, tmp_path, kind) == ""
+    told = arms_told(trial(run), run, tmp_path, kind)
+    assert told.count("what the others are held against") == 1
+    assert told.count("the same") == 2
+    changes = {"train": {"total_steps": 120}, "explore": {"std": 0.5}}
+    other = runs.train(tmp_path, "MountainCarContinuous-v0", **changes)
+    told = arms_told(results.run_results([run.directory, other]), run, tmp_path, kind)
+    assert told.count("what the others are held against") == 1
+    assert "the same" not in told
+    for option in ("--env.id MountainCarContinuous-v0", "--explore.std 0.5"):
+        assert told.count(f"{option}  ({run.directory.name}:") == 1
+
+
 def test_a_bar_in_the_name_of_an_arm_ends_no_cell(run, tmp_path):
     text = report.write_report(trial(run), tmp_path, [run.directory], "markdown").read_text()
     tables = [line for line in text.splitlines() if line.startswith("| ")]
@@ -207,6 +246,35 @@ def test_small_observations_are_mapped(run, tmp_path):
     assert maps.maps(place.outcomes[0], "a world") is None
 
 
+class Wide(Counter):
+    """Observes two numbers that may be anything that float32 holds."""
+
+    largest = np.finfo(np.float32).max
+    observation_space = gym.spaces.Box(-largest, largest, (2,))
+
+
+class Tired(Counter):
+    """Raises once `tired` is set."""
+
+    tired = False
+
+    def step(self, action):
+        if Tired.tired:
+            raise OSError("too tired")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("world", [Wide, Tired])
+def test_a_report_of_a_difficult_world_is_written(world, tmp_path, monkeypatch, capsys):
+    name = f"{world.__name__}-v0"
+    monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, world))
+    directory = runs.train(tmp_path, name, train={"total_steps": 120})
+    monkeypatch.setattr(Tired, "tired", True)
+    assert cli.main(["report", str(directory)]) == 0
+    maps_there = "has learned</h3>" in (directory / "report.html").read_text()
+    assert maps_there == (world is Wide)
+
+
 def test_an_unfinished_run_says_what_is_missing(run, tmp_path, capsys):
     import json
 
@@ -217,6 +285,64 @@ def test_an_unfinished_run_says_what_is_missing(run, tmp_path, capsys):
     assert cli.main(["report", str(part)]) == 0
     assert "interrupted at step 120" in (part / "report.html").read_text()
     assert "Nothing has been trained to its end yet." in (part / "report.html").read_text()
+
+
+def again(directory, tmp_path):
+    """Return what a run's report says to type to train it again, line by line."""
+    found = results.run_results([directory])
+    text = report.write_report(found, tmp_path, [directory], "markdown").read_text()
+    return text.partition("## Again\n\n```\n")[2].removesuffix("\n```\n").splitlines()
+
+
+def scores(directory, prefix=""):
+    """Return the evaluations of a run's only seed, or of an arm's."""
+    name = f"{prefix}seed-0"
+    lines = [line for line in qmu.open_run(directory).metrics() if line["member"] == name]
+    return [line["eval/mean_reward"] for line in lines if "eval/mean_reward" in line]
+
+
+def newest(folder, before):
+    """Return the directory of the run below a folder that was not there before."""
+    (file,) = set(folder.glob("*/*/run.json")) - before
+    return file.parent
+
+
+SHORT = {"total_steps": 120, "schedule_steps": 120, "save_interval": 0}
+TIMED = "gymnasium.wrappers.TimeAwareObservation"
+
+
+def test_a_run_in_wrappers_can_be_trained_again_as_its_report_says(tmp_path):
+    wrapped = {"env": {"wrappers": [TIMED], "kwargs": {"g": 5.0}}, "train": SHORT}
+    directory = runs.train(tmp_path, **wrapped)
+    (typed,) = again(directory, tmp_path)
+    before = set(tmp_path.glob("*/*/run.json"))
+    assert cli.main(shlex.split(typed)[1:]) == 0
+    assert scores(newest(tmp_path, before)) == scores(directory)
+
+
+def test_what_was_given_in_python_is_given_again_as_the_report_says(tmp_path):
+    given = {"schedules": {"actor.lr": lambda step: 1e-3 / (1 + step)}}
+    options = runs.options(tmp_path, {"env": {"wrappers": [TIMED]}, "train": SHORT})
+    for source in (Counter, "Pendulum-v1"):
+        directory = qmu.train(source, **options, **given).directory
+        (typed,) = again(directory, tmp_path)
+        before = set(tmp_path.glob("*/*/run.json"))
+        call = typed.replace("train(...", "train(Counter").replace("schedules=...", "**given")
+        repeated = eval(call, {"qmu": qmu, "Counter": Counter, "given": given})
+        assert repeated.directory == newest(tmp_path, before)
+        assert scores(repeated.directory) == scores(directory)
+
+
+def test_every_arm_of_a_run_can_be_trained_again_as_its_report_says(tmp_path, monkeypatch):
+    arms = {"quiet": {}, "loud": {"explore": {"std": 0.5}, "target": {"tau": 0.05}}}
+    asked = runs.options(tmp_path, {"env": {"id": "Pendulum-v1"}, "train": SHORT})
+    directory = train_config(configure.from_dict(asked), arms=arms).directory
+    monkeypatch.chdir(tmp_path)
+    for arm, typed in zip(arms, again(directory, tmp_path), strict=True):
+        assert cli.main(shlex.split(typed)[1:]) == 0
+        (repeated,) = tmp_path.glob(f"AGAIN/*/{arm}-*")
+        # Not to the bit: groups of one member are compiled otherwise.
+        np.testing.assert_allclose(scores(repeated), scores(directory, f"{arm}."), rtol=1e-3)
 
 
 def test_runs_of_several_worlds_are_beside_each_other(run, tmp_path, capsys):

@@ -54,6 +54,15 @@ def test_a_row_holds_what_the_curves_say():
     assert texts["steps to it"] == "20"
 
 
+@pytest.mark.parametrize(
+    ("reached", "said"), [(4, "10"), (3, "10"), (2, "half never"), (1, "most never")]
+)
+def test_how_many_seeds_never_reached_the_threshold_is_said(reached, said):
+    trial = found(outcome("base", *[[20, 20]] * reached, *[[0, 0]] * (4 - reached)))
+    (row,) = results.rows(trial, trial.places[0])
+    assert results.cells(row)[results.COLUMNS.index("steps to it")] == said
+
+
 def seeds(arm, *scores, **keywords):
     """Return an arm whose seeds have these scores."""
     return outcome(arm, *([score, score] for score in scores), **keywords)

@@ -8,15 +8,19 @@ import shutil
 import sys
 from pathlib import Path
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 import runs
-from policies import draw_obs, make_policy
+from policies import draw_obs, make_of_parts, make_policy
 
 import qmu
+from qmu import configure
 from qmu.cli import main
 from qmu.deploy import files
 from qmu.saving import storage
+from qmu.training.run import train_config
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +69,9 @@ def test_folders_of_policies_are_exported(trained, capsys):
         assert main(["export", str(trained / place), "p.npz"]) == 0
         policy = qmu.load(trained / place)
         np.testing.assert_array_equal(qmu.load("p.npz")(draw_obs(3)), policy(draw_obs(3)))
-        assert "observations of the run" in capsys.readouterr().out
+        assert re.search(r"on 1,000 observations \(7\d\d of the run, the", capsys.readouterr().out)
         card = Path("p.md").read_text()
-        assert "## Recipe\n\n- `--env.id Pendulum-v1" in card
+        assert "- `--env.id Pendulum-v1" in recipe_in(card)
     assert "(this policy)" not in card
 
 
@@ -83,6 +87,40 @@ def test_runs_and_policies_are_exported_from_python(trained):
     assert "its scores are not known here" in card
     with pytest.raises(qmu.ConfigError, match="--seed 2 chooses among a run's policies"):
         qmu.export(run.policy(2), "again.npz", seed=2)
+
+
+def test_a_model_is_exported_with_its_recipe_and_versions():
+    model = qmu.TD3("Pendulum-v1", seed=4, env={"kwargs": {"g": 9.0}}, actor={"hidden_sizes": [8]})
+    try:
+        made = qmu.export(model, "p.npz")
+        np.testing.assert_array_equal(
+            qmu.load("p.npz")(draw_obs(9, 3)), model.policy()(draw_obs(9, 3))
+        )
+    finally:
+        model.close()
+    assert made.policy.info["seed"] == 4
+    card = Path("p.md").read_text()
+    assert "- `--env.kwargs {g = 9.0}" in card
+    assert "- `--actor.hidden-sizes 8" in card
+    assert "A model in qmu 0.1.0, jax " in card
+    assert "`model.evaluate` measures it" in card
+    with pytest.raises(qmu.ConfigError, match="--seed 4 chooses among a run's policies"):
+        qmu.export(model, "q.npz", seed=4)
+
+
+def test_the_card_of_a_policy_alone_says_what_trained_it(trained):
+    qmu.export(qmu.open_run(trained).policy(), "p.npz")
+    assert "Trained with qmu 0.1.0. Exported with qmu 0.1.0." in Path("p.md").read_text()
+
+
+@pytest.mark.parametrize("source", [3, None, [1.0], dict])
+def test_what_is_no_source_of_a_policy_is_refused(source):
+    with pytest.raises(
+        qmu.ConfigError, match="an export takes a run, a model, a policy, or"
+    ) as said:
+        qmu.export(source, "p.npz")
+    assert type(source).__name__ in str(said.value)
+    assert there() == []
 
 
 def test_the_card_says_what_there_is_to_know(trained):
@@ -113,6 +151,62 @@ def test_the_card_loads_the_policy_as_it_says(trained):
     np.testing.assert_array_equal(names["action"], qmu.open_run(trained).policy()(np.zeros(3)))
 
 
+def test_the_card_lists_the_parts_of_observations():
+    qmu.export(make_of_parts(), "p.npz")
+    assert (
+        "| numbers | part | what |\n|---|---|---|\n"
+        "| 0 to 1 | `cart.place` | shape (2,) |\n"
+        "| 2 to 4 | `cart.gear` | a 1 among zeros, for 1 to 3 |\n"
+        "| 5 | `goal` | shape (1,) |\n"
+    ) in Path("p.md").read_text()
+    qmu.export(make_policy(), "q.npz")
+    assert "| part |" not in Path("q.md").read_text()
+
+
+def test_the_example_of_a_long_observation_is_short():
+    qmu.export(make_policy((348,)), "p.npz")
+    card = Path("p.md").read_text()
+    assert "action = policy(np.zeros((348,)))" in card
+    assert max(map(len, card.splitlines())) < 200
+
+
+@pytest.mark.parametrize(
+    ("normalized", "said"),
+    [
+        (False, "scaling to the bounds is inside of it."),
+        (True, "scaling to the bounds and the normalization of observations are inside of it."),
+    ],
+)
+def test_the_card_says_what_is_inside_of_the_policy(normalized, said):
+    qmu.export(make_policy(normalized=normalized), "p.npz")
+    assert said in " ".join(Path("p.md").read_text().split())
+
+
+def recipe_in(card):
+    """Return the section of a card that says what trained the policy."""
+    return card.partition("## Recipe\n\n")[2].partition("\n## ")[0]
+
+
+def test_the_card_names_the_preset_that_the_recipe_is_nearest_to():
+    for kind, preset in ((qmu.DDPG, "default"), (qmu.TD3, "td3")):
+        model = kind("Pendulum-v1", target={"tau": 0.25})
+        qmu.export(model, "p.npz")
+        model.close()
+        assert recipe_in(Path("p.md").read_text()) == (
+            f"The preset `{preset}` (`qmu presets {preset}` prints it), with:\n\n"
+            "- `--env.id Pendulum-v1  (default: None)`\n"
+            "- `--target.tau 0.25  (default: 0.005)`\n"
+        ).replace("(default:", f"({preset}:")
+    # The recipe of the environment's own, which `auto` stands for.
+    model = qmu.DDPG("Pendulum-v1", preset="auto")
+    qmu.export(model, "p.npz")
+    model.close()
+    assert recipe_in(Path("p.md").read_text()) == (
+        "The preset `auto` (`qmu presets auto --env Pendulum-v1` prints it), with:\n\n"
+        "- `--env.id Pendulum-v1  (auto: None)`\n"
+    )
+
+
 def test_a_card_keeps_what_it_said_of_other_files_of_the_same_policy(trained):
     def rows():
         return re.findall(r"^\| `(\S+)` \|", Path("p.md").read_text(), re.MULTILINE)
@@ -130,8 +224,22 @@ def test_a_card_keeps_what_it_said_of_other_files_of_the_same_policy(trained):
     Path("p.pt").touch()
     qmu.export(trained, "p.npz", seed=0)
     assert rows() == ["p.npz", "p.pt"]
-    qmu.export(trained, "p.npz", seed=1)
-    assert rows() == ["p.npz"]  # p.pt is another policy
+    assert "is not about" not in Path("p.md").read_text()
+    for seed in (1, 0):
+        made = qmu.export(trained, "p.npz", seed=seed)
+        assert rows() == ["p.npz"]  # p.pt is another policy
+        assert made.undescribed == ("p.pt",)
+        assert "This card is not about `p.pt`" in Path("p.md").read_text()
+
+
+def test_it_is_said_that_a_card_replaces_that_of_another_policy(trained, capsys):
+    assert main(["export", str(trained), "p.npz", "--seed", "0"]) == 0
+    assert "card        p.md\n" in capsys.readouterr().out
+    Path("p.npz").rename("p.pt")
+    Path("p.md").write_text(Path("p.md").read_text().replace("p.npz", "p.pt"))
+    assert main(["export", str(trained), "p.npz", "--seed", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "card        p.md, which is not about p.pt: of another policy, or measured" in said
 
 
 def test_a_run_that_was_stopped_has_no_scores(trained, tmp_path):
@@ -141,6 +249,52 @@ def test_a_run_that_was_stopped_has_no_scores(trained, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(described | {"status": "interrupted"}))
     qmu.export(tmp_path / "run", "p.npz")
     assert "its status is interrupted" in Path("p.md").read_text()
+
+
+def test_the_card_of_a_run_that_was_killed_does_not_say_how_long_it_was(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    for key in ("members", "steps", "seconds"):
+        del described[key]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(described | {"status": "running"}))
+    qmu.export(tmp_path / "run", "p.npz")
+    card = Path("p.md").read_text()
+    assert "It was trained on Pendulum-v1 and nothing else. How it does elsewhere" in card
+
+
+ARMS = {"quiet": {"explore": {"std": 0.1}}, "loud": {"explore": {"std": 0.5}}}
+
+
+@pytest.fixture(scope="module")
+def with_arms(tmp_path_factory):
+    """Return the directory of a run with two arms, whose best steps are all the same."""
+    train = {"seeds": 2, "total_steps": 80, "schedule_steps": 80, "eval_interval": 80}
+    changes = {"env": {"id": "Pendulum-v1"}, "train": train}
+    asked = runs.options(tmp_path_factory.mktemp("arms"), changes)
+    return train_config(configure.from_dict(asked), arms=ARMS).directory
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_card_of_a_policy_of_an_arm_tells_it_from_the_others(with_arms, arm, capsys):
+    assert main(["export", str(with_arms / "best" / f"{arm}.seed-1"), "p.npz"]) == 0
+    assert f"p.npz: {arm}, seed 1 of Pendulum-v1, step 80" in capsys.readouterr().out
+    card = Path("p.md").read_text()
+    assert re.findall(r"^\| (.*) \(this policy\) \|", card, re.MULTILINE) == [f"{arm} 1"]
+    assert f"- `--explore.std {ARMS[arm]['explore']['std']}" in card
+    assert f"| arm | {arm} |" in card
+
+
+def test_the_card_of_a_policy_that_does_not_know_its_arm_says_so(with_arms, tmp_path):
+    shutil.copytree(with_arms, tmp_path / "run")
+    file = tmp_path / "run" / "best" / "loud.seed-1" / "policy.json"
+    described = json.loads(file.read_text())
+    del described["info"]["arm"]
+    file.write_text(json.dumps(described))
+    qmu.export(file.parent, "p.npz")
+    card = Path("p.md").read_text()
+    assert "The run has trained several recipes, and the policy does not say which" in card
+    assert "without its run" not in card
+    assert "(this policy)" not in card
 
 
 def test_an_export_replaces_an_older_one(trained):
@@ -173,9 +327,10 @@ def test_places_that_cannot_be_written_are_refused(trained, capsys):
     assert "p.npz is a directory" in refused([trained, "p.npz"], capsys)
     Path("q.md").mkdir()
     assert "q.md is a directory" in refused([trained, "q.npz"], capsys)
-    assert "there is no folder new" in refused([trained, "new/p.npz"], capsys)
     Path("file").touch()
-    assert "there is no folder file" in refused([trained, "file/p.npz"], capsys)
+    for path in ("file/p.npz", "file/new/p.npz"):
+        said = refused([trained, path], capsys)
+        assert f"cannot write {path}: {Path('file').absolute()} is no folder" in said
     assert "cannot write" in refused([trained, "n" * 250 + ".npz"], capsys)
     assert "cannot write" in refused([trained, "a\0b.npz"], capsys)
 
@@ -188,27 +343,40 @@ def test_a_text_that_is_no_card_is_not_written_over(trained, capsys):
     assert "other.md is there and is no model card" in refused([trained, "other.npz"], capsys)
 
 
-@pytest.mark.parametrize("failing", [".unfinished-p.npz", ".unfinished-p.md"])
-def test_a_full_disk_leaves_what_was_there(trained, failing, monkeypatch, capsys):
-    Path("p.npz").write_bytes(b"older")
+def test_folders_that_are_not_there_are_made(trained):
+    assert main(["export", str(trained), "robots/arm/p.npz"]) == 0
+    assert sorted(path.name for path in Path("robots/arm").iterdir()) == ["p.md", "p.npz"]
+
+
+@pytest.fixture(params=[".unfinished-p.npz", ".unfinished-p.md"])
+def full_disk(request, monkeypatch):
+    """Let the writing of one of the two files fail halfway."""
     write_file = storage.write_file
 
     def write(path, data):
-        if path.name == failing:
+        if path.name == request.param:
             path.write_bytes(data[:10])
             raise OSError(28, os.strerror(28))
         return write_file(path, data)
 
     monkeypatch.setattr(storage, "write_file", write)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_what_was_there(trained, capsys):
+    Path("p.npz").write_bytes(b"older")
     assert "cannot write p.npz: No space left on device" in refused([trained, "p.npz"], capsys)
+    Path("robots").mkdir()
+    said = refused([trained, "robots/arm/new/p.npz"], capsys)
+    assert "cannot write robots/arm/new/p.npz: No space left on device" in said
 
 
 def test_a_policy_that_differs_leaves_nothing(trained, monkeypatch, capsys):
     bounds = {"low": np.float32([-2]), "high": np.float32([2])}
     data = files.packed(".npz", make_policy(action_shape=(1,), **bounds))
     monkeypatch.setattr(files, "packed", lambda kind, policy: data)
-    said = refused([trained, "p.npz"], capsys, code=1)
-    assert "p.npz was not written" in said
+    for name in ("p.npz", "new/p.npz"):
+        assert f"{name} was not written" in refused([trained, name], capsys, code=1)
     assert there() == []
 
 
@@ -231,6 +399,26 @@ def test_what_is_no_run_is_refused(trained, tmp_path, capsys):
     assert "chooses among a run's policies" in refused(
         [trained / "best/seed-1", "p.npz", "--seed", 1], capsys
     )
+
+
+def test_a_run_with_an_actor_of_the_users_own_is_refused_at_once(tmp_path, capsys):
+    class Actor(eqx.Module):
+        layer: eqx.nn.Linear
+
+        def __call__(self, obs):
+            return jax.vmap(self.layer)(obs)
+
+    networks = qmu.Networks(
+        actor=lambda key, obs, action: Actor(eqx.nn.Linear(obs, action, key=key))
+    )
+    changes = {name: value for name, value in runs.options(tmp_path).items() if name != "actor"}
+    run = qmu.train("Pendulum-v1", networks=networks, **changes)
+    for source in (run.directory, run.directory / "best" / "seed-0"):
+        said = refused([source, "p.npz"], capsys)
+        assert "has an actor of the user's own, and an export holds the built-in networks" in said
+    for source in (run, run.policy(), qmu.open_run(run.directory)):
+        with pytest.raises(qmu.ConfigError, match="an export holds the built-in networks"):
+            qmu.export(source, "p.npz")
 
 
 def test_damaged_and_unfinished_runs_are_refused(trained, tmp_path, capsys):

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 
+import gymnasium as gym
 import numpy as np
+import psutil
 import pytest
 import tomli_w
+from probes import Counter
 from rich.console import Console
 
 import qmu
 from qmu import cli
-from qmu.study import estimate, plan, results, work
+from qmu.study import estimate, folder, plan, processes, results, work
 from qmu.study.plan import programs
 from qmu.study.show import progress_bar
 from qmu.world.make import find_maker
@@ -138,14 +141,14 @@ def test_arms_in_another_order_are_the_same_study(trained, capsys):
     assert cli.main(["study", file, "--dir", str(directory)]) == 0
     assert "No arm is " in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*.json*")} == before
-    assert [arm.name for arm in work.open_directory(directory).arms] == list(TINY["arms"])
+    assert [arm.name for arm in folder.open_directory(directory).arms] == list(TINY["arms"])
 
 
 @pytest.mark.slow
 def test_a_study_that_has_begun_is_gone_on_with_in_its_own_order(tmp_path, capsys):
     directory = tmp_path / "tiny"
     first = plan.read_study(write(tmp_path, seeds=1))
-    work.begin(first, directory)
+    folder.begin(first, directory)
     backwards = dict(reversed(TINY["arms"].items()))
     file = write(tmp_path, arms=backwards, base="quiet", seeds=1)
     assert cli.main(["study", file, "--dir", str(directory)]) == 0
@@ -160,12 +163,12 @@ def test_a_study_that_has_begun_is_gone_on_with_in_its_own_order(tmp_path, capsy
 
 def test_a_program_is_found_by_its_world_and_its_arms(trained):
     directory, _ = trained
-    study = work.open_directory(directory)
+    study = folder.open_directory(directory)
     for program in programs(study):
-        arms = work.arms_of(program)
-        assert work.find_program(study, directory, "Pendulum-v1", arms) == program
+        arms = folder.arms_of(program)
+        assert folder.find_program(study, directory, "Pendulum-v1", arms) == program
     with pytest.raises(qmu.ConfigError, match="trains no program of loud in Pendulum-v1"):
-        work.find_program(study, directory, "Pendulum-v1", "loud")
+        folder.find_program(study, directory, "Pendulum-v1", "loud")
 
 
 def test_runs_of_a_study_can_be_compared(trained, capsys):
@@ -210,6 +213,63 @@ def test_a_study_that_is_stopped_goes_on(tmp_path):
     assert [len(times) for times in resumed] == [1, 1]
 
 
+def children(process):
+    """Return the processes that train programs for the command `process`."""
+    return [
+        one
+        for one in psutil.Process(process.pid).children(recursive=True)
+        if "qmu.study.worker" in one.cmdline()
+    ]
+
+
+def begin_in_background(tmp_path, words):
+    """Start a study with several workers; return its process when a program has a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qmu", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not list(tmp_path.glob("tiny/runs/*/*/checkpoints/*/man*")):
+        time.sleep(0.05)
+    return process
+
+
+def curves(directory):
+    """Return the evaluations of every arm of a study."""
+    (place,) = results.study_results(directory).places
+    return {one.arm: one.curves.tolist() for one in place.outcomes}
+
+
+@pytest.mark.fault
+def test_a_program_whose_process_is_killed_goes_on_from_its_checkpoint(tmp_path):
+    options = TINY["options"] | {"train": TINY["options"]["train"] | {"save_interval": 500}}
+    file = write(tmp_path, options=options, total_steps=3000)
+    words = ["study", file, "--dir", str(tmp_path / "tiny")]
+    process = begin_in_background(tmp_path, words)
+    children(process)[0].kill()
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "its process was lost after step" in said
+    assert cli.main(["study", file, "--dir", str(tmp_path / "other")]) == 0
+    assert curves(tmp_path / "tiny") == curves(tmp_path / "other")
+
+
+@pytest.mark.fault
+def test_programs_end_with_the_process_that_has_started_them(tmp_path):
+    options = TINY["options"] | {"train": TINY["options"]["train"] | {"save_interval": 500}}
+    file = write(tmp_path, options=options, total_steps=100_000)
+    process = begin_in_background(tmp_path, ["study", file, "--dir", str(tmp_path / "tiny")])
+    (worker,) = children(process)
+    process.kill()
+    process.communicate(timeout=60)
+    worker.wait(60)
+    (described,) = tmp_path.glob("tiny/runs/*/*/run.json")
+    assert json.loads(described.read_text())["status"] == "stopped"
+
+
 @pytest.mark.slow
 def test_an_arm_that_diverges_does_not_take_the_others_with_it(tmp_path, capsys):
     arms = {"plain": {}, "mad": {"critic": {"lr": 1e30}, "actor": {"lr": 1e30}}}
@@ -235,9 +295,9 @@ def test_an_arm_that_diverges_does_not_take_the_others_with_it(tmp_path, capsys)
 
 
 def test_processors_are_divided_among_workers():
-    assert work.divided([0, 1, 2, 3], 2) == [[0, 2], [1, 3]]
-    assert work.divided([0, 1], 3) == [[0], [1], [0]]
-    assert work.divided([5], 1) == [[5]]
+    assert processes.divided([0, 1, 2, 3], 2) == [[0, 2], [1, 3]]
+    assert processes.divided([0, 1], 3) == [[0], [1], [0]]
+    assert processes.divided([5], 1) == [[5]]
 
 
 def test_what_is_wrong_with_a_request_is_said_before_anything_is_written(tmp_path, capsys):
@@ -279,6 +339,21 @@ def test_a_dry_run_trains_nothing(tmp_path, capsys, monkeypatch):
     assert "12,000 agents" in capsys.readouterr().out
 
 
+def test_a_world_that_raises_is_named_in_a_dry_run(tmp_path, capsys, monkeypatch):
+    class Broken(Counter):
+        def step(self, action):
+            raise OSError("out of order")
+
+    spec = gym.envs.registration.EnvSpec("Broken-v0", Broken)
+    monkeypatch.setitem(gym.registry, "Broken-v0", spec)
+    file = write(tmp_path, environments=["Broken-v0"], environment={})
+    assert cli.main(["study", file, "--dry-run"]) == 1
+    spoken = capsys.readouterr()
+    assert spoken.err.startswith("qmu: Broken-v0 raised in step with action")
+    assert spoken.err.endswith("OSError: out of order\n")
+    assert spoken.out == ""
+
+
 def test_the_estimate_counts_start_updates_steps_and_evaluations(tmp_path):
     held = TINY | {"total_steps": 1050, "arms": {"one": {}}, "seeds": 2, "options": {}}
     options = {"train": {"eval_episodes": 5, "eval_interval": 105, "final_episodes": 10}}
@@ -302,7 +377,7 @@ def test_only_this_process_counts_in_what_is_measured(monkeypatch):
 
 def test_the_share_that_is_shown_never_falls(trained):
     directory, _ = trained
-    study = work.open_directory(directory)
+    study = folder.open_directory(directory)
     first, second = programs(study)
     said = io.StringIO()
     out = Console(file=said, width=200)
@@ -327,12 +402,12 @@ def test_a_directory_without_a_study_or_run_is_refused(tmp_path, capsys):
     assert cli.main(["compare", str(tmp_path)]) == 2
     assert "is not a run's directory" in capsys.readouterr().err
     with pytest.raises(qmu.ConfigError, match="not a study's directory"):
-        work.open_directory(tmp_path)
+        folder.open_directory(tmp_path)
 
 
 def test_programs_of_a_directory_are_those_of_its_file(trained):
     directory, _ = trained
-    assert [program.name for program in programs(work.open_directory(directory))] == [
+    assert [program.name for program in programs(folder.open_directory(directory))] == [
         "quiet",
         "two-critics",
     ]

@@ -64,6 +64,15 @@ def test_a_run_says_which_arm_each_member_is_of(together):
     assert (together.directory / "best" / "loud.seed-1" / "policy.json").is_file()
 
 
+def test_the_policy_of_a_seed_is_found_where_arms_leave_no_doubt(together, tmp_path):
+    with pytest.raises(qmu.ConfigError, match=r"seed 1 in several arms.*load_policy\('.*loud.se"):
+        together.policy(seed=1)
+    with pytest.raises(qmu.ConfigError, match=r"no member with seed 5; there is loud.seed-0, loud"):
+        together.policy(seed=5)
+    only = train(tmp_path, {"train": {"total_steps": 60}}, {"quiet": ARMS["quiet"]})
+    assert only.policy(seed=0).info == only.policy().info
+
+
 @pytest.mark.slow
 def test_a_run_with_arms_goes_on_bit_for_bit(together, tmp_path):
     half = train(tmp_path, {"train": {"seeds": 2, "total_steps": 120}}, ARMS)

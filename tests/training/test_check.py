@@ -83,6 +83,45 @@ class Remembering(Point):
         return super().reward() - self.total
 
 
+class Endless(Point):
+    def ends(self):
+        return False, False
+
+
+class BeginsOnce(Endless):
+    """Goes wrong when it is reset again."""
+
+    begun = False
+
+    def reset(self, *, seed=None, options=None):
+        if self.begun:
+            raise ConnectionError("the robot is busy")
+        self.begun = True
+        return super().reset(seed=seed)
+
+
+class Single(Point):
+    """Cannot be beside another one."""
+
+    stepped = None
+
+    def step(self, action):
+        if Single.stepped is None:
+            Single.stepped = self
+        if Single.stepped is not self:
+            raise ConnectionError("the port is taken")
+        return super().step(action)
+
+
+class FewSeeds(Point):
+    """Takes only one seed."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed:
+            raise ValueError("there is no map of this number")
+        return super().reset(seed=seed)
+
+
 class EndsAtOnce(Point):
     def ends(self):
         return bool(self.state[0] > -9), False
@@ -115,11 +154,6 @@ class TinyReward(Point):
 
 class OutsideOfItsSpace(Point):
     observation_space = gym.spaces.Box(-0.5, 0.5, (2,))
-
-
-class Endless(Point):
-    def ends(self):
-        return False, False
 
 
 class OnlyTerminates(Point):
@@ -177,6 +211,21 @@ class NoInfo(Point):
         return *super().step(action)[:4], None
 
 
+class OtherTypeInReset(Point):
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        return obs.tolist(), info
+
+
+class NoInfoInReset(Point):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], None
+
+
+class NeitherTypeNorInfo(OtherType, NoInfo):
+    """Has both faults."""
+
+
 class Slow(Point):
     def ends(self):
         time.sleep(0.005)
@@ -189,6 +238,9 @@ DISEASES = [
     (InfiniteReward, ERROR, "the world returns what is impossible", "the reward inf"),
     (OtherShape, ERROR, "the world returns what is impossible", r"shape \(3,\)"),
     (OldGym, ERROR, "the world fails", "not enough values to unpack"),
+    (BeginsOnce, ERROR, "the world fails", "when it begins anew, at step 1, .*the robot is busy"),
+    (Single, ERROR, "the world fails", "in a second world, at step 1, .*the port is taken"),
+    (FewSeeds, ERROR, "the world fails", "when it is given another seed, .*no map of this number"),
     (Random, WARNING, "not deterministic after reset(seed)", "another row at step 0"),
     (Remembering, WARNING, "reset(seed) does not begin anew", "at step 0 in the same world"),
     (EndsAtOnce, WARNING, "every episode ends at once", "400 episodes of one step"),
@@ -208,7 +260,9 @@ DISEASES = [
     (SameStart, HINT, "every episode begins alike", "5 seeds"),
     (SameArray, HINT, "the same array is returned at every step", "in 4.. of 400|in 3.. of 400"),
     (OtherType, HINT, "observations of another type than declared", "float64, and the space says"),
-    (NoInfo, HINT, "info is no dictionary", "something else"),
+    (OtherTypeInReset, HINT, "observations of another type than declared", "float32, list, and"),
+    (NoInfo, HINT, "info is no dictionary", "^step returned NoneType$"),
+    (NoInfoInReset, HINT, "info is no dictionary", "^reset returned NoneType$"),
     (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
 ]
 
@@ -233,11 +287,22 @@ def test_nothing_is_wrong_with_a_healthy_world(world):
     assert "Nothing is wrong with it" in str(checkup)
 
 
+def test_rows_that_could_not_be_compared_are_not_called_the_same():
+    said = str(qmu.check_env(BeginsOnce, steps=400))
+    assert "give the same rows" not in said
+    assert "until it failed, the same seed and actions gave no other rows" in said
+
+
 def test_the_remedies_are_remedies():
     assert qmu.check_env(Endless, episode_length=100).symptoms == ()
     huge = qmu.check_env(HugeReward)
     (symptom,) = huge.symptoms
     assert symptom.advice == "--env.reward-scale 0.001"
+
+
+def test_types_of_observations_and_infos_are_two_faults():
+    names = [symptom.name for symptom in qmu.check_env(NeitherTypeNorInfo).symptoms]
+    assert names == ["observations of another type than declared", "info is no dictionary"]
 
 
 def test_the_worst_comes_first():

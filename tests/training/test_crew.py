@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -18,6 +19,7 @@ import qmu
 from qmu import cli
 from qmu.errors import ConfigError, WorldError
 from qmu.training.loop import Trainer
+from qmu.training.outpost import PATIENCE
 from qmu.training.station import divide_worlds
 from qmu.world.make import find_maker
 
@@ -190,12 +192,12 @@ def test_a_trainer_interrupted_while_it_waits_goes_on(tiny_config, monkeypatch):
         pass
     read, calls = outpost.read_message, []
 
-    def interrupted(pipe):
+    def interrupted(pipe, alive):
         calls.append(pipe)
         if len(calls) == 1:
             pipe.read(3)
             raise KeyboardInterrupt
-        return read(pipe)
+        return read(pipe, alive)
 
     monkeypatch.setattr(outpost, "read_message", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -204,6 +206,170 @@ def test_a_trainer_interrupted_while_it_waits_goes_on(tiny_config, monkeypatch):
         pass
     assert trainer.step == 32
     trainer.close()
+
+
+def test_a_trainer_interrupted_while_it_gives_an_order_goes_on(tiny_config, monkeypatch):
+    from qmu.training import outpost
+
+    trainer = Trainer(tiny_config(env={"workers": 1}, train={"chunk": 8}), find_maker(counter))
+    write, calls = outpost.write_message, []
+
+    def interrupted(pipe, data):
+        calls.append(pipe)
+        if len(calls) == 1:
+            pipe.write(data[:100])
+            raise KeyboardInterrupt
+        write(pipe, data)
+
+    monkeypatch.setattr(outpost, "write_message", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.advance(8)
+    for _ in trainer.run(16, evaluating=False):
+        pass
+    trainer.close()
+
+
+def test_a_model_whose_process_died_learns_on_in_another(tmp_path):
+    settings = {"actor": {"hidden_sizes": [8]}, "critic": {"hidden_sizes": [8]}}
+    model = qmu.DDPG("Pendulum-v1", env={"workers": 1}, **settings)
+    model.learn(100)
+    (worker,) = started_by_this_process()
+    worker.kill()
+    with pytest.raises(WorldError, match="was ended by SIGKILL"):
+        model.learn(100)
+    model.learn(100)
+    model.close()
+    assert started_by_this_process() == []
+
+
+class Scene(gym.Env):
+    """Counts steps in its observation; a program of its own runs beside it."""
+
+    observation_space = gym.spaces.Box(-1e9, 1e9, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self):
+        self.program = subprocess.Popen(["sleep", "61"])
+        self.time = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.begun = self.np_random.integers(1000)
+        return np.array([self.begun, self.time], np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.array([self.begun, self.time], np.float32), 1.0, False, False, {}
+
+    def close(self):
+        self.program.terminate()
+        self.program.wait()
+
+
+def test_a_program_that_a_world_has_started_ends_with_it(tiny_config):
+    config = tiny_config(env={"workers": 2, "count": 2, "episode_length": None})
+    trainer = Trainer(config, find_maker(Scene))
+    beside = [
+        child
+        for worker in started_by_this_process()
+        for child in worker.children()
+        if child.name() == "sleep"
+    ]
+    assert len(beside) == 2
+    assert os.environ.get("OMP_NUM_THREADS") != "1"
+    assert all(child.environ()["OMP_NUM_THREADS"] == "1" for child in beside)
+    before = time.monotonic()
+    trainer.close()
+    assert psutil.wait_procs(beside, timeout=1)[1] == []
+    # Both together have less time than one that has to be killed.
+    assert time.monotonic() - before < PATIENCE
+
+
+def test_rows_after_a_lost_process_begin_where_the_rows_before_ended(tiny_config):
+    env = {"workers": 2, "count": 2, "episode_length": None, "on_error": "restart"}
+    config = tiny_config(env=env, train={"chunk": 8, "learn_after": 1000})
+    trainer = Trainer(config, find_maker(Scene))
+    trainer.advance(8)
+    crew = trainer.crew
+    before = crew.rows.obs[0, 1, crew.rows.count[0, 1]]
+    lost = crew.stations[1]
+    lost.process.kill()
+    lost.process.wait()
+    untouched = crew.rows.obs[0, 0, 8, 0]
+    trainer.advance(8)
+    rows = crew.rows
+    assert crew.restarts == [(0, "the process of Scene was ended by SIGKILL")]
+    # The head of the rows before is the final observation of the episode that was cut off.
+    np.testing.assert_array_equal(rows.obs[0, 1, 0], before)
+    assert rows.last[0, 1, :10].tolist() == [True] + [False] * 8 + [True]
+    # Nothing happened to the world in the other process.
+    assert rows.last[0, 0, :9].tolist() == [False] * 8 + [True]
+    assert rows.obs[0, 0, 8].tolist() == [untouched, 16]
+    # The new episode is none that there was before.
+    assert rows.obs[0, 1, 1, 1] == 0
+    assert rows.obs[0, 1, 1, 0] not in (before[0], rows.obs[0, 0, 8, 0])
+    trainer.close()
+
+
+def test_the_step_of_a_lost_process_counts_all_worlds(tiny_config):
+    config = tiny_config(env={"workers": 1, "count": 4, "episode_length": None})
+    trainer = Trainer(config, find_maker(Scene))
+    trainer.advance(8)
+    trainer.crew.stations[0].process.kill()
+    with pytest.raises(WorldError, match="before step 64: the process of Scene was ended"):
+        trainer.advance(8)
+    trainer.close()
+
+
+def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(tmp_path):
+    marker, refused = tmp_path / "marker", tmp_path / "refused"
+    here = os.getpid()
+
+    def licensed():
+        if os.getpid() != here and marker.exists() and not refused.exists():
+            refused.touch()
+            raise RuntimeError("the licence server is busy")
+        return Fragile(dies, marker)
+
+    changes = {"env": {"workers": 1, "on_error": "restart"}}
+    with pytest.warns(RuntimeWarning, match="was replaced") as told:
+        run = qmu.train(licensed, **runs.options(tmp_path / "runs", changes))
+    assert run.info["status"] == "finished"
+    assert any("the licence server is busy" in str(one.message) for one in told)
+
+
+def test_a_process_that_has_left_a_child_behind_is_missed(tmp_path):
+    def forks_and_dies():
+        if os.fork() == 0:
+            time.sleep(30)
+            os._exit(0)
+        dies()
+
+    before = time.monotonic()
+    with pytest.raises(WorldError, match="was ended by SIGKILL"):
+        qmu.train(
+            lambda: Fragile(forks_and_dies, tmp_path / "marker"),
+            **runs.options(tmp_path, {"env": {"workers": 1}}),
+        )
+    assert time.monotonic() - before < 25
+
+
+def test_a_trainer_that_cannot_be_made_leaves_nothing_behind(tiny_config):
+    here, calls = os.getpid(), []
+
+    def no_second_one():
+        if os.getpid() == here:
+            calls.append(1)
+            if len(calls) == 2:
+                raise RuntimeError("only one at a time")
+        return counter()
+
+    before = signal.getsignal(signal.SIGALRM)
+    config = tiny_config(env={"workers": 1, "step_timeout": 5.0})
+    with pytest.raises(ConfigError, match="only one at a time"):
+        Trainer(config, find_maker(no_second_one))
+    assert started_by_this_process() == []
+    assert signal.getsignal(signal.SIGALRM) == before
 
 
 def test_what_cannot_be_worked_on_elsewhere_is_refused(tiny_config, tmp_path, capsys):

@@ -1,9 +1,11 @@
 """Networks of the user's own: they learn, act, are saved and gone on with, or are refused."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import equinox as eqx
 import jax
@@ -14,6 +16,7 @@ import runs
 
 import qmu
 from qmu import cli, configure
+from qmu.agent.agent import Acting
 from qmu.agent.custom import CustomActor, CustomCritic, makers_of
 from qmu.training.console import Console
 from qmu.training.custom import CustomNetwork
@@ -270,6 +273,20 @@ def test_nobody_learns_where_the_actor_acts_unless_there_is_no_other_place():
         assert trainer.note is None
         assert trainer.learner.acting_device not in {g.device for g in trainer.learner.groups}
     trainer.close()
+
+
+def test_of_actors_that_are_gone_few_programs_are_kept():
+    def program_of(power):
+        def say(weight, obs):
+            return (obs @ weight) ** power
+
+        network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None))
+        assert network(np.full((2, 3), 2, np.float32)) == pytest.approx(6.0**power)
+        return weakref.ref(network.compiled)
+
+    programs = [program_of(power) for power in range(12)]
+    gc.collect()
+    assert sum(program() is not None for program in programs) <= 8
 
 
 class Weights(eqx.Module):

@@ -1,6 +1,7 @@
 """An export is compared with the actor that was trained, on observations that tell, and timed."""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 
@@ -50,6 +51,10 @@ def test_a_npz_export_does_what_the_actor_does(tmp_path, kind):
     assert 0.1 < made.microseconds < 1e6
     assert made.observed.obs.shape == (1000, 2, 3)
     assert made.data == files.packed(".npz", policy)
+    assert re.fullmatch(
+        r"<Export p\.npz: [\d,]+ bytes, at most [-e.\d]+ from the trained actor, \d+ µs>",
+        repr(made).replace(f"{tmp_path}/", ""),
+    )
     assert not (tmp_path / "p.npz").exists()
 
 
@@ -103,8 +108,8 @@ def test_observations_without_a_run_are_those_that_the_policy_knows():
     obs, origin = observations(policy, None)
     known = policy.network.normalization
     scaled = (obs - known.mean) / known.std
-    assert 0.9 < scaled[100:].std() < 1.1
-    beyond = np.abs(scaled[:100]) > known.clip
+    assert 0.9 < scaled[:-100].std() < 1.1
+    beyond = np.abs(scaled[-100:]) > known.clip
     assert beyond.any(axis=1).all()
     assert not beyond.all(axis=0).any()
     assert origin == "with the statistics of those in training, 100 of them partly beyond the clip"
@@ -118,21 +123,61 @@ def test_observations_of_a_policy_without_statistics_are_normal():
     assert origin == "from a standard normal distribution"
 
 
+def on_the_circle(obs):
+    """Tell which observations are a pendulum's: cosine and sine of an angle, and a speed."""
+    return np.isclose(np.hypot(obs[:, 0], obs[:, 1]), 1, rtol=0, atol=1e-5)
+
+
+LONGER = {"total_steps": 1200, "schedule_steps": 1200, "save_interval": 400}
+
+
 def test_observations_of_a_run_are_those_that_it_has_stored(tmp_path):
-    run = qmu.open_run(runs.train(tmp_path))
+    run = qmu.open_run(runs.train(tmp_path, train=LONGER, replay={"capacity": 5000}))
     obs, origin = observations(run.policy(), run)
     assert origin == "of the run"
-    # Cosine and sine of an angle, and a speed up to 8.
-    np.testing.assert_allclose(np.hypot(obs[:, 0], obs[:, 1]), 1, rtol=1e-5)
+    assert on_the_circle(obs).all()
     assert 1 < np.abs(obs[:, 2]).max() <= 8
-    stored = stored_observations(run, 3)
-    assert len(np.unique(obs, axis=0)) > 50
-    assert {row.tobytes() for row in obs} <= {row.tobytes() for row in np.asarray(stored)}
+    # Each of its rows is taken once.
+    assert len(np.unique(obs, axis=0)) == len(obs) == 1000
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+def test_observations_of_a_run_that_has_few_are_all_of_them_and_drawn_ones(tmp_path):
     run = qmu.open_run(runs.train(tmp_path))
-    for path in (run.directory / "checkpoints" / "segments").iterdir():
+    stored = stored_observations(run, 3)
+    obs, origin = observations(run.policy(), run)
+    assert 240 < len(stored) < 300
+    assert origin == f"({len(stored)} of the run, the others from a standard normal distribution)"
+    np.testing.assert_array_equal(
+        np.unique(obs[on_the_circle(obs)], axis=0), np.unique(stored, axis=0)
+    )
+    assert (len(obs), on_the_circle(obs).sum()) == (1000, len(stored))
+
+
+def test_observations_of_a_resumed_run_are_not_only_those_since(tmp_path):
+    directory = runs.train(tmp_path)
+    before = len(stored_observations(qmu.open_run(directory), 3))
+    run = qmu.resume(directory, total_steps=250, schedule_steps=250)
+    assert len(stored_observations(run, 3)) > before
+
+
+def test_observations_that_were_stored_are_not_cut(tmp_path):
+    run = qmu.open_run(runs.train(tmp_path, env={"normalize_obs": True}))
+    obs, origin = observations(run.policy(), run)
+    count = len(stored_observations(run, 3))
+    assert origin == (
+        f"({count} of the run, the others with the statistics of those in training), "
+        "100 of them partly beyond the clip"
+    )
+    assert on_the_circle(obs).sum() == count
+
+
+def test_a_damaged_segment_is_passed_over(tmp_path):
+    run = qmu.open_run(runs.train(tmp_path))
+    whole = len(stored_observations(run, 3))
+    segments = sorted((run.directory / "checkpoints" / "segments").iterdir())
+    segments[0].write_bytes(b"nonsense")
+    assert 0 < len(stored_observations(run, 3)) < whole
+    for path in segments:
         path.write_bytes(b"nonsense")
-    assert stored_observations(run, 3) is None
+    assert len(stored_observations(run, 3)) == 0
     assert observations(run.policy(), run).origin == "from a standard normal distribution"

@@ -6,13 +6,14 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
 from gymnasium.envs.classic_control import PendulumEnv
 
 import qmu
 from qmu import cli, configure
 from qmu.agent.exploration import OrnsteinUhlenbeck
 from qmu.training import chart, conditions, doctor, health
-from qmu.training.doctor import diagnose, lines_of
+from qmu.training.doctor import examine_run, lines_of
 from qmu.training.evaluate import Trace
 from qmu.training.foresight import STATES, chosen, discounted, overestimation
 
@@ -126,7 +127,7 @@ def test_a_disease_is_recognized(name, tmp_path):
         run = qmu.train(world, **options)
     except qmu.DivergedError:
         run = qmu.open_run(next(tmp_path.glob("*/*/run.json")).parent)
-    found = {diagnosis.finding.name: diagnosis.finding for diagnosis in diagnose(run)}
+    found = {diagnosis.finding.name: diagnosis.finding for diagnosis in examine_run(run).diagnoses}
     assert name in found, (list(found), run.metrics()[-2:])
     assert "--" in found[name].advice
     assert found[name].sure in chart.SURE
@@ -148,7 +149,7 @@ def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
         },
     )
     run = qmu.train(world, **options)
-    assert [one.finding for one in diagnose(run)] == []
+    assert [one.finding for one in examine_run(run).diagnoses] == []
     assert cli.main(["doctor", str(run.directory)]) == 0
     assert capsys.readouterr().out == "Nothing is wrong, as far as the numbers say.\n"
 
@@ -161,7 +162,7 @@ def test_what_is_serious_is_said_once_while_the_run_goes_on(tmp_path):
     texts = [str(one.message) for one in said if "No reward" in str(one.message)]
     assert len(texts) == 1
     assert "Try more --explore.start-steps" in texts[0]
-    lines = lines_of(diagnose(run))
+    lines = lines_of(examine_run(run).diagnoses)
     assert lines[0] == "SERIOUS: No reward was found (seed 0; certain)"
 
 
@@ -195,6 +196,19 @@ def test_a_value_that_is_too_large_everywhere_is_too_large_by_that():
     # Rewards that are scaled where they are learned from.
     found = overestimation(ended, lambda obs: np.full(len(obs), 18.7), 0.9, 10.0)
     assert found["health/q_bias"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_returns_that_are_nearly_all_foreseen_say_nothing_about_what_is_foreseen():
+    def values(obs):
+        return np.full(len(obs), 13.0)
+
+    cut, ended = ([1.0] * 40, False), ([1.0] * 40, True)
+    assert overestimation(trace(cut), values, 1.0, 1.0) == {}
+    assert overestimation(trace(cut), values, 0.9999, 1.0) == {}
+    assert "health/q_bias" in overestimation(trace(cut), values, 0.999, 1.0)
+    # Returns 40, 39, ... 1: their mean is 20.5.
+    found = overestimation(trace(ended, cut), values, 1.0, 1.0)
+    assert found["health/q_bias"] == pytest.approx(13.0 - 20.5 - 20.5)
 
 
 def test_of_many_states_some_are_chosen_from_all_episodes():
@@ -249,6 +263,25 @@ def test_of_a_run_whose_world_failed_the_reason_is_said(tmp_path, capsys):
     assert "Not asked, for lack of numbers: rewards that never change, " in said
 
 
+def test_a_run_that_was_to_end_by_episodes_has_no_number_of_steps(tmp_path, capsys):
+    def broken(action, before):
+        raise RuntimeError("the motor is gone")
+
+    train_until = {"total_steps": None, "total_episodes": 5}
+    said = says(train(tmp_path, shaped(reward=broken), train=train_until), capsys)
+    assert re.search(r"It ended after \d+ steps: ", said)
+
+
+def test_what_a_replay_forgets_is_counted_in_the_steps_that_there_are():
+    options = {
+        "train": {"total_steps": None, "total_episodes": 50},
+        "replay": {"capacity": 300, "batch_size": 32},
+    }
+    found = {one.name: one for one in health.examine(member(options, [{"step": 3_000}]))}
+    assert found["The replay is small"].seen == "It holds 300 of 3,000 steps"
+    assert "The replay is small" not in names(member(options, [{"step": 1_000}]))
+
+
 def test_without_lines_of_metrics_the_options_are_looked_at(tmp_path, capsys):
     run = train(tmp_path, target={"tau": 0.5}, train={"total_steps": 400})
     (run.directory / "metrics.jsonl").unlink()
@@ -295,7 +328,7 @@ def test_what_is_serious_comes_first_then_what_is_certain(tmp_path, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = train(tmp_path, world, **options)
-    found = [diagnosis.finding for diagnosis in diagnose(run)]
+    found = [diagnosis.finding for diagnosis in examine_run(run).diagnoses]
     order = [(not finding.serious, chart.SURE.index(finding.sure)) for finding in found]
     assert order == sorted(order)
     assert len(set(order)) > 2
@@ -312,6 +345,40 @@ def member(changes, lines=(), longest=None):
 
 def names(known):
     return {finding.name for finding in health.examine(known)}
+
+
+def test_no_line_is_read_again_for_a_diagnosis(tmp_path, monkeypatch):
+    read, asked = [], []
+
+    def charts(members, lines, longest):
+        read.append(len(lines))
+        return every_chart(members, lines, longest)
+
+    def together(members, found):
+        asked.append([list(own.all("eval/mean_reward")) for own in found])
+        return []
+
+    every_chart = doctor.charts
+    monkeypatch.setattr(doctor, "charts", charts)
+    monkeypatch.setattr(doctor, "together", together)
+    steps = {"total_steps": 300, "schedule_steps": 600, "eval_interval": 20, "save_interval": 100}
+    directory = runs.train(tmp_path, train={"seeds": 2, **steps})
+    before = len(runs.metrics(directory))
+    qmu.resume(directory, total_steps=600, schedule_steps=600)
+    # When the run begins, and when it goes on.
+    assert read == [0, before]
+    lines = runs.metrics(directory)
+    evaluated = {
+        name: [
+            line["eval/mean_reward"]
+            for line in lines
+            if line["member"] == name and "eval/mean_reward" in line
+        ]
+        for name in ("seed-0", "seed-1")
+    }
+    # From the tenth evaluation on, as in a run that goes on.
+    assert asked[-1] == list(evaluated.values())
+    assert [len(own) for own, _ in asked] == [10, 11, 12, 13, 14, 15, *range(25, 31)]
 
 
 def test_ou_noise_is_what_it_reaches_within_an_episode():
@@ -399,6 +466,31 @@ def test_gradients_that_nothing_measures_are_not_asked_for():
     assert "exploding gradients" not in said
     assert "5 evaluations (0 so far; a smaller --train.eval-interval)" in said
     assert "a smaller --log.interval" in said
+
+
+def test_what_is_lacking_is_always_said_with_what_would_bring_it():
+    names = {name for rule in health.RULES for name in rule.needs}
+    whole = seen(5_000, **dict.fromkeys(names, 1.0)) * 2
+    assert doctor.not_asked([member({}, whole)]) == []
+    for lacking in names:
+        lines = [{name: value for name, value in line.items() if name != lacking} for line in whole]
+        (said,) = doctor.not_asked([member({}, lines)])
+        assert re.search(r"\. They need \w", said), said
+    unforeseen = seen(5_000, **dict.fromkeys(names - {"health/q_bias"}, 1.0)) * 2
+    late = {"train": {"learn_after": 1_000_000, "total_steps": 2_000_000}}
+    assert doctor.not_asked([member(late, unforeseen)]) == [
+        "Not asked, for lack of numbers: Q that overestimates. They need 5 evaluations after the "
+        "first update (0 so far; a smaller --train.eval-interval)."
+    ]
+
+
+def test_returns_that_are_nearly_all_foreseen_need_another_discount():
+    lines = [line | {"eval/mean_reward": -1.0} for line in seen(50_000, health__reward_std=1.0)]
+    said = doctor.not_asked([member({"target": {"gamma": 1.0}}, lines)])[0]
+    assert "Q that overestimates" in said
+    assert "and episodes that terminate, or a lower --target.gamma." in said
+    lines = [line | {"health/q_bias": 0.0} for line in lines]
+    assert "gamma" not in doctor.not_asked([member({}, lines)])[0]
 
 
 @pytest.mark.parametrize(

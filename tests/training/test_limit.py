@@ -41,6 +41,27 @@ def test_a_limit_that_is_over_at_once_leaves_no_timer_behind():
         limit.close()
 
 
+def test_each_of_several_limits_is_kept_whichever_is_made_or_closed_first():
+    before, short, after = TimeLimit(30.0), TimeLimit(0.05), TimeLimit(30.0)
+    for other in (before, after, None):
+        with pytest.raises(TookTooLongError, match=r"longer than 0\.05 s"), short:
+            time.sleep(10)
+        if other is not None:
+            other.close()
+    short.close()
+    short.close()
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_a_signal_that_comes_when_nothing_is_limited_does_nothing():
+    limit = TimeLimit(30.0)
+    signal.raise_signal(signal.SIGALRM)
+    with limit:
+        pass
+    signal.raise_signal(signal.SIGALRM)
+    limit.close()
+
+
 def test_without_a_limit_nothing_is_touched():
     limit = TimeLimit(None)
     with limit, limit.watched("never said"):

@@ -6,9 +6,11 @@ import gymnasium as gym
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import qmu
 from qmu import configure
+from qmu.saving import arrays
 
 SMALL = {
     "actor": {"hidden_sizes": [8]},
@@ -46,6 +48,15 @@ def test_a_model_made_for_a_number_of_steps_refuses_more():
     made.learn(20)
     assert made.steps == 120
     made.close()
+
+
+@pytest.mark.parametrize("steps", ["5", 0, 1.5, float("inf"), float("nan"), True, [5]])
+def test_steps_are_a_whole_number(model, steps):
+    with pytest.raises(qmu.ConfigError, match="total_steps must be a whole number above 0, not"):
+        model.learn(steps)
+    with pytest.raises(qmu.ConfigError, match="eval_interval must be a whole number above 0, not"):
+        model.learn(5, eval_interval=steps)
+    assert model.learn(np.int64(5)).steps == 5
 
 
 def test_predict_is_in_the_environments_units(model):
@@ -99,8 +110,55 @@ def test_load_refuses_an_environment_that_does_not_fit(model, tmp_path):
         qmu.DDPG.load(tmp_path / "agent", env="MountainCarContinuous-v0")
 
 
+class Counted(gym.wrappers.TransformObservation):
+    """A world that knows how many of its kind are open."""
+
+    open = 0
+
+    def __init__(self):
+        super().__init__(gym.make("MountainCarContinuous-v0"), lambda obs: obs, None)
+        Counted.open += 1
+
+    def close(self):
+        super().close()
+        Counted.open -= 1
+
+
+def test_a_file_that_does_not_fit_leaves_no_world_open(model, tmp_path):
+    model.save(tmp_path / "agent")
+    with pytest.raises(qmu.ConfigError, match="does not fit"):
+        qmu.DDPG.load(tmp_path / "agent", env=Counted)
+    assert Counted.open == 0
+
+
+def described_again(file, **changes):
+    """Say something else in the description of a saved model."""
+    data = file.read_bytes()
+    header = arrays.header_of(data)
+    described = json.loads(header["described"]) | changes
+    header["described"] = json.dumps(described)
+    file.write_bytes(safetensors.numpy.save(arrays.unpack(data), header))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"episodes": [1, 2]},
+        {"episodes": []},
+        {"episodes": 3},
+        {"step": None},
+        {"step": float("inf")},
+        {"updates": "many"},
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(model, tmp_path, changes):
+    model.save(tmp_path / "agent")
+    described_again(tmp_path / "agent.safetensors", **changes)
+    with pytest.raises(qmu.ConfigError, match=r"the description in .*agent.safetensors is damaged"):
+        qmu.DDPG.load(tmp_path / "agent")
+
+
 def test_a_file_cannot_name_a_module_to_import(tmp_path):
-    from qmu.saving import arrays
     from qmu.training import model
 
     described = {
@@ -154,6 +212,26 @@ def test_load_gives_the_class_that_was_saved(tmp_path):
         qmu.TD3.load(tmp_path / "ddpg")
 
 
+class Mine(qmu.TD3):
+    """A kind of the user's own."""
+
+
+class Other(qmu.DDPG):
+    """Another."""
+
+
+def test_load_gives_a_class_of_the_users_own(tmp_path):
+    Mine("Pendulum-v1", **SMALL).save(tmp_path / "mine")
+    Other("Pendulum-v1", **SMALL).save(tmp_path / "other")
+    qmu.DDPG("Pendulum-v1", **SMALL).save(tmp_path / "ddpg")
+    assert [type(kind.load(tmp_path / "mine")) for kind in (qmu.DDPG, qmu.TD3, Mine)] == [Mine] * 3
+    assert type(qmu.DDPG.load(tmp_path / "other")) is Other
+    assert type(qmu.DDPG.load(tmp_path / "ddpg")) is qmu.DDPG
+    assert type(Other.load(tmp_path / "ddpg")) is Other
+    described_again(tmp_path / "mine.safetensors", **{"class": "Unknown"})
+    assert type(qmu.DDPG.load(tmp_path / "mine")) is qmu.TD3
+
+
 def test_a_model_goes_on_in_another_environment_with_its_stream(model):
     model.learn(100)
     before = int(model.trainer.learner.members[0].stream.size[0, 0])
@@ -163,6 +241,60 @@ def test_a_model_goes_on_in_another_environment_with_its_stream(model):
     # What was cut off has its final observation in the stream, and so have two episodes of 20.
     assert int(model.trainer.learner.members[0].stream.size[0, 0]) == before + 1 + 50 + 2
     assert model.evaluate(2).lengths == (20, 20)
+
+
+class Shifted(gym.Env):
+    """Has the spaces of a pendulum, and nothing else of it."""
+
+    observation_space = gym.make("Pendulum-v1").observation_space
+    action_space = gym.make("Pendulum-v1").action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(3, np.float32), 1.0, False, False, {}
+
+
+def shifted():
+    return gym.wrappers.TimeLimit(Shifted(), 20)
+
+
+def test_a_model_is_saved_with_the_environment_that_it_has_gone_on_in(model, tmp_path):
+    gym.register("Shifted-v0", Shifted, max_episode_steps=20)
+    try:
+        model.set_env("Shifted-v0")
+        assert model.policy().info["environment"] == "Shifted-v0"
+        model.save(tmp_path / "shifted")
+        loaded = qmu.DDPG.load(tmp_path / "shifted")
+        assert loaded.evaluate(1).rewards == (20.0,)
+        loaded.close()
+    finally:
+        del gym.registry["Shifted-v0"]
+    model.set_env(shifted)
+    model.save(tmp_path / "nameless")
+    with pytest.raises(qmu.ConfigError, match="without an id"):
+        qmu.DDPG.load(tmp_path / "nameless")
+
+
+def test_keyword_arguments_belong_to_the_environment_that_they_were_given_for(tmp_path):
+    model = qmu.DDPG("Pendulum-v1", env={"kwargs": {"g": 5.0}}, **SMALL)
+    model.save(tmp_path / "before")
+    model.set_env("Pendulum-v1")
+    assert model.trainer.config.env.kwargs.values() == {"g": 5.0}
+    model.set_env(shifted)
+    assert model.evaluate(1).rewards == (20.0,)
+    again = qmu.DDPG.load(tmp_path / "before", env=shifted)
+    again.save(tmp_path / "after")
+    for name in ("before", "after"):
+        loaded = qmu.DDPG.load(tmp_path / name, env=shifted)
+        assert loaded.evaluate(1).rewards == (20.0,)
+        loaded.close()
+    with pytest.raises(qmu.ConfigError, match="without an id"):
+        qmu.DDPG.load(tmp_path / "after")
+    for one in (model, again):
+        one.close()
 
 
 def test_a_model_does_not_go_on_where_its_networks_do_not_fit(model):
@@ -184,6 +316,31 @@ def test_a_policy_is_handed_over_once_and_again_after_learning(model):
     assert model.policy() is model.policy()
     first = model.policy()
     assert model.learn(60).policy() is not first
+
+
+class Asking(qmu.Callback):
+    """Asks the model for an action after every chunk."""
+
+    def __init__(self, model):
+        self.model, self.steps = model, []
+
+    def on_chunk(self, moment):
+        self.model.predict(np.zeros(3))
+        self.steps.append(self.model.policy().info["step"])
+
+
+def test_a_policy_that_a_callback_has_asked_for_is_not_the_one_after_learning(model):
+    asking = Asking(model)
+    model.learn(100, callbacks=[asking])
+    assert asking.steps == [32, 64, 96, 100]
+    model.learn(28)
+    assert model.policy().info["step"] == 128
+
+
+@pytest.mark.parametrize("steps", ["5", 0, 2.5, float("inf"), float("nan"), None, [5]])
+def test_learn_takes_a_whole_number_of_steps(model, steps):
+    with pytest.raises(qmu.ConfigError, match="total_steps must be a whole number above 0, not"):
+        model.learn(steps)
 
 
 def test_evaluate_takes_full_episodes(model):

@@ -14,6 +14,7 @@ import pytest
 
 import qmu
 from qmu.cli import main
+from qmu.training.again import how_to_go_on
 
 SMALL = {
     "env": {"episode_length": 30},
@@ -42,6 +43,7 @@ WORDS = [
 ]
 MODULE = """
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.classic_control import PendulumEnv
 
 gym.register("Swing-v0", PendulumEnv, max_episode_steps=200)
@@ -50,6 +52,26 @@ class Weak(gym.ActionWrapper):
     def action(self, action):
         with open("imported", "a"):
             return action / 2
+
+class Loud(gym.wrappers.RescaleAction):
+    def __init__(self, env):
+        super().__init__(env, np.float32(-0.5), np.float32(0.5))
+"""
+# A world with the spaces of the other, and other keyword arguments.
+ELSEWHERE = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import PendulumEnv
+
+class Paid(PendulumEnv):
+    def __init__(self, reward=1.0, render_mode=None):
+        super().__init__(render_mode)
+        self.reward = reward
+
+    def step(self, action):
+        obs, _, *rest = super().step(action)
+        return obs, self.reward, *rest
+
+gym.register("Swing-v0", Paid, max_episode_steps=200)
 """
 FACTOR = "gymnasium.wrappers.TimeAwareObservation"
 
@@ -83,9 +105,14 @@ def test_keyword_arguments_are_part_of_the_run(capsys):
     assert tomllib.loads((run / "config.toml").read_text())["env"]["kwargs"] == {"g": 0.0}
     held = qmu.open_run(run)
     assert held.world()[1].kwargs.values() == {"g": 0.0}
-    own, other = held.evaluate(2), held.evaluate(2, kwargs={"g": 20.0})
+    own, other = held.evaluate(2), held.in_world(kwargs={"g": 20.0}).evaluate(2)
     assert own.rewards != other.rewards
-    assert held.evaluate(2, kwargs="g = 0.0") == own
+    assert held.in_world(kwargs="g = 0.0").evaluate(2) == own
+    Path("swing.py").write_text(ELSEWHERE)
+    elsewhere = held.in_world("swing:Swing-v0")
+    assert elsewhere.evaluate(2).rewards == (30.0, 30.0)
+    assert elsewhere.in_world(kwargs={"reward": 2.0}).evaluate(1).rewards == (60.0,)
+    assert main(["eval", str(run), "--env", "swing:Swing-v0", "--episodes", "1"]) == 0
     assert main(["resume", str(run), "--train.total-steps", "90"]) == 2
     again = ["--train.total-steps", "90", "--train.schedule-steps", "90"]
     assert main(["resume", str(run), *again]) == 0
@@ -140,17 +167,11 @@ def test_wrappers_are_named_again_for_what_goes_on(capsys):
 
 
 def test_a_run_that_is_stopped_says_what_to_type():
-    from qmu.training.run import how_to_go_on
-
-    class Record:
-        directory = Path("runs/here")
-
-        class trainer:  # noqa: N801
-            config = qmu.config.Config(qmu.config.Env(id="a:B-v0", wrappers=("c.D", "e.F")))
-            described = dict
-
-    words = "go on with: qmu resume runs/here --env a:B-v0 --wrappers c.D e.F"
-    assert how_to_go_on(Record) == words
+    config = qmu.config.Config(qmu.config.Env(id="a:B-v0", wrappers=("c.D", "e.F")))
+    words = "qmu resume runs/here --env a:B-v0 --wrappers c.D e.F"
+    assert how_to_go_on(Path("runs/here"), config, {}) == words
+    words = "qmu.resume('runs/here', env='a:B-v0', schedules=..., wrappers=['c.D', 'e.F'])"
+    assert how_to_go_on(Path("runs/here"), config, {"schedules": ["actor.lr"]}) == words
 
 
 def test_wrappers_in_python_are_at_hand_for_the_run_itself():
@@ -160,7 +181,18 @@ def test_wrappers_in_python_are_at_hand_for_the_run_itself():
     assert len(run.evaluate(1).rewards) == 1
     with pytest.raises(qmu.ConfigError, match="name them yourself"):
         qmu.open_run(run.directory).evaluate(1)
-    assert len(qmu.open_run(run.directory).evaluate(1, wrappers=[FACTOR]).rewards) == 1
+    assert len(qmu.open_run(run.directory).in_world(wrappers=[FACTOR]).evaluate(1).rewards) == 1
+
+
+def test_a_policy_is_not_measured_where_its_actions_mean_something_else(capsys):
+    Path("swing.py").write_text(MODULE)
+    run = train("Pendulum-v1", "--env.wrappers", "swing.Loud")
+    capsys.readouterr()
+    for words in (["eval"], ["play", "--video", "out.mp4"]):
+        command, *more = words
+        said = refused(capsys, command, str(run), *more, "--env", "Pendulum-v1", "--wrappers")
+        assert "actions lie in [-0.5, 0.5], those of Pendulum-v1 in [-2, 2]" in said
+    assert main(["eval", str(run), "--episodes", "1", "--wrappers", "swing.Loud"]) == 0
 
 
 def test_a_preset_cannot_name_wrappers():

@@ -70,6 +70,8 @@ def test_what_cannot_be_gone_on_with_is_refused_in_a_sentence(run, tmp_path, cap
     assert "such as --train.total-steps 160\n" in said
     assert "its end has been reached" in refused(capsys, run, "--train.total-steps", "60")
     assert "greater than 0" in refused(capsys, run, "--train.total-steps", "-5")
+    with pytest.raises(qmu.ConfigError, match=r"--train.total-steps: '600' is not a whole number"):
+        qmu.resume(run, total_steps="600")
     assert files_of(run) == before
     shutil.rmtree(run / "checkpoints")
     assert "no checkpoint yet: there is nothing to go on from" in refused(capsys, run)
@@ -88,6 +90,7 @@ def test_a_run_without_a_scheduled_checkpoint_has_nothing_exact(run, capsys):
         ("batch_size = 8", "batch_size = 16", "--replay.batch-size was 8"),
         ("save_interval = 40", "save_interval = 20", "--train.save-interval was 40"),
         ("seed = 0", "seed = 1", "--train.seed was 0"),
+        ("\ninterval = 40\n", "\ninterval = 20\n", "--log.interval was 40"),
         ('activation = "relu"', 'activation = "tanh"', "--actor.activation was relu"),
     ],
 )
@@ -102,12 +105,34 @@ def test_options_that_shape_a_run_must_not_change(old, new, said, run, capsys):
 
 def test_numbers_may_change(run):
     edit(run, "gamma = 0.99", "gamma = 0.9")
+    edit(run, 'name = "ddpg"', 'name = "other"')
     again = qmu.resume(run, total_steps=120)
     assert again.info["status"] == "finished"
     assert again.info["steps"] == 120
     assert again.config.target.gamma == 0.9
     assert again.config.train.total_steps == 120
     assert again.config.train.schedule_steps == 80
+
+
+def test_a_whole_number_is_one_however_it_is_written(run):
+    again = qmu.resume(run, total_steps=120.0)
+    assert again.info["status"] == "finished"
+    assert "total_steps = 120\n" in (run / "config.toml").read_text()
+
+
+class Failing(qmu.Callback):
+    def on_chunk(self, moment):
+        raise ValueError("a mistake of the user's")
+
+
+def test_a_run_that_broke_off_has_no_scores_of_its_earlier_end(run):
+    assert qmu.open_run(run).info["best_seed"] == 0
+    with pytest.raises(ValueError, match="a mistake"):
+        qmu.resume(run, total_steps=120, callbacks=[Failing()])
+    info = qmu.open_run(run).info
+    assert (info["status"], info["steps"]) == ("failed", 88)
+    assert not {"members", "best_seed", "best_arm"} & set(info)
+    assert qmu.resume(run).info["best_seed"] == 0
 
 
 def test_another_environment_is_refused(run, capsys):
@@ -129,6 +154,22 @@ def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
     assert rates[1] == 0
     # 100 of the 140 updates that 160 steps pay for have been done.
     assert rates[2] == pytest.approx(1e-3 * 40 / 140, rel=1e-5)
+
+
+def test_a_rate_with_a_schedule_does_not_fall_by_itself(tmp_path):
+    options = configure.merge(
+        SMALL,
+        {"actor": {"lr_end": 0}, "critic": {"lr_end": 0}, "log": {"dir": str(tmp_path)}},
+    )
+    schedules = {"actor.lr": lambda step: 1e-3}
+    directory = qmu.train("Pendulum-v1", schedules=schedules, **options).directory
+    with pytest.raises(qmu.ConfigError, match=r"rates of .* have fallen to 0"):
+        qmu.resume(directory, total_steps=120, schedules=schedules)
+    schedules["critic.lr"] = schedules["actor.lr"]
+    with pytest.raises(qmu.ConfigError, match=r"such as --train.total-steps 160$"):
+        qmu.resume(directory, schedules=schedules)
+    run = qmu.resume(directory, total_steps=120, schedules=schedules)
+    assert run.info["steps"] == 120
 
 
 class Nameless(gym.Env):
@@ -201,11 +242,7 @@ def test_what_followed_from_the_length_of_the_run_stays(tmp_path):
 
 
 def test_a_number_that_appears_shapes_the_program(run, capsys):
-    edit(
-        run,
-        "clip_norm" if "clip_norm" in (run / "config.toml").read_text() else "lr = 0.001",
-        "lr = 0.001\nclip_norm = 1.0",
-    )
+    edit(run, "lr = 0.001", "lr = 0.001\nclip_norm = 1.0")
     said = refused(capsys, run, "--train.total-steps", "120")
     assert "--actor.clip-norm was None" in said
 

@@ -1,5 +1,6 @@
 """A run through the Python interface, and what is left when a world fails in the middle of it."""
 
+import errno
 import itertools
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import qmu
+from qmu.saving import storage
 
 SMALL = {
     "actor": {"hidden_sizes": [8]},
@@ -150,14 +152,14 @@ def test_a_runs_files_cannot_name_a_module_to_import(tmp_path):
     file.write_text(file.read_text().replace('"Pendulum-v1"', '"antigravity:Pendulum-v1"'))
     with pytest.raises(qmu.ConfigError, match="whose module a file may not import"):
         qmu.open_run(run.directory).evaluate(1)
-    assert len(qmu.open_run(run.directory).evaluate(1, env="Pendulum-v1").rewards) == 1
+    assert len(qmu.open_run(run.directory).in_world("Pendulum-v1").evaluate(1).rewards) == 1
 
 
-def run_small(tmp_path, source="Pendulum-v1", **changes):
+def run_small(tmp_path, source="Pendulum-v1", callbacks=(), **changes):
     from qmu.configure import merge
 
     groups = merge(merge(SMALL, {"log": {"dir": str(tmp_path)}}), changes)
-    return qmu.train(source, total_steps=120, **groups)
+    return qmu.train(source, total_steps=120, callbacks=callbacks, **groups)
 
 
 def test_a_run_can_be_read_again(tmp_path):
@@ -187,6 +189,29 @@ def test_the_best_policy_is_the_one_with_the_best_evaluation(tmp_path):
     assert means[member["best_step"]] == max(means.values())
 
 
+def test_a_best_policy_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    write, before = storage.write_file, {}
+
+    class Full(qmu.Callback):
+        """Lets no description of a best policy be written after the first evaluation."""
+
+        def on_evaluation(self, moment):
+            best = next(tmp_path.glob("*/*/best"))
+            before.update({path: path.read_bytes() for path in best.glob("**/policy.*")})
+            monkeypatch.setattr(storage, "write_file", full)
+
+    def full(path, data):
+        if path.name.endswith("policy.json") and "checkpoints" not in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    # Of equal scores, the latest is the best.
+    with pytest.warns(RuntimeWarning, match="best policy could not be saved.*No space left"):
+        run_small(tmp_path, lambda: Failing(raises, at=10**9), callbacks=[Full()])
+    assert len(before) == 4
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_world_without_an_id_is_evaluated_when_it_is_given(tmp_path):
     def make():
         return gym.wrappers.TimeLimit(Failing(lambda: (FINE, 0.0), at=10**9), 10)
@@ -196,9 +221,9 @@ def test_a_world_without_an_id_is_evaluated_when_it_is_given(tmp_path):
     run = qmu.open_run(finished.directory)
     with pytest.raises(qmu.ConfigError, match="has no id to make it again"):
         run.evaluate(2)
-    assert run.evaluate(2, env=make).lengths == (10, 10)
+    assert run.in_world(make).evaluate(2).lengths == (10, 10)
     with pytest.raises(qmu.ConfigError, match="the policy maps observations"):
-        run.evaluate(2, env="Pendulum-v1")
+        run.in_world("Pendulum-v1").evaluate(2)
 
 
 def test_a_ready_made_vector_environment_is_one_member(tmp_path):

@@ -1,11 +1,15 @@
 """Sinks of the user's own: what they are given, and that their failures end nothing."""
 
+import json
 import warnings
+from dataclasses import dataclass, field
 
 import pytest
 import runs
 
 import qmu
+from qmu import cli
+from qmu.training.sinks import read_lines
 
 
 class Notes:
@@ -102,6 +106,38 @@ def test_a_sink_that_fails_is_told_once_and_given_up(method, error, tmp_path):
     assert len(fine.lines) == len(runs.metrics(run.directory))
 
 
+@dataclass
+class Log:
+    """A sink that is equal to each other one that was made alike."""
+
+    name: str
+    lines: list[int] = field(default_factory=list, compare=False)
+    calls: list[str] = field(default_factory=list, compare=False)
+    fails: bool = field(default=False, compare=False)
+
+    def write(self, step, seconds, member, values):
+        if self.fails:
+            raise OSError("no")
+        self.lines.append(step)
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def close(self):
+        self.calls.append("close")
+
+
+def test_of_two_equal_sinks_the_one_that_fails_is_given_up(tmp_path):
+    fine, broken = Log("log"), Log("log", fails=True)
+    assert fine == broken
+    with pytest.warns(RuntimeWarning, match="log is not written any more") as told:
+        run = trained(tmp_path, fine, broken, train={"seeds": 2})
+    assert len(told) == 1
+    assert fine.lines == [line["step"] for line in runs.metrics(run.directory)]
+    assert fine.calls == ["flush"] * 4 + ["close"]
+    assert broken.calls == ["close"]
+
+
 def test_a_sink_that_ends_the_process_ends_it(tmp_path):
     class Leaving(Notes):
         def write(self, *given):
@@ -123,6 +159,66 @@ def test_what_is_no_sink_is_refused_before_anything_is_written(sink, said, tmp_p
     with pytest.raises(qmu.ConfigError, match=said):
         trained(tmp_path, Notes(), sink)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sinks", [Notes(), (Notes() for _ in range(2)), Notes, "notes", None])
+def test_sinks_are_a_list(sinks, tmp_path):
+    with pytest.raises(qmu.ConfigError, match="sinks must be a list of them, not "):
+        qmu.train("Pendulum-v1", sinks=sinks, **runs.options(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+DAMAGED = [
+    {"step": "ten"},
+    {"step": None},
+    {"step": 10.5},
+    {"step": 10**400},
+    {"seconds": None},
+    {"seconds": [1]},
+    {"member": ["seed-0"]},
+    {"member": 0},
+    {"eval/mean_reward": "high"},
+    {"eval/mean_reward": [1]},
+    {"eval/mean_reward": 10**400},
+]
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+    whole = {"step": 10, "seconds": 0.5, "member": "seed-0", "eval/mean_reward": 1.0, "x": None}
+    others = [
+        "{",
+        "3",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        *(json.dumps(whole | damage) for damage in DAMAGED),
+    ]
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("\n".join([*others, json.dumps(whole), ""]))
+    assert read_lines(file) == [whole]
+
+
+def test_a_run_with_damaged_lines_is_examined_and_resumed(tmp_path, capsys):
+    directory = runs.train(tmp_path)
+    whole = json.loads((directory / "metrics.jsonl").read_text().splitlines()[0])
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(whole | damage) + "\n" for damage in DAMAGED)
+    assert cli.main(["doctor", str(directory)]) == 0
+    assert cli.main(["report", str(directory)]) == 0
+    capsys.readouterr()
+    run = qmu.resume(directory, total_steps=800, schedule_steps=800)
+    assert run.info["status"] == "finished"
+
+
+def test_a_diagnosis_that_fails_is_told_once(tmp_path, monkeypatch):
+    def fails(*given):
+        raise RuntimeError("no numbers")
+
+    monkeypatch.setattr("qmu.training.record.doctor.together", fails)
+    with pytest.warns(RuntimeWarning, match="no diagnosis: RuntimeError: no numbers") as told:
+        run = trained(tmp_path, train={"eval_interval": 20})
+    assert len(told) == 1
+    assert run.info["status"] == "finished"
 
 
 def test_a_resumed_run_gives_a_sink_the_rest(tmp_path):

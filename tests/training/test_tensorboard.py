@@ -136,8 +136,13 @@ def test_videos_move_in_tensorboard_and_come_again_when_a_run_is_resumed(tmp_pat
     qmu.resume(directory, total_steps=300, schedule_steps=300)
     assert shown() == before
     # At the time when the run was at that step.
-    times = [event.wall_time for event in events(directory, "seed-0") if event.step == 120]
-    assert max(times) - min(times) < 60
+    times = {
+        one.tag: event.wall_time
+        for event in events(directory, "seed-0")
+        for one in event.summary.value
+        if event.step == 120
+    }
+    assert times.pop("video") == pytest.approx(max(times.values()), abs=1e-3)
 
 
 def test_a_video_that_cannot_be_read_costs_no_curves(tmp_path, monkeypatch):
@@ -156,5 +161,5 @@ def test_a_video_that_cannot_be_read_costs_no_curves(tmp_path, monkeypatch):
 def test_a_torn_video_is_an_oserror(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     (tmp_path / "x.mp4").write_bytes(b"nonsense")
-    with pytest.raises(OSError, match="cannot be read"):
+    with pytest.raises(OSError, match=r"x\.mp4 cannot be read: .*Invalid data found when"):
         video.gif_of(tmp_path / "x.mp4")

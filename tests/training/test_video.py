@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -117,16 +118,71 @@ def test_a_video_holds_every_moment_and_the_score_of_evaluate(tmp_path):
 
 
 @pytest.mark.extra
-def test_fast_worlds_are_shown_in_real_time(tmp_path):
+@pytest.mark.parametrize(
+    ("rate", "shown", "steps"), [(30, 30, 5), (40, 20, 3), (85, 28.33, 3), (100, 25, 2)]
+)
+def test_fast_worlds_are_shown_in_real_time_at_30_pictures_per_second_at_most(
+    rate, shown, steps, tmp_path
+):
     pytest.importorskip("imageio_ffmpeg")
 
     class Fast(Made):
-        metadata = {"render_fps": 100}  # noqa: RUF012
+        metadata = {"render_fps": rate}  # noqa: RUF012
 
     trained(tmp_path, Fast).video(tmp_path / "out.mp4")
     stream, frames = read(tmp_path / "out.mp4")
-    assert " 33.33 fps" in stream
-    assert len(frames) == 3  # of steps 0, 3 and 4, the last one
+    assert f" {shown} fps" in stream
+    # Of steps 0 to 4, of which the last one is always shown.
+    assert len(frames) == steps
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Return a function that puts a few lines of Python in the place of ffmpeg."""
+
+    def replace(code):
+        file = tmp_path / "encoder.py"
+        file.write_text(f"#!{sys.executable}\nimport signal, sys\n{code}\n")
+        file.chmod(0o755)
+        monkeypatch.setattr(video, "ffmpeg", lambda: str(file))
+
+    return replace
+
+
+def test_an_encoder_may_complain_at_length(tmp_path, encoder):
+    encoder(
+        """
+signal.alarm(30)  # rather than to wait for ever
+sys.stderr.write("It is dark.\\n" * 100_000 + "It is too dark.\\n")
+sys.stdin.buffer.read()
+sys.exit(1)
+"""
+    )
+
+    def write():
+        with video.Encoder(tmp_path / "out.mp4", 10) as writer:
+            for _ in range(10):
+                writer.write(np.zeros((240, 320, 3), np.uint8))
+
+    with pytest.raises(OSError, match=r"could not write .*out\.mp4: It is too dark\.$"):
+        write()
+
+
+class Growing(Drawn):
+    """Its pictures become wider."""
+
+    def render(self):
+        return self.picture[:, : 240 + 2 * self.time]
+
+
+def test_a_world_whose_pictures_change_their_size_is_told(tmp_path, encoder):
+    encoder("open(sys.argv[-1].removeprefix('file:'), 'wb').write(sys.stdin.buffer.read())")
+    worlds = find_maker(Growing).evaluation_worlds(1, render=False)
+    out = tmp_path / "new" / "out.mp4"
+    said = "Growing returned a picture of 242 × 251 from render after one of 240 × 251"
+    with pytest.raises(qmu.WorldError, match=said):
+        video.film(lambda obs: np.zeros((1, 3), np.float32), worlds, [1], out, 10)
+    assert list(out.parent.iterdir()) == []
 
 
 @pytest.mark.extra
@@ -154,6 +210,16 @@ def without_display():
 
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "MUJOCO_GL")
     return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+@pytest.mark.extra
+def test_a_path_may_have_a_colon(tmp_path, monkeypatch):
+    pytest.importorskip("imageio_ffmpeg")
+    run = trained(tmp_path, Made)
+    monkeypatch.chdir(tmp_path)
+    assert run.video("at-12:30.mp4").rewards == (6.0,)
+    assert len(read("file:at-12:30.mp4")[1]) == 5
+    assert video.gif_of(Path("at-12:30.mp4")).startswith(b"GIF89a")
 
 
 @pytest.mark.extra
@@ -252,6 +318,16 @@ def test_episodes_are_shown_in_real_time(monkeypatch):
     assert 0.05 < slept[0] <= 0.1
 
 
+def test_a_first_observation_beyond_float32_is_told_without_a_warning_of_numpys():
+    class Far(Drawn):
+        def reset(self, *, seed=None, options=None):
+            return np.array([0, 1e300]), {}
+
+    worlds = find_maker(Far).evaluation_worlds(1, render=False)
+    with pytest.raises(qmu.WorldError, match=r"Far returned 1e\+300 at position 1"):
+        watch(lambda obs: np.zeros((1, 3), np.float32), worlds, [1], 3)
+
+
 def test_a_window_shows_episodes(tmp_path, monkeypatch, capsys):
     run = runs.train(tmp_path, "Pendulum-v1")
     # pygame opens its window on nothing.
@@ -260,6 +336,35 @@ def test_a_window_shows_episodes(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["episode 1", "episode 2"]
     assert all(line.endswith(", 3 steps") for line in lines)
+
+
+class Shown(Drawn):
+    """Can be made with a window."""
+
+    metadata = {"render_modes": ["human"], "render_fps": 1000}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+
+@pytest.mark.parametrize("env", [Shown, Shown(), lambda: Shown("rgb_array")])
+def test_a_world_without_a_window_is_a_sentence(env, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = trained(tmp_path, Shown)
+    said = "Shown opens no window: its render_mode is (None|'rgb_array'), not 'human': choose it"
+    with pytest.raises(qmu.ConfigError, match=said):
+        run.in_world(env).play()
+    with pytest.raises(qmu.ConfigError, match=said):
+        run.in_world(env).evaluate(1, render=True)
+    with pytest.raises(qmu.ConfigError, match=said):
+        trained(tmp_path / "new", env, env={"render": True})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_world_that_is_made_with_a_window_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = trained(tmp_path, Shown)
+    assert run.in_world(lambda: Shown("human")).play().rewards == (6.0,)
 
 
 @pytest.mark.parametrize(
@@ -288,4 +393,4 @@ def test_a_run_that_goes_on_can_be_shown(tmp_path):
     info = json.loads((run.directory / "run.json").read_text())
     (run.directory / "run.json").write_text(json.dumps(info | {"status": "running"}))
     seen = qmu.open_run(run.directory)
-    assert seen.video(tmp_path / "out.mp4", env=Made).rewards == (6.0,)
+    assert seen.in_world(Made).video(tmp_path / "out.mp4").rewards == (6.0,)

@@ -1,8 +1,10 @@
 """Weights & Biases: what is handed over, and that nothing about it holds up or ends a run."""
 
+import base64
+import hashlib
+import itertools
 import json
 import sys
-import threading
 import time
 
 import pytest
@@ -141,7 +143,29 @@ def test_a_full_queue_drops_and_an_end_is_not_waited_for_long(tmp_path, worker, 
     assert "has not taken everything in 0.5 s" in said[1]
     assert sink.process.returncode is not None
     assert not any(thread.is_alive() for thread in sink.threads)
-    assert threading.active_count() >= 1
+
+
+@pytest.mark.parametrize(
+    "code", ["sys.exit(3)", "print(json.dumps({'failed': ''}), flush=True); time.sleep(1000)"]
+)
+def test_a_process_that_has_failed_is_not_waited_for(code, tmp_path, worker, monkeypatch):
+    worker(code)
+    monkeypatch.setattr(wandb_sink, "MOST_WAITING", 3)
+    (folder := tmp_path / "run").mkdir()
+    sink = wandb_sink.Wandb(folder, "a world", qmu.Config(), (), lambda said: None)
+
+    def write(times):
+        for step in times:
+            sink.write(step, 0.0, "seed-0", {"a": 1.0})
+
+    with pytest.raises(OSError, match=r"its process has ended|^$"):
+        write(itertools.count())
+    # Nobody takes these, and the queue is full.
+    write(range(6))
+    began = time.monotonic()
+    sink.close()
+    assert time.monotonic() - began < 20
+    assert sink.process.returncode is not None
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -248,6 +272,31 @@ def test_an_offline_run_is_kept_and_goes_on(tmp_path, monkeypatch, capsys):
     assert any("curves/path" in line for line in last)
     assert last[-1]["step"] == 300
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize(("seeds", "prefixes"), [(1, [""]), (2, ["seed-0/", "seed-1/", "mean/"])])
+def test_one_run_has_all_members_and_the_best_policy_of_all(seeds, prefixes, tmp_path):
+    pytest.importorskip("wandb")
+    log = {"wandb": "offline", "wandb_runs": "one"}
+    directory = runs.train(tmp_path, log=log, train={"seeds": seeds})
+    ((name, own),) = records(directory).items()
+    assert name == directory.name
+    logged = history(own)
+    for prefix in prefixes:
+        member = prefix.rstrip("/") or "seed-0"
+        for metric in ("eval/mean_reward", "train/q_mean"):
+            written = [line[prefix + metric] for line in logged if prefix + metric in line]
+            lines = [line for line in runs.metrics(directory) if line["member"] == member]
+            assert written == [line[metric] for line in lines if line.get(metric) is not None]
+    assert ("eval/mean_reward" in set().union(*logged)) is (seeds == 1)
+    (artifact,) = [record.artifact for record in own if record.HasField("artifact")]
+    assert {entry.path: entry.digest for entry in artifact.manifest.contents} == {
+        name: base64.b64encode(
+            hashlib.md5((directory / "best" / name).read_bytes()).digest()
+        ).decode()
+        for name in ("policy.safetensors", "policy.json")
+    }
 
 
 @pytest.mark.extra

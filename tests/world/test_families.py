@@ -99,6 +99,10 @@ def test_a_family_whose_versions_clash_is_told_in_the_list(monkeypatch):
     ]
 
 
+def test_adapters_of_the_old_gym_are_not_listed():
+    assert families.group_of(gym.spec("GymV26Environment-v0")) is None
+
+
 class Refusing(gym.Env):
     """Cannot be made, as with the wrong version of a simulator."""
 
@@ -120,4 +124,29 @@ def test_a_simulator_of_the_wrong_version_is_a_sentence(monkeypatch):
         "be below 3.12 (AttributeError: 'MjModel' object has no attribute 'efmC_perm'); "
         'pip install "qmu[robotics]" installs versions that do, in a virtual environment of its '
         "own if something else here needs these"
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "known"),
+    [
+        ({"box2d": "2.3.10"}, "box2d 2.3.10"),
+        ({"box2d-py": "2.3.8"}, "box2d-py 2.3.8"),
+        ({}, "the Box2D of this installation"),
+    ],
+)
+def test_a_simulator_from_another_package_is_a_sentence(monkeypatch, there, known):
+    def version(package):
+        if package not in there:
+            raise families.metadata.PackageNotFoundError
+        return there[package]
+
+    monkeypatch.setattr(families.metadata, "version", version)
+    monkeypatch.setattr(families, "is_installed", lambda family: True)
+    spec = gym.envs.registration.EnvSpec("BipedalWalker-v9", Refusing)
+    monkeypatch.setitem(gym.registry, "BipedalWalker-v9", spec)
+    with pytest.raises(ConfigError) as refused:
+        find_maker("BipedalWalker-v9")
+    assert str(refused.value).startswith(
+        f"BipedalWalker-v9 cannot be made with {known}, which may not fit (AttributeError: 'MjM"
     )

@@ -9,7 +9,9 @@ from probes import HIGH, LOW, Counter
 from qmu.errors import WorldError
 from qmu.world.collector import Collector
 from qmu.world.host import (
+    MOST_FAILURES,
     HostWorlds,
+    Restarted,
     VectorWorlds,
     quiet_overflow,
     read_flag,
@@ -271,6 +273,40 @@ def test_a_fault_is_reported_with_its_step(fault, words):
     collector.collect(2, stay, slots=9)
     with pytest.raises(WorldError, match=words):
         collector.collect(2, stay, slots=9)
+
+
+def test_steps_are_counted_in_the_worlds_that_are_elsewhere_too():
+    collector = Collector([HostWorlds([Faulty("step")], SPACES)], [42], stride=4)
+    collector.reset([[0]])
+    collector.collect(1, stay, slots=9)
+    assert collector.steps == 4
+    with pytest.raises(WorldError, match="at step 12 of the member with seed 42"):
+        collector.collect(2, stay, slots=9)
+
+
+def take(worlds, steps):
+    """Take steps in the middle of the bounds; return which of them led to another world."""
+    middle = np.full((worlds.count, 1), (LOW + HIGH) / 2, np.float32)
+    return [isinstance(worlds.step(middle)[0], Restarted) for _ in range(steps)]
+
+
+def test_a_world_that_fails_now_and_then_is_replaced_for_ever():
+    worlds = HostWorlds([Faulty("step")], SPACES, make=lambda: Faulty("step"))
+    worlds.reset([0])
+    assert take(worlds, 3 * (MOST_FAILURES + 2)) == [False, False, True] * (MOST_FAILURES + 2)
+    assert len(worlds.replaced) == MOST_FAILURES + 2
+
+
+def test_worlds_that_fail_before_they_take_a_step_are_given_up():
+    class Stuck(Faulty):
+        def step(self, action):
+            raise RuntimeError("the motor is hot")
+
+    worlds = HostWorlds([Stuck("")], SPACES, make=lambda: Stuck(""))
+    worlds.reset([0])
+    assert take(worlds, MOST_FAILURES) == [True] * MOST_FAILURES
+    with pytest.raises(WorldError, match=f"hot .{MOST_FAILURES} new worlds in a row failed, too"):
+        take(worlds, 1)
 
 
 def test_rows_begin_where_episodes_were_cut_off():

@@ -89,6 +89,49 @@ def test_a_factory_that_makes_no_environment_is_refused(factory, words):
         find_maker(factory)
 
 
+class Undeclared(gym.Env):
+    """Has one of the two spaces, and none of the other."""
+
+    def __init__(self, lacking):
+        for name in {"observation_space", "action_space"} - {lacking}:
+            setattr(self, name, getattr(Counter, name))
+
+
+@pytest.mark.parametrize("lacking", ["observation_space", "action_space"])
+@pytest.mark.parametrize("around", [[], ["gymnasium.wrappers.RecordEpisodeStatistics"]])
+def test_an_environment_without_a_space_is_described(lacking, around):
+    with pytest.raises(ConfigError, match=f"Undeclared has no {lacking}: set self.{lacking} in"):
+        find_maker(lambda: Undeclared(lacking), wrappers=around)
+
+
+def test_a_space_that_is_none_is_described():
+    class Counting(Counter):
+        observation_space = (2,)
+
+    with pytest.raises(ConfigError, match=r"Counting has the observation_space \(2,\): set"):
+        find_maker(Counting)
+
+
+class Unclosing(Counter):
+    """Cannot be closed."""
+
+    def close(self):
+        raise RuntimeError("the door is stuck")
+
+
+def test_an_environment_that_cannot_be_closed_can_be_trained_in():
+    assert find_maker(Unclosing).name == "Unclosing"
+
+
+def test_the_list_goes_on_with_environments_that_are_broken(monkeypatch):
+    worlds = {"Bare-v0": lambda: Undeclared("action_space"), "Unclosing-v0": Unclosing}
+    for name, make in worlds.items():
+        monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, make))
+    listed = {name for _, name in trainable("other")}
+    assert "Unclosing-v0" in listed
+    assert "Bare-v0" not in listed
+
+
 @pytest.mark.parametrize("thing", [3, None, ["Pendulum-v1"]])
 def test_anything_else_is_no_environment(thing):
     with pytest.raises(ConfigError, match=r"is no environment: give an id"):
@@ -137,6 +180,54 @@ def test_an_episode_length_replaces_the_time_limit(source, length):
     assert episode_length(maker.evaluation_worlds(1, render=False)) == length
 
 
+class Limited(gym.wrappers.TimeLimit):
+    """Has a time limit of 7 steps."""
+
+    def __init__(self, environment):
+        super().__init__(environment, 7)
+
+
+def by_hand(*factories):
+    return SyncVectorEnv(factories, **SAME_STEP)
+
+
+@pytest.mark.parametrize(
+    ("source", "longest"),
+    [
+        ("Pendulum-v1", 200),
+        (lambda: gym.make("Pendulum-v1", max_episode_steps=30), 30),
+        (lambda: gym.make("Pendulum-v1").unwrapped, None),
+        (lambda: gym.wrappers.RescaleAction(Limited(Counter()), -1, 1), 7),
+        (lambda: gym.wrappers.TimeLimit(gym.make("Pendulum-v1"), 500), 200),
+        (Counter, None),
+        (
+            lambda: gym.make_vec(
+                "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP
+            ),
+            200,
+        ),
+        (lambda: by_hand(lambda: Limited(Counter()), lambda: Limited(Counter())), 7),
+        (lambda: by_hand(Counter), None),
+    ],
+    ids=[
+        *("id", "factory", "unwrapped", "without spec", "two limits", "none"),
+        *("vector", "vector by hand", "vector without"),
+    ],
+)
+def test_the_time_limit_is_that_of_the_wrappers(source, longest):
+    made = source if isinstance(source, str) else source()
+    is_vector = isinstance(made, gym.vector.VectorEnv)
+    assert find_maker(made if is_vector else source).longest == longest
+
+
+def test_a_limit_of_the_named_wrappers_is_one(monkeypatch):
+    monkeypatch.setattr(gym.wrappers, "Limited", Limited, raising=False)
+    named = ["gymnasium.wrappers.Limited"]
+    assert find_maker(Counter, wrappers=named).longest == 7
+    assert find_maker(Counter, episode_length=3, wrappers=named).longest == 3
+    assert find_maker(Counter, episode_length=30, wrappers=named).longest == 7
+
+
 def test_a_same_step_vector_environment_is_used_as_it_is():
     vector = gym.make_vec("Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP)
     maker = find_maker(vector)
@@ -154,7 +245,7 @@ def test_a_vector_environment_in_another_mode_is_refused(mode):
 
 
 def test_a_vector_environment_keeps_its_time_limit():
-    vector = SyncVectorEnv([Counter], **SAME_STEP)
+    vector = by_hand(Counter)
     with pytest.raises(ConfigError, match="episode-length cannot change a ready-made"):
         find_maker(vector, episode_length=5)
 
@@ -181,9 +272,9 @@ def test_a_vector_environments_wrappers_are_around_the_evaluation_worlds_too():
     )
     (world,) = find_maker(made).evaluation_worlds(1, render=False).environments
     assert world.observation_space == made.single_observation_space
-    by_hand = SyncVectorEnv([lambda: gym.wrappers.RescaleAction(Counter(), -3, 3)], **SAME_STEP)
-    (world,) = find_maker(by_hand).evaluation_worlds(1, render=False).environments
-    assert world.action_space == by_hand.single_action_space
+    scaled = by_hand(lambda: gym.wrappers.RescaleAction(Counter(), -3, 3))
+    (world,) = find_maker(scaled).evaluation_worlds(1, render=False).environments
+    assert world.action_space == scaled.single_action_space
 
 
 def test_a_vector_environment_wrapped_as_a_whole_asks_for_a_factory():

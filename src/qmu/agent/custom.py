@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from qmu import config as options
 from qmu.agent.kinds import ActorLike, CriticLike
 from qmu.agent.networks import Norms, init_actor, init_critic
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, told
 
 Make = Callable[[PRNGKeyArray, int, int], eqx.Module]
 # Rows of the batch that a new network is tried on.
@@ -185,9 +185,7 @@ class Template:
         try:
             module = self.make(key, *self.sizes)
         except Exception as error:
-            raise ConfigError(
-                f"networks.{self.name} raised {type(error).__name__}: {error}"
-            ) from error
+            raise ConfigError(f"networks.{self.name} raised {told(error)}") from error
         if not isinstance(module, eqx.Module):
             raise ConfigError(
                 f"networks.{self.name} returned {type(module).__name__}, and an equinox.Module is "
@@ -260,8 +258,7 @@ def try_out(name: str, module: Any, inputs: tuple[int, ...], outputs: tuple[int,
         alone = module(*(one[:1] for one in batch))
     except Exception as error:
         raise ConfigError(
-            f"the {name} of networks.{name}, called with a batch {called}, raised "
-            f"{type(error).__name__}: {error}"
+            f"the {name} of networks.{name}, called with a batch {called}, raised {told(error)}"
         ) from error
     shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
     if (shape, dtype) != (outputs, jnp.float32):

@@ -1,4 +1,4 @@
-"""What a policy's arrays are: one description for all kinds of files, and one check of what fits.
+"""From arrays and what describes them to a policy: one reader for all kinds of files.
 
 The arrays have the same names in every file: `actor.0.weight` [inputs, outputs], `actor.0.bias`,
 with layer normalization `actor.0.scale` and `actor.0.offset`, with normalized observations
@@ -14,32 +14,13 @@ from typing import Any
 import numpy as np
 
 from qmu.deploy.parts import read_parts
-from qmu.deploy.policy import ACTIVATIONS, Acts, Floats, Network, Normalization, Policy
+from qmu.deploy.policy import ACTIVATIONS, FORMAT, Acts, Floats, Network, Normalization, Policy
 from qmu.errors import ConfigError
 
 # Format 1 knows no normalized observations.
-FORMAT, READABLE = 2, (1, 2)
+READABLE = (1, FORMAT)
 # Makes a network of a file's name, description and arrays.
 Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
-
-
-def arrays_of(policy: Policy) -> dict[str, Floats]:
-    """Return a policy's arrays, by name."""
-    arrays = {"low": policy.low, "high": policy.high} | policy.network.arrays()
-    # Not `ascontiguousarray`, which gives the clip, a single number, an axis.
-    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
-
-
-def describe(policy: Policy) -> dict[str, Any]:
-    """Return what the arrays of a policy are, as JSON holds it."""
-    return {
-        "format": FORMAT,
-        **policy.network.description(),
-        "observation_shape": list(policy.obs_shape),
-        "action_shape": list(policy.action_shape),
-        "parts": [part._asdict() for part in policy.parts],
-        "info": policy.info,
-    }
 
 
 def network_of(policy: Policy) -> Network:
@@ -84,7 +65,7 @@ def read_policy(
 
     Args:
         arrays: what the file holds, by name.
-        description: what `describe` said of them.
+        description: what `Policy.description` said of them.
         source: the file or folder, which errors name.
         read: makes a network of the user's own; without it, one of layers is meant.
 

@@ -12,22 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qmu.deploy.description import Read, arrays_of, describe, read_policy, unreadable
-from qmu.deploy.policy import Policy
+from qmu.deploy.description import Read, read_policy, unreadable
+from qmu.deploy.policy import ARRAYS, DESCRIPTION, Policy
 from qmu.errors import ConfigError, lacking
 
-ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The folder in a run's directory that holds its best policy.
 BEST = "best"
 HOMES = {".npz": "qmu.deploy.npz", ".onnx": "qmu.deploy.onnx", ".pt": "qmu.deploy.torch"}
-
-
-def folder_files(policy: Policy) -> dict[str, bytes]:
-    """Return a policy as the two files of a folder: name -> content."""
-    from safetensors.numpy import save
-
-    text = json.dumps(describe(policy), indent=2) + "\n"
-    return {ARRAYS: save(arrays_of(policy)), DESCRIPTION: text.encode()}
 
 
 def load_policy(directory: str | Path) -> Policy:

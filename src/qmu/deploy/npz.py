@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qmu.deploy.description import arrays_of, describe, read_policy, unreadable
+from qmu.deploy.description import read_policy, unreadable
 from qmu.deploy.policy import Policy
 
 DESCRIPTION = "description"
@@ -16,8 +16,8 @@ DESCRIPTION = "description"
 def pack(policy: Policy) -> bytes:
     """Return a policy as the bytes of a .npz file."""
     file = io.BytesIO()
-    held: dict[str, Any] = {DESCRIPTION: json.dumps(describe(policy))}
-    np.savez(file, **(held | arrays_of(policy)))
+    held: dict[str, Any] = {DESCRIPTION: json.dumps(policy.description())}
+    np.savez(file, **(held | policy.arrays()))
     return file.getvalue()
 
 

@@ -2,7 +2,8 @@
 
 The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; its
 metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes that
-are not the newest run it, too.
+are not the newest run it, too. The file ends in one more entry of the metadata: the sum of all
+bytes before.
 """
 
 import json
@@ -15,12 +16,26 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike
 
-from qmu.deploy.description import arrays_of, describe, network_of, shapes_of, unreadable
-from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Policy, batch_of
+from qmu.deploy.description import network_of, shapes_of, unreadable
+from qmu.deploy.parts import one_array, read_parts
+from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
+from qmu.deploy.seal import DIGITS, check_seal, sealed
+from qmu.deploy.told import told
+from qmu.records import Part
 
 OBSERVATION, ACTION = "observation", "action"
-# The key of the description among the metadata.
-DESCRIPTION = "qmu"
+# The keys of the description and of the sum among the metadata.
+DESCRIPTION, SUM = "qmu", b"qmu.sha256"
+# How the entry of the sum begins, to which only the sum is lacking: metadata_props is field 14 of a
+# model, key and value of an entry are fields 1 and 2, each with its length, and 2 marks texts.
+OPENING = b"".join(
+    (
+        bytes([14 << 3 | 2, 2 + len(SUM) + 2 + DIGITS]),
+        bytes([1 << 3 | 2, len(SUM)]) + SUM,
+        bytes([2 << 3 | 2, DIGITS]),
+    )
+)
+BOUNDS = ("low", "high")
 OPSET, IR = 17, 8
 SERIOUS = 3
 
@@ -32,14 +47,16 @@ class OnnxPolicy:
     session: Any
     obs_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
+    low: Floats
+    high: Floats
     info: dict[str, Any]
+    parts: tuple[Part, ...] = ()
 
-    def __call__(self, observation: ArrayLike) -> Floats:
+    def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
-            observation: an array of the environment's observation shape, or with one more
-                leading axis, in the environment's units.
+            observation: what a `Policy` takes.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -47,11 +64,14 @@ class OnnxPolicy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(observation, dtype=np.float32)
+        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
         batch = batch_of(obs.shape, self.obs_shape)
         fed = {OBSERVATION: obs if batch else obs[None]}
         action: Floats = self.session.run([ACTION], fed)[0]
         return action if batch else action[0]
+
+    def __repr__(self) -> str:
+        return told(self)
 
 
 def read(data: bytes, source: Path) -> OnnxPolicy:
@@ -66,6 +86,7 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
     options.log_severity_level = SERIOUS
     # onnxruntime has an exception of its own for everything that may be wrong.
     try:
+        check_seal(data)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         held = session.get_modelmeta().custom_metadata_map
         if DESCRIPTION not in held:
@@ -74,9 +95,11 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
         obs_shape, action_shape = shapes_of(description)
         check_ends(session.get_inputs(), OBSERVATION, obs_shape)
         check_ends(session.get_outputs(), ACTION, action_shape)
+        low, high = (np.array(description[name], np.float32) for name in BOUNDS)
+        parts = read_parts(description["parts"])
     except Exception as error:
         raise unreadable(source, error) from None
-    return OnnxPolicy(session, obs_shape, action_shape, description["info"])
+    return OnnxPolicy(session, obs_shape, action_shape, low, high, description["info"], parts)
 
 
 def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:
@@ -91,7 +114,7 @@ def pack(policy: Policy) -> bytes:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    graph = Graph(arrays_of(policy))
+    graph = Graph(policy.arrays())
     build(graph, policy)
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
@@ -112,10 +135,11 @@ def pack(policy: Policy) -> bytes:
         ir_version=IR,
         producer_name="qmu",
     )
-    helper.set_model_props(model, {DESCRIPTION: json.dumps(describe(policy))})
+    # A runtime tells the metadata, and not the constants of the graph.
+    bounds = {name: getattr(policy, name).tolist() for name in BOUNDS}
+    helper.set_model_props(model, {DESCRIPTION: json.dumps(policy.description() | bounds)})
     onnx.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString()
-    return data
+    return sealed(model.SerializeToString() + OPENING)
 
 
 class Graph:

@@ -1,5 +1,6 @@
 """Observations of several parts, as the environment gave them, to the flat ones of the network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.records import Part
+
+# Choices are counted in whole numbers of 64 bits.
+LARGEST = 2**62
+
+
+def one_array(parts: Sequence[Part], observation: Any) -> Any:
+    """Return an observation of several parts as one array, and any other as it is.
+
+    Raises:
+        ValueError: a part is not there, or has another shape.
+    """
+    if parts and isinstance(observation, Mapping | tuple):
+        return join(parts, observation)
+    return observation
 
 
 def join(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
@@ -40,7 +55,7 @@ def find(parts: Sequence[Part], part: Part, observation: Any) -> Any:
 
 def is_in(step: str | int, held: Any) -> bool:
     """Tell whether something that is no dictionary has this position."""
-    return isinstance(step, int) and isinstance(held, tuple | list) and step < len(held)
+    return isinstance(step, int) and isinstance(held, tuple | list) and 0 <= step < len(held)
 
 
 def piece(part: Part, value: Any) -> NDArray[np.float32]:
@@ -74,13 +89,39 @@ def read_parts(described: Any) -> tuple[Part, ...]:
 
     Raises:
         TypeError: it lists none.
-        ValueError: the same.
-        KeyError: the same.
+        ValueError: they cannot be found in an observation, or make no numbers of one.
+        KeyError: something is not described.
     """
-    return tuple(
-        Part(
-            tuple(one["path"]),
-            *(tuple(map(int, one[name])) for name in ("shape", "choices", "first")),
-        )
+    parts = tuple(
+        Part(*(listed(one[name]) for name in ("path", "shape", "choices", "first")))
         for one in described
     )
+    for part in parts:
+        if not is_usable(part):
+            raise ValueError(f"{part} is no part of an observation")
+    return parts
+
+
+def is_usable(part: Part) -> bool:
+    """Tell whether a part can be found in an observation, and makes numbers of what is there."""
+    choosing = len(part.choices) == len(part.first) == math.prod(part.shape)
+    return (
+        all(type(number) is int for number in part.shape + part.choices + part.first)
+        and part.path != ()
+        and all(type(step) in (str, int) for step in part.path)
+        and all(size >= 0 for size in part.shape)
+        and all(choices > 0 for choices in part.choices)
+        and all(abs(first) < LARGEST for first in part.first)
+        and (choosing or part.choices == part.first == ())
+    )
+
+
+def listed(values: Any) -> tuple[Any, ...]:
+    """Return the values of a list.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{values!r} is no list")
+    return tuple(values)

@@ -1,5 +1,6 @@
 """The policy outside of training: NumPy in, NumPy out, in the environment's own units."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,10 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.parts import join
+from qmu.deploy.parts import one_array
+from qmu.deploy.told import told
 from qmu.records import Part
 
 Floats = NDArray[np.float32]
+
+# One observation or a batch: an array, or what an environment of several parts gives.
+Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
+# The files of a policy's folder, and what their description says of how it is written.
+ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
+FORMAT = 2
 
 ONE = np.float32(1)
 # The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
@@ -69,6 +77,12 @@ class Normalization:
         return np.minimum(np.maximum((obs - self.mean) / self.std, -self.clip), self.clip)
 
 
+def all_finite(array: Floats) -> bool:
+    """Tell whether all numbers of an array are finite; most are by their sum, which is fast."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(float(array.sum())) or bool(np.isfinite(array).all())
+
+
 class Acts(Protocol):
     """What a policy consists of but for scaling: it computes actions, and can be written down."""
 
@@ -76,7 +90,7 @@ class Acts(Protocol):
         """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
 
     def finite(self) -> bool:
-        """Tell whether all its weights are finite numbers."""
+        """Tell whether all its numbers are finite."""
 
     def arrays(self) -> dict[str, Floats]:
         """Return its numbers, by the names that they have in a file."""
@@ -112,8 +126,8 @@ class Network:
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
 
     def finite(self) -> bool:
-        """Tell whether all its weights are finite numbers."""
-        return all(math.isfinite(float(weight.sum())) for weight in self.weights)
+        """Tell whether all its numbers are finite."""
+        return all(map(all_finite, self.arrays().values()))
 
     def arrays(self) -> dict[str, Floats]:
         """Return its numbers, by the names that they have in a file."""
@@ -174,7 +188,7 @@ class Policy:
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
 
-    def __call__(self, observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...]) -> Floats:
+    def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
@@ -188,25 +202,53 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        given: Any = observation
-        if self.parts and isinstance(observation, Mapping | tuple):
-            given = join(self.parts, observation)
-        obs = np.asarray(given, dtype=np.float32)
+        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
         batch = batch_of(obs.shape, self.obs_shape)
         action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape(*batch, *self.action_shape)
 
+    def __repr__(self) -> str:
+        return told(self)
+
     def save(self, directory: str | Path) -> None:
-        """Write `policy.safetensors` and `policy.json` into a directory, which is made."""
+        """Write `policy.safetensors` and `policy.json` into a directory, which is made.
+
+        A policy that is there is replaced when both are written, and stays if they cannot be.
+        """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in self.files().items():
-            (folder / name).write_bytes(data)
+        written = {folder / name: folder / f".unfinished-{name}" for name in (ARRAYS, DESCRIPTION)}
+        try:
+            for unfinished, data in zip(written.values(), self.files().values(), strict=True):
+                unfinished.write_bytes(data)
+            for path, unfinished in written.items():
+                unfinished.replace(path)
+        finally:
+            for unfinished in written.values():
+                unfinished.unlink(missing_ok=True)
 
     def files(self) -> dict[str, bytes]:
         """Return what `save` writes: file name -> content."""
-        from qmu.deploy.files import folder_files
+        from safetensors.numpy import save
 
-        return folder_files(self)
+        text = json.dumps(self.description(), indent=2) + "\n"
+        return {ARRAYS: save(self.arrays()), DESCRIPTION: text.encode()}
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return all its numbers, by the names that they have in a file."""
+        arrays = {"low": self.low, "high": self.high} | self.network.arrays()
+        # Not `ascontiguousarray`, which gives the clip, a single number, an axis.
+        return {name: np.asarray(array, order="C") for name, array in arrays.items()}
+
+    def description(self) -> dict[str, Any]:
+        """Return what the arrays are, as JSON holds it."""
+        return {
+            "format": FORMAT,
+            **self.network.description(),
+            "observation_shape": list(self.obs_shape),
+            "action_shape": list(self.action_shape),
+            "parts": [part._asdict() for part in self.parts],
+            "info": self.info,
+        }

@@ -6,17 +6,30 @@ The file is read with `weights_only=True`, which makes tensors and text of it an
 import io
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import nn
 
-from qmu.deploy.description import arrays_of, describe, network_of, read_policy, unreadable
-from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Normalization, Policy, batch_of
+from qmu.deploy.description import network_of, read_policy, unreadable
+from qmu.deploy.parts import one_array
+from qmu.deploy.policy import (
+    NORM_EPSILON,
+    SLOPE,
+    Floats,
+    Normalization,
+    Observation,
+    Policy,
+    batch_of,
+)
+from qmu.deploy.seal import DIGITS, check_seal, sealed
+from qmu.deploy.told import told
 
 DESCRIPTION = "description"
+# A zip file, which a .pt file is, ends in the length of a comment, and the comment. Its is the sum.
+NO_COMMENT, COMMENT = (length.to_bytes(2, "little") for length in (0, DIGITS))
 ACTIVATIONS: dict[str, Any] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(SLOPE),
@@ -36,17 +49,17 @@ class TorchPolicy(nn.Module):
         """Take the weights, and all that belongs to them, from a policy."""
         super().__init__()
         self.obs_shape, self.action_shape = policy.obs_shape, policy.action_shape
-        self.info = policy.info
+        self.info, self.parts = policy.info, policy.parts
         self.layers = nn.Sequential(*layers_of(policy))
         self.register_buffer("low", torch.tensor(policy.low))
         self.register_buffer("high", torch.tensor(policy.high))
 
-    def forward(self, observation: ArrayLike | torch.Tensor) -> Floats | torch.Tensor:
+    def forward(self, observation: Observation | torch.Tensor) -> Floats | torch.Tensor:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
-            observation: an array or tensor of the environment's observation shape, or with one
-                more leading axis, in the environment's units.
+            observation: what a `Policy` takes, or a tensor of the environment's observation
+                shape, or with one more leading axis, in the environment's units.
 
         Returns:
             Actions in the environment's units, inside its bounds: of a tensor a tensor on the same
@@ -57,7 +70,7 @@ class TorchPolicy(nn.Module):
         """
         if isinstance(observation, torch.Tensor):
             return self.act(observation)
-        obs = torch.from_numpy(np.array(observation, np.float32))
+        obs = torch.from_numpy(np.array(one_array(self.parts, observation), np.float32))
         with torch.no_grad():
             action: Floats = self.act(obs.to(self.low.device)).cpu().numpy()
         return action
@@ -70,6 +83,9 @@ class TorchPolicy(nn.Module):
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         inside = torch.minimum(torch.maximum(scaled, self.low), self.high)
         return inside.reshape(*batch, *self.action_shape)
+
+    def __repr__(self) -> str:
+        return told(self)
 
 
 class Normalize(nn.Module):
@@ -115,10 +131,15 @@ def with_values(module: Any, weight: Floats, bias: Floats) -> nn.Module:
 
 def pack(policy: Policy) -> bytes:
     """Return a policy as the bytes of a .pt file."""
+    tensors = {name: torch.tensor(array) for name, array in policy.arrays().items()}
+    return with_sum({DESCRIPTION: json.dumps(policy.description()), **tensors})
+
+
+def with_sum(held: Any) -> bytes:
+    """Return the bytes of a .pt file that holds this, and ends in their sum."""
     file = io.BytesIO()
-    tensors = {name: torch.tensor(array) for name, array in arrays_of(policy).items()}
-    torch.save({DESCRIPTION: json.dumps(describe(policy)), **tensors}, file)
-    return file.getvalue()
+    torch.save(held, file)
+    return sealed(file.getvalue().removesuffix(NO_COMMENT) + COMMENT)
 
 
 def read(data: bytes, source: Path) -> TorchPolicy:
@@ -127,11 +148,16 @@ def read(data: bytes, source: Path) -> TorchPolicy:
     Raises:
         ConfigError: they are damaged, or of something else.
     """
-    # A damaged file raises whatever its reader stumbles over.
+    # What qmu has not written raises whatever its reader stumbles over.
     try:
+        check_seal(data)
         held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         description = json.loads(held.pop(DESCRIPTION))
         arrays = {name: tensor.numpy() for name, tensor in held.items()}
+    except UnpicklingError:
+        # PyTorch's own words advise to let the file run what it likes.
+        why = ValueError("it holds more than tensors and text, and nothing of it was run")
+        raise unreadable(source, why) from None
     except Exception as error:
         raise unreadable(source, error) from None
     return TorchPolicy(read_policy(arrays, description, source))

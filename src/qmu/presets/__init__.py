@@ -53,13 +53,14 @@ def read_preset(name: str, environment: str | None = None) -> dict[str, Any]:
         environment: the environment's id, which `auto` needs.
 
     Raises:
-        ConfigError: there is no such recipe, or it holds an unknown key or a wrong type.
+        ConfigError: there is no such recipe, or it holds an unknown key, a wrong type or a value
+            out of its range.
     """
     if not name.endswith(SUFFIX):
         return configure.parse_toml(text_of(name, environment), f"the preset {name}")
     values = configure.read_toml(Path(name))
     try:
-        configure.from_dict(values)
+        configure.read_dict(values)
     except ConfigError as error:
         raise ConfigError(f"the preset {name} is not one: {error}") from None
     return values

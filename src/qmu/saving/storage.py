@@ -94,6 +94,24 @@ def replace_files(files: Mapping[Path, bytes]) -> None:
         raise
 
 
+@contextlib.contextmanager
+def folders_around(path: Path) -> Iterator[None]:
+    """Make the folders that a file is to lie in; if it is not written, none of them is left.
+
+    Raises:
+        OSError: they could not be made.
+    """
+    made = [folder for folder in path.absolute().parents if not is_folder(folder)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError, ValueError):
+                folder.rmdir()
+        raise
+
+
 def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
     """Write a file that several folders can refer to, under the name of its own sum."""
     made = not folder.is_dir()

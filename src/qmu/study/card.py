@@ -1,24 +1,27 @@
 """A model card: what a policy is, where it comes from, what was measured of it, and its limits."""
 
 import hashlib
+import itertools
+from collections.abc import Sequence
 from importlib import metadata, resources
 from typing import Any
 
 import jinja2
 import numpy as np
 
-from qmu import config as options
-from qmu import configure
 from qmu.config import Config
 from qmu.deploy import files
 from qmu.deploy.description import network_of
-from qmu.deploy.policy import Floats, Policy
+from qmu.deploy.policy import ARRAYS, Floats, Policy
 from qmu.errors import ConfigError
+from qmu.records import Part
+from qmu.study.recipe import recipe_of
 from qmu.study.results import between, number
 from qmu.training import stats
-from qmu.training.directory import RUN_FILE
+from qmu.training.directory import RUN_FILE, describe
 from qmu.training.export import CALLS, Export
 from qmu.training.members import Member
+from qmu.training.model import DDPG
 from qmu.training.results import Run
 from qmu.training.stats import Interval
 
@@ -34,12 +37,12 @@ NEEDS = {
 }
 
 
-def card(export: Export, run: Run | None, earlier: str) -> str:
+def card(export: Export, home: Run | DDPG | None, earlier: str) -> str:
     """Return the model card of an export.
 
     Args:
         export: what was measured of it.
-        run: where the policy comes from, if that is known.
+        home: where the policy comes from, if that is known.
         earlier: the card that this one replaces. What it says of other files of the same policy is
             kept, if they are there.
     """
@@ -47,34 +50,54 @@ def card(export: Export, run: Run | None, earlier: str) -> str:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = (TEMPLATES / "card.md.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text).render(**contents(export, run, earlier)).strip() + "\n"
+    return environment.from_string(text).render(**contents(export, home, earlier)).strip() + "\n"
 
 
-def contents(export: Export, run: Run | None, earlier: str) -> dict[str, Any]:
+def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str, Any]:
     """Return what the template shows."""
-    policy = export.policy
-    info = {} if run is None else run.info
-    member = None if run is None else member_of(run, policy)
+    policy, run = export.policy, home if isinstance(home, Run) else None
+    info = known_of(home, policy)
+    config = config_of(home, policy)
     scores = [] if run is None else scores_of(run, policy)
     return {
         "mark": MARK,
         "world": policy.info.get("environment") or "an unknown environment",
         "normalization": network_of(policy).normalization is not None,
         "facts": facts(policy),
-        "rows": sorted({row(export), *other_rows(export, earlier)}),
+        "parts": part_rows(policy.parts),
+        "rows": sorted({row(export), *other_rows(export, earlier).values()}),
+        "undescribed": export.undescribed,
         "observed": observed(export),
         "calls": f"{CALLS:,}",
         "file": export.path.name,
-        "example": np.zeros(policy.obs_shape).tolist(),
+        "shape": policy.obs_shape,
         "needs": NEEDS[files.ending(export.path)],
         "scores": scores,
         "episodes": None if run is None else run.config.train.final_episodes,
-        "unscored": unscored(policy, info),
-        "recipe": None if member is None else recipe(member.config),
+        "unscored": unscored(home, info),
+        "recipe": None if config is None else recipe_of(config),
         "run": run is not None,
-        "steps": f"{info.get('steps', 0):,}",
-        "versions": versions(info),
+        "steps": f"{info['steps']:,}" if "steps" in info else None,
+        "versions": versions(home, info),
     }
+
+
+def known_of(home: Run | DDPG | None, policy: Policy) -> dict[str, Any]:
+    """Return what there is to know of where a policy comes from: versions, and all of a run."""
+    if isinstance(home, Run):
+        return home.info
+    if home is None:
+        return {"versions": {"qmu": policy.info.get("qmu")}}
+    here = describe(home.trainer.maker.name)
+    return {name: here[name] for name in ("versions", "python")}
+
+
+def config_of(home: Run | DDPG | None, policy: Policy) -> Config | None:
+    """Return the configuration that a policy was trained with, if that is known."""
+    if isinstance(home, DDPG):
+        return home.trainer.config
+    member = None if home is None else member_of(home, policy)
+    return None if member is None else member.config
 
 
 def facts(policy: Policy) -> list[tuple[str, str]]:
@@ -89,12 +112,37 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
+        ("arm", str(info.get("arm"))),
         ("seed", str(info.get("seed"))),
         ("trained for", f"{info['step']:,} steps" if "step" in info else "unknown"),
         ("evaluation that chose it", "none" if score is None else number(score)),
         ("weights", f"SHA-256 `{weights_sum(policy)}` of policy.safetensors"),
     ]
     return [(name, value) for name, value in found if value != "None"]
+
+
+def part_rows(parts: Sequence[Part]) -> list[list[str]]:
+    """Return the table of the parts of an observation: where each lies, its name, what it is."""
+    ends = itertools.accumulate(part.size for part in parts)
+    return [
+        [span(end - part.size, end), f"`{part.name}`", numbers_of(part)]
+        for part, end in zip(parts, ends, strict=True)
+    ]
+
+
+def numbers_of(part: Part) -> str:
+    """Return in words what the numbers of a part are."""
+    if not part.choices:
+        return f"shape {part.shape}"
+    choices = zip(part.first, part.choices, strict=True)
+    return "a 1 among zeros, " + ", then ".join(
+        f"for {span(first, first + count)}" for first, count in choices
+    )
+
+
+def span(first: int, end: int) -> str:
+    """Return the whole numbers from `first` on, below `end`, in words."""
+    return str(first) if end - first == 1 else f"{first} to {end - 1}"
 
 
 def bounds(low: Floats, high: Floats) -> str:
@@ -107,7 +155,7 @@ def bounds(low: Floats, high: Floats) -> str:
 
 def weights_sum(policy: Policy) -> str:
     """Return the SHA-256 sum of a policy's arrays, as the run's own file has it."""
-    return hashlib.sha256(policy.files()[files.ARRAYS]).hexdigest()
+    return hashlib.sha256(policy.files()[ARRAYS]).hexdigest()
 
 
 def observed(export: Export) -> str:
@@ -126,25 +174,37 @@ def row(export: Export) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def other_rows(export: Export, earlier: str) -> list[str]:
-    """Return the lines of an earlier card about other files of the same policy that are there.
+def other_rows(export: Export, earlier: str) -> dict[str, str]:
+    """Return file name -> line of an earlier card, of other files of the same policy.
 
     None are where that was measured on other observations.
     """
     if weights_sum(export.policy) not in earlier or observed(export) not in earlier:
-        return []
-    names = {f"| `{path.name}` |": path for path in map(export.path.with_suffix, files.HOMES)}
-    return [
-        line
+        return {}
+    return {
+        name: line
+        for name in beside(export)
         for line in earlier.splitlines()
-        for begin, path in names.items()
-        if line.startswith(begin) and path != export.path and path.is_file()
-    ]
+        if line.startswith(f"| `{name}` |")
+    }
+
+
+def undescribed(export: Export, earlier: str) -> tuple[str, ...]:
+    """Return the names of files beside an export that the card that they share is not about."""
+    known = other_rows(export, earlier)
+    return tuple(name for name in beside(export) if name not in known)
+
+
+def beside(export: Export) -> list[str]:
+    """Return the names of files that differ from an export's in their ending alone."""
+    paths = map(export.path.with_suffix, files.HOMES)
+    return [path.name for path in paths if path != export.path and path.is_file()]
 
 
 def member_of(run: Run, policy: Policy) -> Member | None:
-    """Return the member of the run that a policy says it is of; of several arms, it cannot tell."""
-    own = [member for member in run.members if member.seed == policy.info.get("seed")]
+    """Return the member of the run that a policy is of, by its seed and the arm that it knows."""
+    seed, arm = policy.info.get("seed"), policy.info.get("arm")
+    own = [member for member in run.members if member.seed == seed and arm in (None, member.arm)]
     return own[0] if len(own) == 1 else None
 
 
@@ -162,14 +222,15 @@ def scores_of(run: Run, policy: Policy) -> list[list[str]]:
 
 def score_rows(run: Run, policy: Policy) -> list[list[str]]:
     """Do what `scores_of` does; errors are those of reading."""
-    members = run.info.get("members") or []
+    members, own = run.info.get("members") or [], member_of(run, policy)
+    this = None if own is None else (own.arm, own.seed, policy.info.get("step"))
     rows = []
     for member in members:
         value, std = float(member["final_mean_reward"]), float(member["final_std_reward"])
         found = stats.mean_of_episodes(value, std, run.config.train.final_episodes)
         name = f"{member['arm']} {member['seed']}" if "arm" in member else str(member["seed"])
-        own = (policy.info.get("seed"), policy.info.get("step"))
-        mark = " (this policy)" if own == (member["seed"], member["best_step"]) else ""
+        best = (member.get("arm", ""), member["seed"], member["best_step"])
+        mark = " (this policy)" if this == best else ""
         rows.append(score_row(name + mark, found, std))
     if len({member.get("arm") for member in members}) == 1 and len(members) > 1:
         finals = np.array([float(member["final_mean_reward"]) for member in members])
@@ -182,26 +243,23 @@ def score_row(name: str, found: Interval, std: float) -> list[str]:
     return [name, number(found.value), between(found.low, found.high).strip(" ()"), number(std)]
 
 
-def unscored(policy: Policy, info: dict[str, Any]) -> str:
+def unscored(home: Run | DDPG | None, info: dict[str, Any]) -> str:
     """Return why there is no score."""
-    if not info:
+    if home is None:
         return "The policy was exported without its run: its scores are not known here."
+    if isinstance(home, DDPG):
+        return "The policy is that of a model, not of a run: `model.evaluate` measures it."
     return (
         f"The run has not come to its end (its status is {info.get('status')}), at which policies "
         "are measured on new episodes."
     )
 
 
-def recipe(config: Config) -> list[str]:
-    """Return the options that differ from the defaults, but for those of logging."""
-    base = options.replace(options.Config(), "log", **vars(config.log))
-    return configure.differences(config, base)
-
-
-def versions(info: dict[str, Any]) -> str:
+def versions(home: Run | DDPG | None, info: dict[str, Any]) -> str:
     """Return what the policy was trained and exported with."""
-    used = ", ".join(
-        f"{name} {version}" for name, version in info.get("versions", {}).items() if version
-    )
-    trained = f"Trained with {used}, Python {info.get('python')}. " if used else ""
+    known = info.get("versions", {}) | {"Python": info.get("python")}
+    used = ", ".join(f"{name} {version}" for name, version in known.items() if version)
+    # A model may have been trained elsewhere before it was loaded.
+    verb = "A model in" if isinstance(home, DDPG) else "Trained with"
+    trained = f"{verb} {used}. " if used else ""
     return f"{trained}Exported with qmu {metadata.version('qmu')}."

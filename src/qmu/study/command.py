@@ -3,36 +3,80 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from qmu.errors import ConfigError, QmuError
 from qmu.study import results as found
 from qmu.study import ship
+from qmu.study.folder import begin, settle
 from qmu.study.plan import Study, programs
+from qmu.study.processes import Processes
 from qmu.study.report import write_report
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
-from qmu.study.work import Conduct, begin, settle
+from qmu.study.tuned import show_trials, teller, write_page
+from qmu.study.tuning import (
+    FRESH,
+    Site,
+    Tuning,
+    begin_tuning,
+    fresh_study,
+    keep_trials,
+    kept_trials,
+    search,
+    write_best,
+)
+from qmu.study.work import Conduct, Engine
+from qmu.training.cluster import check_address
 from qmu.training.lock import locked
 from qmu.world.make import Maker, maker_of
 
 
-def dry_run(study: Study, workers: int) -> None:
+class Where(NamedTuple):
+    """Where a study's programs are trained, and how many of them side by side.
+
+    `on` is a Ray cluster's address, None for processes of this machine; a program there needs so
+    many processors and GPUs.
+    """
+
+    workers: int | None = None
+    on: str | None = None
+    cpus: int = 1
+    gpus: float = 0
+
+    def engine(self, directory: Path, typed: list[str]) -> Engine:
+        """Return what trains programs there; `typed` are environments that need a module.
+
+        Raises:
+            ConfigError: there is no such cluster, or it has no room for one of them.
+        """
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"--workers must be 1 or more, not {self.workers}")
+        if self.on is None:
+            return Processes(directory, self.workers or 1, typed)
+        from qmu.study.away import Nodes, Request
+
+        check_address(self.on, "--on")
+        return Nodes(directory, self.on, self.workers, Request(self.cpus, self.gpus), typed)
+
+
+def dry_run(study: Study, where: Where) -> None:
     """Print what a study would train.
 
     Raises:
-        ConfigError: a world cannot be made, or there are no workers.
+        ConfigError: a world cannot be made, or nobody is there to train.
+        WorldError: a world failed while its steps were timed.
     """
-    makers = worlds_of(study, workers)
-    show_plan(study, programs(study), makers, workers, terminal())
+    makers = worlds_of(study)
+    places = where.engine(Path(), []).places
+    show_plan(study, programs(study), makers, places, terminal())
 
 
-def worlds_of(study: Study, workers: int) -> dict[str, Maker]:
+def worlds_of(study: Study) -> dict[str, Maker]:
     """Return what makes a study's worlds, by their ids.
 
     Raises:
-        ConfigError: one cannot be made here, or nobody is there to train.
+        ConfigError: one cannot be made here.
     """
-    if workers < 1:
-        raise ConfigError(f"--workers must be 1 or more, not {workers}")
     settings = {(one.world.id, one.config.env): None for one in programs(study)}
     makers: dict[str, Maker] = {}
     for world, env in settings:
@@ -40,22 +84,23 @@ def worlds_of(study: Study, workers: int) -> dict[str, Maker]:
     return makers
 
 
-def run_study(study: Study, directory: Path, workers: int, typed: list[str]) -> None:
+def run_study(study: Study, directory: Path, where: Where, typed: list[str]) -> None:
     """Train what is left of a study, and print what it has found.
 
     Raises:
-        ConfigError: the directory holds another study, another process is at it, or a world cannot
-            be made; nothing was started.
+        ConfigError: the directory holds another study, another process is at it, a world cannot
+            be made, or nobody is there to train; nothing was started.
         QmuError: some programs have failed; the others have been trained.
     """
-    worlds_of(study, workers)
+    worlds_of(study)
+    engine = where.engine(directory, typed)
     out = terminal()
     begin(study, directory)
     with locked(directory):
         study = settle(study, directory)
         out.print(f"{study.name}: {study.question}")
         out.print(f"writing to {directory}; the same command goes on where it was stopped")
-        conduct = Conduct(study, directory, workers, typed)
+        conduct = Conduct(study, directory, engine)
         bar, show = progress_bar(study, out)
         try:
             with bar or contextlib.nullcontext():
@@ -89,18 +134,26 @@ def export(source: Path, path: Path, seed: int | None) -> None:
     """Write a policy as one file, with its model card; say what was measured of it."""
     made = ship.export(source, path, seed=seed)
     info, out = made.policy.info, terminal()
-    who = f"seed {info.get('seed')} of {info.get('environment')}, step {info.get('step')}"
+    arm = f"{info['arm']}, " if "arm" in info else ""
+    who = f"{arm}seed {info.get('seed')} of {info.get('environment')}, step {info.get('step')}"
     lines = [
         f"{made.path}: {who}",
         f"difference  {made.difference:.1e} of the action range at most, from the trained actor on "
         f"{len(made.observed.obs):,} observations {made.observed.origin}",
         f"size        {len(made.data):,} bytes",
         f"latency     {made.microseconds:.0f} µs for one observation (median, measured here)",
-        f"card        {ship.card_of(made.path)}",
+        f"card        {ship.card_of(made.path)}{not_about(made.undescribed)}",
         f"python      policy = qmu.load({str(made.path)!r})",
     ]
     for line in lines:
         out.print(line, soft_wrap=True)
+
+
+def not_about(names: Sequence[str]) -> str:
+    """Return which files a model card leaves out that share its name, as the end of a line."""
+    if not names:
+        return ""
+    return f", which is not about {', '.join(names)}: of another policy, or measured otherwise"
 
 
 def results_of(paths: Sequence[Path]) -> found.Results:
@@ -113,8 +166,50 @@ def results_of(paths: Sequence[Path]) -> found.Results:
         raise ConfigError(
             "which run? give the directory of a run or of a study, or several of runs"
         )
-    paths = list({path.absolute(): path for path in paths}.values())
+    # A link leads to the same run.
+    paths = list({path.resolve(): path for path in paths}.values())
     studies = [path for path in paths if found.is_study(path)]
     if studies and len(paths) > 1:
         raise ConfigError(f"{studies[0]} is a study: give it alone, or give runs")
     return found.study_results(paths[0]) if studies else found.run_results(paths)
+
+
+def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[str]) -> None:
+    """Search, or go on with a search; then train the best recipe on fresh seeds.
+
+    `typed` are environments that need a module.
+
+    Raises:
+        ConfigError: another process is at it, or a world cannot be made; nothing was started.
+        QmuError: no trial has a score.
+    """
+    maker_of(asked.world, asked.base.env)
+    out = terminal()
+    begin_tuning(asked, directory)
+    with locked(directory):
+        out.print(
+            f"{asked.world}: {asked.trials} recipes, {asked.base.train.seeds} seed(s), "
+            f"{asked.steps:,} steps, {site.places} side by side"
+        )
+        again = f"qmu tune --resume {directory}"
+        out.print(f"writing to {directory}; `{again}` goes on where it was stopped")
+        trials = kept_trials(directory)
+        try:
+            if not trials:
+                trials = search(asked, directory, site, teller(asked, out))
+                keep_trials(directory, trials)
+        except (QmuError, KeyboardInterrupt) as error:
+            error.add_note(f"what was tried is saved: go on with {again}")
+            raise
+        show_trials(asked, trials, out)
+        best = write_best(asked, trials, directory)
+        out.print(f"preset: {best}")
+    fresh = None
+    if asked.fresh_seeds:
+        folder = directory / FRESH
+        study = fresh_study(asked, trials)
+        run_study(study, folder, where, typed)
+        fresh = found.study_results(folder)
+        if any(one.curves.size for place in fresh.places for one in place.outcomes):
+            write_report(fresh, folder, [folder], "html")
+    out.print(f"report: {write_page(asked, trials, fresh, directory)}")

@@ -16,6 +16,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.study.plan import Program
 from qmu.training.evaluate import LONGEST_EPISODE
+from qmu.world.host import quiet_overflow
 from qmu.world.make import Maker
 
 # The learner reaches about this share of one core's matrix products: ten members with 256-256 in
@@ -78,22 +79,28 @@ def matrix_rate() -> float:
         return 2 * 256**3 / fastest(lambda: np.matmul(matrix, matrix))
 
 
+@quiet_overflow
 def step_seconds(maker: Maker) -> float:
-    """Return the seconds that a step of a world takes, measured with random actions."""
-    world = maker.make_one(None)
+    """Return the seconds that a step of a world takes, measured with random actions.
+
+    Raises:
+        WorldError: the world raised, or returned something impossible.
+    """
+    worlds = maker.evaluation_worlds(1, False)
     try:
-        world.reset(seed=0)
-        world.action_space.seed(0)
-        actions = itertools.cycle([world.action_space.sample() for _ in range(100)])
+        worlds.start(0, 0)
+        space = worlds.environments[0].action_space
+        space.seed(0)
+        actions = itertools.cycle([np.ravel(space.sample()) for _ in range(100)])
 
         def step() -> None:
-            _, _, terminated, truncated, _ = world.step(next(actions))
-            if terminated or truncated:
-                world.reset()
+            result = worlds.execute(0, next(actions))
+            if result.terminated or result.truncated:
+                worlds.start(0, None)
 
         return fastest(step)
     finally:
-        world.close()
+        worlds.close()
 
 
 def fastest(do: Callable[[], object]) -> float:

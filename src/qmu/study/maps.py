@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qmu.agent import agent as algorithm
 from qmu.agent.agent import Agent
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, WorldError
 from qmu.saving import arrays, store
 from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
@@ -22,6 +22,7 @@ from qmu.training.evaluate import Trace, evaluate
 from qmu.training.handover import to_networks
 from qmu.training.learner import best_values
 from qmu.training.results import EVAL_SEEDS, Run
+from qmu.world.host import quiet_overflow
 from qmu.world.make import maker_of
 
 MOST_NUMBERS = 3
@@ -50,10 +51,12 @@ def agents_of(run: Run) -> Agent:
     return agents
 
 
+@quiet_overflow
 def maps(outcome: Outcome, world: str) -> str | None:
     """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 
-    None where observations have more than three numbers, or nothing can be read or made again.
+    None where observations have more than three numbers, nothing can be read or made again, or the
+    world fails.
     """
     run, seed = outcome.run, int(np.argmax(outcome.scores))
     names = [member.name for member in run.members]
@@ -63,10 +66,10 @@ def maps(outcome: Outcome, world: str) -> str | None:
         if maker.spaces.obs_size > MOST_NUMBERS:
             return None
         agents = agents_of(run)
-    except (ConfigError, DamagedError, UnreadableError, KeyError):
+        act = to_networks(algorithm.acting(agents))[position]
+        obs, grid = states(maker, act)
+    except (ConfigError, DamagedError, UnreadableError, WorldError, KeyError):
         return None
-    act = to_networks(algorithm.acting(agents))[position]
-    obs, grid = states(maker, act)
     quantities = {
         "μ(s), first action": act(obs)[:, 0],
         "Q(s, μ(s))": np.asarray(best_values(agents, position, obs)),
@@ -82,9 +85,8 @@ def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:
     worlds = maker.evaluation_worlds(EPISODES, False)
     try:
         space = worlds.environments[0].observation_space
-        bounded = maker.spaces.obs_size == 2 and np.isfinite([space.low, space.high]).all()
-        if bounded:
-            low, high = np.ravel(space.low), np.ravel(space.high)
+        low, high = (np.ravel(side).astype(np.float32) for side in (space.low, space.high))
+        if maker.spaces.obs_size == 2 and np.isfinite(high - low).all():
             sides = [np.linspace(low[axis], high[axis], POINTS) for axis in (0, 1)]
             return np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2).astype(np.float32), True
         trace = Trace()

@@ -30,6 +30,8 @@ MOST_MEMBERS = 40
 LEAST_ROWS, MOST_ROWS = 10_000, 1_000_000
 # Files are named after arms, and the time or the world; a file's name has 255 bytes at most.
 LONGEST_SLUG = 150
+# What files are named after where a name has neither letters from a to z nor digits.
+NAMELESS = "arm"
 
 
 class Arm(NamedTuple):
@@ -189,8 +191,7 @@ def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> 
         ConfigError: it describes none, or one of more agents than `most`.
     """
     rules.check(held, most)
-    arms = read_arms(held)
-    check_names(arms)
+    arms = told_apart(read_arms(held))
     base = held.get("base", arms[0].name)
     if base not in [arm.name for arm in arms]:
         known = [arm.name for arm in arms]
@@ -258,10 +259,11 @@ def nested(pairs: Any) -> dict[str, Any]:
 
 
 def slug_of(name: str) -> str:
-    """Return a name as the part of a file's name."""
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower()
-    if not slug:
-        raise ConfigError(f"an arm's name needs letters or digits: {name!r}")
+    """Return a name as the part of a file's name; what it has of other letters is left out."""
+    if not name.strip():
+        raise ConfigError("an arm has no name: files are named after it")
+    signed = re.sub(r"(?<![A-Za-z0-9.])-(?=[0-9.])", "m", name)
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", signed).strip("-.").lower() or NAMELESS
     if len(slug) > LONGEST_SLUG:
         raise ConfigError(
             f"an arm's name has {len(slug)} letters, and files are named after it: give it "
@@ -270,13 +272,22 @@ def slug_of(name: str) -> str:
     return slug
 
 
-def check_names(arms: Sequence[Arm]) -> None:
-    """Raise ConfigError if two arms would have the same files."""
-    seen: dict[str, str] = {}
+def told_apart(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms, with a number behind what would name the files of an earlier arm.
+
+    Raises:
+        ConfigError: two arms have the same name.
+    """
+    found: dict[str, Arm] = {}
+    slugs: set[str] = set()
     for arm in arms:
-        if arm.slug in seen:
-            raise ConfigError(f"two arms have names alike: {seen[arm.slug]!r} and {arm.name!r}")
-        seen[arm.slug] = arm.name
+        if arm.name in found:
+            raise ConfigError(f"two arms have one name, {arm.name!r}: leave one of them out")
+        numbered = (f"{arm.slug}-{number}" for number in itertools.count(2))
+        slug = next(one for one in itertools.chain([arm.slug], numbered) if one not in slugs)
+        found[arm.name] = arm._replace(slug=slug)
+        slugs.add(slug)
+    return list(found.values())
 
 
 def config_of(study: Study, world: World, arm: Arm) -> Config:

@@ -7,7 +7,7 @@ import base64
 import csv
 import io
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ from qmu.study.results import (
     share,
     together,
 )
+from qmu.training.again import how_to_train
 from qmu.training.curves import style
 from qmu.training.directory import VIDEOS
-from qmu.training.doctor import diagnose
+from qmu.training.doctor import examine_run
 from qmu.training.results import Run
 
 TEMPLATES = resources.files(__name__.rpartition(".")[0])
@@ -96,7 +97,12 @@ KINDS: dict[str, tuple[str, Callable[[Results, Sequence[Path]], str]]] = {
 
 
 def filled(name: str, results: Results, paths: Sequence[Path]) -> str:
-    """Return a template with what it shows."""
+    """Return a template with what it shows of results."""
+    return rendered(name, contents(results, paths))
+
+
+def rendered(name: str, held: Mapping[str, Any]) -> str:
+    """Return a template with what it shows; pages share a style."""
     environment = jinja2.Environment(
         autoescape=name.endswith(".html"),
         undefined=jinja2.StrictUndefined,
@@ -106,7 +112,8 @@ def filled(name: str, results: Results, paths: Sequence[Path]) -> str:
     # An arm may be called anything, and a bar ends a cell of a table in Markdown.
     environment.filters["cell"] = lambda text: text.replace("|", "\\|")
     text = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text).render(**contents(results, paths)).rstrip("\n") + "\n"
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**held, style=style).rstrip("\n") + "\n"
 
 
 def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
@@ -238,7 +245,7 @@ def speeds(results: Results) -> list[dict[str, Any]]:
 
 
 def diagnoses(results: Results) -> list[dict[str, Any]]:
-    """Return what the doctor finds in each run, and in which of its members."""
+    """Return what the doctor finds in each run, and in which members; the worst run is first."""
     found = []
     for run in runs_of(results):
         arms = {
@@ -248,12 +255,14 @@ def diagnoses(results: Results) -> list[dict[str, Any]]:
             if one.run.directory == run.directory
         }
         name = f"{run.info['environment']}: {', '.join(sorted(arms, key=results.arms.index))}"
-        found.append({"name": name, "found": diagnose(run)})
-    return found
+        found.append({"name": name, "checkup": examine_run(run)})
+    return sorted(found, key=lambda entry: entry["checkup"].urgency)
 
 
 def differences(results: Results) -> list[dict[str, Any]]:
-    """Return, for each arm, in which options it differs from the base arm."""
+    """Return, for each of several arms, in which options it differs from the base arm."""
+    if len(results.arms) == 1:
+        return []
     found = []
     for index, arm in enumerate(results.arms):
         lines = {
@@ -265,30 +274,26 @@ def differences(results: Results) -> list[dict[str, Any]]:
         # In most studies they are the same in all worlds.
         alike = all(one == shown[0] for one in shown)
         words = shown[0] if alike else [f"{w}: {line}" for w, one in lines.items() for line in one]
-        found.append({"arm": arm, "index": index, "lines": words})
+        same = "what the others are held against" if arm == results.base else "the same"
+        found.append({"arm": arm, "index": index, "lines": words or [same]})
     return found
 
 
 def place_differences(results: Results, place: Place, arm: str) -> list[str]:
     """Return in which options an arm differs from the base arm in a world."""
-    configs = {name: arm_config(results, place, name) for name in (results.base, arm)}
-    base, own = configs[results.base], configs[arm]
-    if base is None or own is None or base is own:
-        return []
-    base = options.replace(base, "log", **vars(own.log))
+    own = arm_config(results, place, arm)
+    base = options.replace(arm_config(results, place, results.base), "log", **vars(own.log))
     return [
         line.replace("(default:", f"({results.base}:") for line in configure.differences(own, base)
     ]
 
 
-def arm_config(results: Results, place: Place, arm: str) -> options.Config | None:
-    """Return an arm's configuration in a world; None if it has not been there."""
+def arm_config(results: Results, place: Place, arm: str) -> options.Config:
+    """Return an arm's configuration in a world; without a study, in the world of its run."""
     if isinstance(results.study, Study):
         named = next(one for one in results.study.arms if one.name == arm)
         return config_of(results.study, place.world, named)
-    outcome = next((one for one in place.outcomes if one.arm == arm), None)
-    if outcome is None:
-        return None
+    outcome = next(one for some in results.places for one in some.outcomes if one.arm == arm)
     name = outcome.member_names[0]
     return next(member.config for member in outcome.run.members if member.name == name)
 
@@ -304,14 +309,11 @@ def commands(results: Results, paths: Sequence[Path]) -> list[str]:
             shlex.join(again),
             f"qmu report {shlex.quote(str(paths[0]))}",
         ]
-    return [command_of(run) for run in runs_of(results)]
-
-
-def command_of(run: Run) -> str:
-    """Return the command that trains a run again."""
-    config = run.directory / "config.toml"
-    words = ["qmu", "train", str(run.info["environment"]), "--config", str(config)]
-    return shlex.join(words)
+    return [
+        line
+        for run in runs_of(results)
+        for line in how_to_train(run.directory, run.config, run.info)
+    ]
 
 
 def runs_of(results: Results) -> list[Run]:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qmu.errors import ConfigError
 from qmu.saving import storage
+from qmu.study.folder import STUDY_FILE, apart, open_directory, run_of, status_of
 from qmu.study.plan import Study, World, programs
-from qmu.study.work import STUDY_FILE, apart, open_directory, run_of, status_of
 from qmu.training import stats
 from qmu.training.results import Run, open_run
 from qmu.training.stats import Floats, Interval
@@ -116,6 +115,7 @@ class Row:
     scores: Floats
     failed: int | None
     steps_to: float | None
+    reached: int
     area: float
     improvement: Interval | None
 
@@ -166,11 +166,11 @@ def run_results(directories: Sequence[Path]) -> Results:
 
 def short_name(directory: Path, all_of_them: Sequence[Path]) -> str:
     """Return the shortest name of a run's directory that no other one has."""
-    names = [path.resolve().name for path in all_of_them]
-    resolved = directory.resolve()
-    if names.count(resolved.name) == 1:
-        return resolved.name
-    return "/".join(resolved.parts[-2:])
+    own, others = directory.resolve().parts, [path.resolve().parts for path in all_of_them]
+    for size in range(1, len(own)):
+        if [one[-size:] for one in others].count(own[-size:]) == 1:
+            return str(Path(*own[-size:]))
+    return str(Path(*own))
 
 
 def is_study(directory: Path) -> bool:
@@ -223,10 +223,10 @@ def row(outcome: Outcome, base: Outcome | None, threshold: float | None) -> Row:
     """Return an arm's line; what needs an end is NaN for one that has none."""
     scores = outcome.scores
     there = bool(np.isfinite(scores).all())
-    reached: list[float] = []
+    until: list[float] = []
     if threshold is not None and outcome.curves.shape[1]:
         found = stats.steps_to(outcome.steps, outcome.curves, threshold)
-        reached = [np.inf if one is None else float(one) for one in found]
+        until = [np.inf if one is None else float(one) for one in found]
     compared = base is not None and base is not outcome and base.finished and there
     return Row(
         arm=outcome.arm,
@@ -235,7 +235,8 @@ def row(outcome: Outcome, base: Outcome | None, threshold: float | None) -> Row:
         median=float(np.median(scores)),
         scores=scores,
         failed=None if threshold is None else stats.failed(scores, threshold),
-        steps_to=float(np.median(reached)) if reached else None,
+        steps_to=float(np.median(until)) if until else None,
+        reached=int(np.isfinite(until).sum()),
         area=float(np.mean(stats.area_under(outcome.steps, outcome.curves)))
         if outcome.curves.shape[1]
         else float("nan"),
@@ -354,17 +355,25 @@ def cells(row: Row) -> list[str]:
         failed = f"at least 1 of {len(row.scores)}" if row.status == "diverged" else ""
         known = {COLUMNS[0]: row.status, "failed": failed}
         return [known.get(column, "") for column in COLUMNS]
-    steps: Any = row.steps_to
     return [
         f"{number(row.mean.value)}{between(row.mean.low, row.mean.high)}",
         number(row.median),
         number(float(row.scores.min())),
         number(float(row.scores.max())),
         "" if row.failed is None else f"{row.failed} of {len(row.scores)}",
-        "" if steps is None else "most never" if np.isinf(steps) else f"{steps:,.0f}",
+        steps_told(row),
         number(row.area),
         share(row.improvement),
     ]
+
+
+def steps_told(row: Row) -> str:
+    """Return the steps to the threshold in words: the median, if most seeds have reached it."""
+    if row.steps_to is None:
+        return ""
+    if np.isfinite(row.steps_to):
+        return f"{row.steps_to:,.0f}"
+    return "half never" if 2 * row.reached == len(row.scores) else "most never"
 
 
 def check_any(results: Results) -> None:

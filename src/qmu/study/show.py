@@ -37,14 +37,18 @@ def terminal() -> Console:
 def show_plan(
     study: Study, plan: list[Program], makers: Mapping[str, Maker], workers: int, out: Console
 ) -> None:
-    """Print what would run, and how long it may take; `makers` make the worlds by their ids."""
+    """Print what would run, and how long it may take; `makers` make the worlds by their ids.
+
+    Raises:
+        WorldError: a world failed while its steps were timed.
+    """
+    rate = estimate.matrix_rate()
+    steps = {name: estimate.step_seconds(maker) for name, maker in makers.items()}
     out.print(f"{study.name}: {study.question}")
     out.print(
         f"{len(study.worlds)} world(s), {len(study.arms)} arms, {study.seeds} seeds: "
         f"{study.runs:,} agents in {len(plan)} programs"
     )
-    rate = estimate.matrix_rate()
-    steps = {name: estimate.step_seconds(maker) for name, maker in makers.items()}
     table = Table("world", "arms of the program", "agents", "steps each", "may take")
     total = 0.0
     for program in plan:
@@ -150,6 +154,7 @@ def show_results(results: Results, out: Console) -> None:
             if row.status == "finished":
                 seeds = " ".join(number(score) for score in np.sort(row.scores)[::-1])
                 out.print(f"  every seed of {row.arm}: {seeds}")
+        out.print(PROTOCOL)
     over_all = together(results)
     if len(results.places) > 1 and over_all:
         out.print()
@@ -158,4 +163,4 @@ def show_results(results: Results, out: Console) -> None:
         for arm, (middle, beats) in over_all.items():
             table.add_row(arm, share(middle), share(beats))
         out.print(table)
-    out.print(PROTOCOL)
+        out.print(PROTOCOL)

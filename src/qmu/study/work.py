@@ -1,49 +1,52 @@
-"""Runs the programs of a study, each in a process of its own; goes on where it was stopped.
+"""Trains the programs of a study, some at a time; goes on where it was stopped."""
 
-A study's directory holds `study.toml` (what is asked, complete), `runs/` (a run for each program),
-`logs/` (what the processes said), and `apart.json`: programs in which an arm has diverged, whose
-arms are trained in programs of their own.
-"""
-
-import dataclasses
-import json
-import os
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
-import tomli_w
+from qmu.errors import StoppedError
+from qmu.study.folder import apart, log_of, run_of, status_of, steps_taken, take_apart
+from qmu.study.plan import Program, Study, programs
+from qmu.training.directory import RUN_FILE, read_json
 
-from qmu import configure
-from qmu.errors import ConfigError, StoppedError
-from qmu.saving import storage, store
-from qmu.study.plan import Program, Study, described, programs, study_of
-from qmu.training.directory import CHECKPOINTS, METRICS, RUN_FILE, folder_name, read_json
-from qmu.training.results import Run
-
-STUDY_FILE, APART_FILE = "study.toml", "apart.json"
-RUNS, LOGS = "runs", "logs"
-# Seconds between two looks at the processes.
+# Seconds between two looks at the programs.
 PAUSE = 0.5
-# Seconds that stopped processes have to save what they have learned.
+# Seconds that stopped programs have to save what they have learned.
 PATIENCE = 60.0
-# The newest lines of metrics are in so many last bytes.
-TAIL = 4096
-STEP = re.compile(rb'{"step": (\d+)')
-# What may be said differently of a study that has been trained.
-OPINIONS, WORLD_OPINIONS = ("question", "base"), ("threshold", "low", "high")
+# A program that has lost its process so often is not tried again.
+MOST_LOST = 3
+
+
+class Job(Protocol):
+    """A program that is being trained somewhere."""
+
+    def poll(self) -> int | None:
+        """Return the exit code of its process; None while it works, negative if it was lost."""
+
+    def stop(self) -> None:
+        """Ask it to save what it has learned, and to end."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end; after so many seconds, end it."""
+
+
+class Engine(Protocol):
+    """Where programs are trained: so many `places` have one each."""
+
+    places: int
+
+    def start(self, place: int, program: Program) -> Job:
+        """Train a program, or go on with it."""
 
 
 class Doing(NamedTuple):
     """A program that is at work."""
 
     program: Program
-    process: subprocess.Popen[bytes]
+    job: Job
 
 
 class Progress(NamedTuple):
@@ -55,169 +58,14 @@ class Progress(NamedTuple):
     notes: list[str]
 
 
-def open_directory(directory: Path) -> Study:
-    """Return the study in a directory.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    path = directory / STUDY_FILE
-    if not storage.is_file(path):
-        raise ConfigError(f"{directory} is not a study's directory: it has no {STUDY_FILE}")
-    return study_of(directory.name, configure.read_toml(path))
-
-
-def begin(study: Study, directory: Path) -> None:
-    """Make a study's directory, unless it is there.
-
-    Raises:
-        ConfigError: it cannot be made.
-    """
-    if not storage.is_file(directory / STUDY_FILE):
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
-        keep(study, directory)
-
-
-def keep(study: Study, directory: Path) -> None:
-    """Write a study into its directory. Raises ConfigError where that cannot be done."""
-    try:
-        storage.replace_file(directory / STUDY_FILE, tomli_w.dumps(described(study)).encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
-
-
-def settle(study: Study, directory: Path) -> Study:
-    """Return the study that is gone on with in a directory that has begun.
-
-    What is trained, and in which order, is what the directory holds; the question, the base arm
-    and what scores mean are the newly asked study's, and are written down. Whoever calls holds the
-    lock.
-
-    Raises:
-        ConfigError: another study is trained there.
-    """
-    before = open_directory(directory)
-    changed = list(differences(trained_part(before), trained_part(study)))
-    if changed:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise ConfigError(
-            f"{directory} holds another study: {changed[0]}{more}. Give another --dir, or the same "
-            "options as before to go on with it"
-        )
-    asked = {world.id: world for world in study.worlds}
-    worlds = tuple(
-        world._replace(**{key: getattr(asked[world.id], key) for key in WORLD_OPINIONS})
-        for world in before.worlds
-    )
-    now = dataclasses.replace(
-        before, name=study.name, question=study.question, base=study.base, worlds=worlds
-    )
-    if described(now) != described(before):
-        keep(now, directory)
-    return now
-
-
-def trained_part(study: Study) -> dict[str, Any]:
-    """Return what a study trains, as `described` has it, without order."""
-    held = {key: value for key, value in described(study).items() if key not in OPINIONS}
-    worlds = {
-        world: {key: value for key, value in own.items() if key not in WORLD_OPINIONS}
-        for world, own in held["environment"].items()
-    }
-    return held | {"environments": sorted(held["environments"]), "environment": worlds}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield what two dictionaries differ in, a sentence for each path."""
-    for key in [*before, *(key for key in now if key not in before)]:
-        where = f"{path}{key}"
-        one, other = before.get(key), now.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from differences(one, other, f"{where}.")
-        elif key not in now:
-            yield f"{where} was {told(one)}, now it is not given"
-        elif key not in before:
-            yield f"{where} was not given, now it is {told(other)}"
-        elif one != other:
-            yield f"{where} was {told(one)}, now it is {told(other)}"
-
-
-def told(value: Any) -> str:
-    """Return a value of a study as a person reads it."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {told(own)}" for key, own in value.items()) or "there"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def apart(directory: Path) -> set[tuple[str, str]]:
-    """Return the programs (world, name) that have been taken apart."""
-    held = read_json(directory / APART_FILE).get("programs", [])
-    return {(str(world), str(name)) for world, name in held}
-
-
-def run_of(directory: Path, program: Program) -> Run | None:
-    """Return the newest run of a program, if there is one."""
-    folder = directory / RUNS / folder_name(program.world.id)
-    found = [
-        file.parent
-        for file in folder.glob(f"{program.name}-????????-??????-????/{RUN_FILE}")
-        if set(read_json(file).get("arms", {})) == set(program.arms)
-    ]
-    return Run(max(found, key=lambda path: path.name)) if found else None
-
-
-def status_of(run: Run | None) -> str:
-    """Return how a program stands: new, running, finished, or how its run has ended."""
-    return "new" if run is None else str(read_json(run.directory / RUN_FILE).get("status", "new"))
-
-
-def can_go_on(run: Run) -> bool:
-    """Tell whether a run has a checkpoint."""
-    return bool(store.complete(run.directory / CHECKPOINTS))
-
-
-def steps_taken(run: Run | None) -> int:
-    """Return the steps that each member of a run has taken, by its newest line of metrics."""
-    if run is None or not (run.directory / METRICS).exists():
-        return 0
-    with (run.directory / METRICS).open("rb") as file:
-        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-        lines = file.read().splitlines()
-    steps = [int(found[1]) for line in lines if (found := STEP.match(line))]
-    return max(steps, default=0)
-
-
-def find_program(study: Study, directory: Path, world: str, arms: str) -> Program:
-    """Return a study's program by its world and its arms, as `arms_of` spells them.
-
-    Raises:
-        ConfigError: there is no such program.
-    """
-    for program in programs(study, apart(directory)):
-        if (program.world.id, arms_of(program)) == (world, arms):
-            return program
-    raise ConfigError(f"{directory} trains no program of {arms} in {world}")
-
-
-def arms_of(program: Program) -> str:
-    """Return a program's arms in a word; together with the world, no other program has it."""
-    return ",".join(program.arms)
-
-
 class Conduct:
-    """Trains what is still to be trained of a study, some programs at a time.
+    """Trains what is still to be trained of a study."""
 
-    Each is a process of its own, with its part of the processor's cores.
-    """
-
-    def __init__(self, study: Study, directory: Path, workers: int, typed: list[str]) -> None:
-        """Find out what has been done before; `typed` are environments that need a module."""
-        self.study, self.directory, self.typed = study, directory, typed
-        self.shares = divided(processors(), workers)
+    def __init__(self, study: Study, directory: Path, engine: Engine) -> None:
+        """Find out what has been done before."""
+        self.study, self.directory, self.engine = study, directory, engine
         self.doing: dict[int, Doing] = {}
+        self.lost: Counter[str] = Counter()
         self.failed: list[tuple[Program, str]] = []
         self.notes: list[str] = []
         self.stopped: list[int] = []
@@ -276,43 +124,45 @@ class Conduct:
         return [one for one in self.waiting if one not in busy and one not in tried]
 
     def start(self) -> None:
-        """Give every worker that has nothing to do a program."""
-        for place, share in enumerate(self.shares):
+        """Give every place that has nothing to do a program."""
+        for place in range(self.engine.places):
             left = self.left()
-            if place in self.doing or not left:
-                continue
-            words = [sys.executable, "-m", "qmu.study.worker", str(self.directory)]
-            words += [left[0].world.id, arms_of(left[0])]
-            words += [",".join(map(str, share)), *self.typed]
-            (self.directory / LOGS).mkdir(exist_ok=True)
-            with self.log_of(left[0]).open("ab") as log:
-                process = subprocess.Popen(
-                    words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-                )
-            self.doing[place] = Doing(left[0], process)
-
-    def log_of(self, program: Program) -> Path:
-        """Return the file that holds what a program's process said."""
-        return self.directory / LOGS / f"{folder_name(program.world.id)}-{program.name}.log"
+            if place not in self.doing and left:
+                self.doing[place] = Doing(left[0], self.engine.start(place, left[0]))
 
     def collect(self) -> None:
-        """Take note of the processes that have ended."""
-        for place, one in list(self.doing.items()):
-            if one.process.poll() is None:
+        """Take note of the programs that have ended."""
+        for place, (program, job) in list(self.doing.items()):
+            code = job.poll()
+            if code is None:
                 continue
             del self.doing[place]
-            status = status_of(run_of(self.directory, one.program))
-            taken_apart = status == "diverged" and len(one.program.arms) > 1
+            status = status_of(run_of(self.directory, program))
+            taken_apart = status == "diverged" and len(program.arms) > 1
             if status != "finished" and not taken_apart and not self.stopped:
-                self.failed.append((one.program, self.why(one.program)))
-                self.notes.append(f"{one.program.called(self.study)}: {self.why(one.program)}")
+                self.miss(program, code)
             self.replan()
+
+    def miss(self, program: Program, code: int) -> None:
+        """Note that a program has ended without a result; one that was lost is tried again."""
+        name = program.called(self.study)
+        self.lost[name] += code < 0
+        if code < 0 and self.lost[name] < MOST_LOST:
+            step = steps_taken(run_of(self.directory, program))
+            self.notes.append(
+                f"{name}: its process was lost after step {step:,}; another one goes on from the "
+                "newest checkpoint"
+            )
+            return
+        why = f"its process was lost {MOST_LOST} times" if code < 0 else self.why(program)
+        self.failed.append((program, why))
+        self.notes.append(f"{name}: {why}")
 
     def why(self, program: Program) -> str:
         """Return why a program has no result, in words."""
         run = run_of(self.directory, program)
         error = None if run is None else read_json(run.directory / RUN_FILE).get("error")
-        return str(error) if error else f"see {self.log_of(program)}"
+        return str(error) if error else f"see {log_of(self.directory, program)}"
 
     def progress(self) -> Progress:
         """Return how far the study is."""
@@ -326,31 +176,7 @@ class Conduct:
     def end(self) -> None:
         """Stop what is at work, and wait until it has saved."""
         for one in self.doing.values():
-            one.process.terminate()
+            one.job.stop()
         limit = time.monotonic() + PATIENCE
         for one in self.doing.values():
-            try:
-                one.process.wait(max(limit - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                one.process.kill()
-
-
-def take_apart(directory: Path, program: Program) -> None:
-    """Note that a program's arms are to be trained in programs of their own."""
-    noted = sorted(apart(directory) | {(program.world.id, program.name)})
-    data = json.dumps({"programs": noted}).encode()
-    storage.replace_file(directory / APART_FILE, data)
-
-
-def divided(processors: list[int], workers: int) -> list[list[int]]:
-    """Return each worker's processors; with more workers than processors, some share one."""
-    if workers >= len(processors):
-        return [[processors[place % len(processors)]] for place in range(workers)]
-    return [processors[place::workers] for place in range(workers)]
-
-
-def processors() -> list[int]:
-    """Return the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+            one.job.wait(max(limit - time.monotonic(), 0.1))

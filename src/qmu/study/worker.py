@@ -1,15 +1,19 @@
-"""The process that trains one program of a study.
+"""The process that trains one program of a study; it saves and ends when its input does.
 
 python -m qmu.study.worker DIRECTORY WORLD ARM,ARM,... CORES [MODULE:ENVIRONMENT ...]
 """
 
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from qmu import config as options
 from qmu.errors import QmuError
-from qmu.study.work import RUNS, STUDY_FILE, can_go_on, find_program, open_directory, run_of
+from qmu.study.folder import RUNS, STUDY_FILE, can_go_on, find_program, open_directory, run_of
+from qmu.study.work import PATIENCE
 
 
 def main(words: list[str]) -> int:
@@ -47,5 +51,16 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def end_with_input() -> None:
+    """Wait until whoever has started this process is gone; then save and end."""
+    # Not through sys.stdin, whose lock Python waits for at its end.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_input, daemon=True).start()
     sys.exit(main(sys.argv[1:]))

@@ -31,19 +31,34 @@ class Finding(NamedTuple):
     serious: bool = False
 
 
-class Chart(NamedTuple):
+class Chart:
     """What is known of a member: its options, and what it has logged, oldest first.
 
-    `longest` is the environment's own limit of an episode, in steps.
+    It grows with what is logged: no line is read again for the next diagnosis.
     """
 
-    config: Config
-    lines: Lines
-    longest: int | None
+    def __init__(self, config: Config, lines: Lines, longest: int | None) -> None:
+        """Take a member's options, lines, and the environment's own limit of an episode, in steps.
 
-    def all(self, name: str) -> list[float]:
+        After the last of the lines the member had taken `steps` steps; none if there is no line.
+        """
+        self.config, self.longest, self.steps = config, longest, 0
+        self.lines: list[Mapping[str, Any]] = []
+        self.values: dict[str, list[float]] = {}
+        for line in lines:
+            self.add(line)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take another line."""
+        self.lines.append(line)
+        self.steps = max(self.steps, int(line.get("step", 0)))
+        for name, value in line.items():
+            if isinstance(value, int | float):
+                self.values.setdefault(name, []).append(float(value))
+
+    def all(self, name: str) -> Sequence[float]:
         """Return all values of a metric."""
-        return [float(line[name]) for line in self.lines if line.get(name) is not None]
+        return self.values.get(name, [])
 
     def recent(self, name: str, least: int = RECENT) -> float:
         """Return the mean of a metric's last values; NaN where there are less than `least`."""
@@ -51,13 +66,8 @@ class Chart(NamedTuple):
         return float(np.mean(values)) if len(values) >= least else float("nan")
 
     @property
-    def steps(self) -> int:
-        """Steps that the member had taken when it logged last; 0 if it has not."""
-        return max((int(line.get("step", 0)) for line in self.lines), default=0)
-
-    @property
     def updates(self) -> int:
-        """Updates that it had made by then."""
+        """Updates that the member had made by the last line."""
         learning = max(0, self.steps - options.learn_after(self.config))
         return int(self.config.train.updates_per_step * learning)
 

@@ -93,13 +93,17 @@ class Witness(gym.Wrapper[Any, Any, Any, Any]):
 
 def gather(maker: Maker, steps: int, seed: int) -> Evidence:
     """Return what is seen of a world in `steps` steps, and in others that repeat them."""
-    worlds = [
-        HostWorlds([Witness(maker.make_one(None))], maker.spaces),
-        HostWorlds([maker.make_one(None)], maker.spaces),
-    ]
+    worlds = [HostWorlds([Witness(maker.make_one(None))], maker.spaces) for _ in range(2)]
     try:
         first = walk(worlds[0], steps, seed)
         again, other = (walk(world, min(steps, COMPARED), seed) for world in worlds)
+        begun = starts(worlds[1], seed)
+        walks = {
+            "": first,
+            "when it begins anew, ": again,
+            "in a second world, ": other,
+            "when it is given another seed, ": begun,
+        }
         space = worlds[0].environments[0].observation_space
         return Evidence(
             name=maker.name,
@@ -107,9 +111,10 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             space=space,
             longest=maker.longest,
             walk=first,
+            failure=first_failure(walks),
             differs_again=first_difference(first, again),
             differs_elsewhere=first_difference(first, other),
-            starts=starts(worlds[1], seed),
+            starts=begun.obs,
         )
     finally:
         for world in worlds:
@@ -123,13 +128,14 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
     It ends where the world fails.
     """
     spaces, witness = world.spaces, world.environments[0]
+    assert isinstance(witness, Witness)
     actions = np.random.default_rng(seed)
     seen = Walk()
     try:
-        obs = begin(world, seed, seen)
+        obs = begin(world, witness, seed, seen)
         for _ in range(steps):
             action = actions.uniform(-1, 1, spaces.action_size).astype(np.float32)
-            before = getattr(witness, "returned", (None, None))[0]
+            before, _ = witness.returned
             started = time.perf_counter()
             result = world.execute(0, to_environment(action, spaces.low, spaces.high))
             seen.seconds.append(time.perf_counter() - started)
@@ -137,31 +143,50 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)
             seen.truncated.append(result.truncated)
-            after, info = getattr(witness, "returned", (None, {}))
-            seen.kinds.add(kind_of(after))
+            note_types(witness, "step", seen)
+            after, _ = witness.returned
             seen.reused += isinstance(after, np.ndarray) and after is before
-            seen.infos &= isinstance(info, dict)
             obs = result.final
             if result.terminated or result.truncated:
                 seen.obs_at_ends.append(obs)
-                obs = begin(world, None, seen)
+                obs = begin(world, witness, None, seen)
     except WorldError as error:
         seen.failure = str(error)
     return seen
 
 
-def begin(world: HostWorlds, seed: int | None, seen: Walk) -> NDArray[np.float32]:
+def begin(world: HostWorlds, witness: Witness, seed: int | None, seen: Walk) -> NDArray[np.float32]:
     """Start an episode; return its first observation."""
     started = time.perf_counter()
     obs = world.start(0, seed)
     seen.resets += 1
     seen.reset_seconds += time.perf_counter() - started
+    note_types(witness, "reset", seen)
     return obs
+
+
+def note_types(witness: Witness, method: str, seen: Walk) -> None:
+    """Note of what type the observation and the info are that a method has just returned."""
+    obs, info = witness.returned
+    seen.kinds.add(kind_of(obs))
+    if not isinstance(info, dict):
+        seen.other_infos.add(f"{method} returned {type(info).__name__}")
 
 
 def kind_of(obs: Any) -> str:
     """Return the type of an observation, with the dtype of an array."""
     return str(obs.dtype) if isinstance(obs, np.ndarray) else type(obs).__name__
+
+
+def first_failure(walks: Mapping[str, Walk]) -> str | None:
+    """Return how a world has failed first, in words; None if it has not.
+
+    The walks are named by their circumstances.
+    """
+    for where, seen in walks.items():
+        if seen.failure is not None:
+            return f"{where}at step {len(seen.rewards) + 1}, {seen.failure}"
+    return None
 
 
 def first_difference(one: Walk, other: Walk) -> int | None:
@@ -179,12 +204,15 @@ def rows_of(seen: Walk) -> Any:
 
 
 @quiet_overflow
-def starts(world: HostWorlds, seed: int) -> list[NDArray[np.float32]]:
-    """Return the first observations of episodes with different seeds."""
+def starts(world: HostWorlds, seed: int) -> Walk:
+    """Return a walk without a step: the first observations of episodes with different seeds."""
+    seen = Walk()
     try:
-        return [world.start(0, (seed + index) % 2**31) for index in range(SEEDS)]
-    except WorldError:
-        return []
+        for index in range(SEEDS):
+            seen.obs.append(world.start(0, (seed + index) % 2**31))
+    except WorldError as error:
+        seen.failure = str(error)
+    return seen
 
 
 def facts(evidence: Evidence) -> list[str]:
@@ -216,15 +244,19 @@ def facts(evidence: Evidence) -> list[str]:
             f"{steps / sum(seen.seconds):,.0f} steps/s; a reset takes "
             f"{1000 * seen.reset_seconds / seen.resets:.3g} ms"
         )
-        same = evidence.differs_again is None and evidence.differs_elsewhere is None
-        lines["determinism"] = (
-            "the same seed and actions give the same rows, in this world again and in a new one"
-            if same
-            else "the same seed and actions give other rows"
-        )
+        lines["determinism"] = determinism(evidence)
     size = row_bytes(spaces.obs_size, spaces.action_size)
     lines["memory"] = f"{size:,} bytes a row, {size / 1000:.3g} GB for a million"
     return [evidence.name, *(f"  {name:13} {text}" for name, text in lines.items())]
+
+
+def determinism(evidence: Evidence) -> str:
+    """Return whether a world can be repeated, in words."""
+    if evidence.differs_again is not None or evidence.differs_elsewhere is not None:
+        return "the same seed and actions give other rows"
+    if evidence.failure is not None:
+        return "until it failed, the same seed and actions gave no other rows"
+    return "the same seed and actions give the same rows, in this world again and in a new one"
 
 
 def count(size: int) -> str:

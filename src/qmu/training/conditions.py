@@ -177,6 +177,8 @@ def few_start_steps(chart: Chart) -> Finding | None:
 def small_replay(chart: Chart) -> Finding | None:
     """A stream that forgets most of the run."""
     capacity, total = chart.config.replay.capacity, options.total_steps(chart.config)
+    if total == options.UNLIMITED_STEPS:
+        total = chart.steps
     if capacity >= min(total, 1_000_000) / 5 or capacity >= 100_000:
         return None
     return Finding(

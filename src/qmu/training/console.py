@@ -207,8 +207,8 @@ class Console:
         if run.config.env.id is not None and not custom:
             self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
         else:
-            env = "" if run.config.env.id is not None else "env=..."
-            self.say(f"score   {opened}.evaluate({env})")
+            world = "" if run.config.env.id is not None else ".in_world(env=...)"
+            self.say(f"score   {opened}{world}.evaluate()")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
         log = run.config.log

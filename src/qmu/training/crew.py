@@ -137,25 +137,32 @@ class Crew:
 
     def harvest(self, index: int, order: Order) -> Harvest:
         """Return what a station brings home; one whose process is lost is replaced, if asked."""
-        station, share = self.stations[index], self.shares[index]
-        replaced: list[tuple[int, str]] = []
+        station, lost = self.stations[index], list[tuple[int, str]]()
         while True:
             try:
+                if lost:
+                    self.ask_again(index, order, attempt=len(lost))
                 harvest = station.answer()
-                return harvest._replace(restarts=replaced + harvest.restarts)
+                return harvest._replace(restarts=lost + harvest.restarts)
             except LostError as error:
-                if not self.restarting or len(replaced) == MOST_FAILURES:
-                    raise WorldError(f"before step {order.step + order.steps}: {error}") from error
-                assert isinstance(station, Outpost)
-                replaced.append((0, str(error)))
-                station.start_again()
-                seeds = world_seeds(
-                    self.members, self.config.env.count, order.step, attempt=len(replaced)
-                )
-                heads = self.heads()
-                cut = order.cut if heads is None else heads[slices(share)]
-                order = order._replace(seeds=part_of(seeds, share), cut=cut)
-                station.ask(order)
+                if not self.restarting or len(lost) == MOST_FAILURES:
+                    step = order.step + order.steps * self.config.env.count
+                    raise WorldError(f"before step {step}: {error}") from error
+                lost.append((0, str(error)))
+
+    def ask_again(self, index: int, order: Order, attempt: int) -> None:
+        """Have another process collect what one that is lost was asked for, in new episodes.
+
+        Raises:
+            LostError: it cannot make its worlds.
+        """
+        station, share = self.stations[index], self.shares[index]
+        assert isinstance(station, Outpost)
+        station.start_again()
+        seeds = world_seeds(self.members, self.config.env.count, order.step, attempt)
+        heads = self.heads()
+        cut = order.cut if heads is None else heads[slices(share)]
+        station.ask(order._replace(seeds=part_of(seeds, share), cut=cut))
 
     def together(self, rows: Sequence[Rows]) -> Rows:
         """Return the rows of all stations, by member and world."""
@@ -203,6 +210,8 @@ class Crew:
 
     def close(self) -> None:
         """Close all worlds."""
+        for station in self.stations:
+            station.dismiss()
         for station in self.stations:
             station.close()
 

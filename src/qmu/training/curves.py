@@ -32,11 +32,14 @@ class Curve(NamedTuple):
 class Picture(Figure):
     """A figure that shows itself in a notebook, whether or not pyplot is at hand."""
 
-    def _repr_png_(self) -> bytes:
-        """Return the picture as pixels; notebooks ask for this."""
+    def png(self) -> bytes:
+        """Return the picture as pixels: the bytes of a PNG file."""
         out = io.BytesIO()
         self.savefig(out, format="png", dpi=DPI, bbox_inches="tight")
         return out.getvalue()
+
+    # Notebooks ask for this.
+    _repr_png_ = png
 
 
 def style(look: int) -> dict[str, Any]:
@@ -47,9 +50,9 @@ def style(look: int) -> dict[str, Any]:
     }
 
 
-def axes_of(figure: Figure) -> Any:
-    """Return plain axes."""
-    axes = figure.add_subplot()
+def axes_of(figure: Figure, *place: Any) -> Any:
+    """Return plain axes, at a place of the figure's grid if there is one."""
+    axes = figure.add_subplot(*place)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     return axes

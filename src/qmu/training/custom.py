@@ -5,7 +5,7 @@ learns: a call on the learner's would wait for the chunk that is at work there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class CustomNetwork:
         return {"custom": True, "normalized": self.acting.normalizer is not None}
 
 
-@cache
+# All actors of a run have one structure.
+@lru_cache(maxsize=8)
 def compiled_for(structure: Any) -> Callable[[list[Any], Floats], Any]:
     """Return the actions, for a batch of observations, of actors of a structure, as a program."""
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from qmu.config import total_steps
+from qmu.config import UNLIMITED_STEPS, learn_after, total_steps
 from qmu.errors import ConfigError
-from qmu.training.chart import CERTAIN, RECENT, Chart, Finding
+from qmu.training.chart import CERTAIN, RECENT, SURE, Chart, Finding
 from qmu.training.directory import METRICS
 from qmu.training.health import RULES, examine, seeds_disagree, urgency
 from qmu.training.learner import MEASURED_EVERY
@@ -42,20 +42,28 @@ def spelled(seeds: Sequence[int]) -> str:
     return f"seeds {', '.join(map(str, seeds))}"
 
 
-def diagnose(run: Run) -> list[Diagnosis]:
-    """Return what is wrong with a run, what is serious first.
+class Checkup(NamedTuple):
+    """What is wrong with a run, what is serious first, and what there are no numbers for."""
+
+    diagnoses: list[Diagnosis]
+    not_asked: list[str]
+
+    @property
+    def urgency(self) -> tuple[bool, int]:
+        """What runs are ordered by: that of their first finding."""
+        return urgency(self.diagnoses[0].finding) if self.diagnoses else (True, len(SURE))
+
+
+def examine_run(run: Run) -> Checkup:
+    """Return what the numbers in a run's directory say of it.
 
     Raises:
         ConfigError: it is damaged.
     """
     members = run.members
-    return in_order([*ending(run, members), *together(members, charts_of(run, members))])
-
-
-def charts_of(run: Run, members: Sequence[Member]) -> list[Chart]:
-    """Return each member's chart, from what lies in the run's directory."""
     lines = run.metrics() if (run.directory / METRICS).exists() else []
-    return charts(members, lines, time_limit(run.info["environment"]))
+    own = charts(members, lines, time_limit(run.info["environment"]))
+    return Checkup(in_order([*ending(run, members), *together(members, own)]), not_asked(own))
 
 
 def ending(run: Run, members: tuple[Member, ...]) -> list[Diagnosis]:
@@ -64,7 +72,9 @@ def ending(run: Run, members: tuple[Member, ...]) -> list[Diagnosis]:
     if info.get("status") not in ("diverged", "failed"):
         return []
     error = str(info.get("error") or "no reason is known").strip().rstrip(".")
-    seen = f"It ended after {info.get('steps')} of {total_steps(run.config)} steps: {error}"
+    total = total_steps(run.config)
+    planned = "" if total == UNLIMITED_STEPS else f" of {total}"
+    seen = f"It ended after {info.get('steps')}{planned} steps: {error}"
     if info["status"] == "failed":
         finding = Finding(
             "The run failed",
@@ -141,8 +151,8 @@ def time_limit(name: str) -> int | None:
 
 def told(run: Run) -> list[str]:
     """Return a run's diagnosis in words, and what could not be asked."""
-    members = run.members
-    return lines_of(diagnose(run)) + not_asked(charts_of(run, members))
+    checkup = examine_run(run)
+    return lines_of(checkup.diagnoses) + checkup.not_asked
 
 
 def lines_of(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -173,10 +183,15 @@ def not_asked(found: Sequence[Chart]) -> list[str]:
         return []
     fewest = min(found, key=lambda chart: chart.updates)
     names = {name for own in lacking.values() for name in own}
-    evaluations = min(len(chart.all("eval/mean_reward")) for chart in found)
     ways = []
-    if evaluations < RECENT:
-        ways.append(f"{RECENT} evaluations ({evaluations} so far; a smaller --train.eval-interval)")
+    evaluations = {name for name in names if name.startswith("eval/")}
+    after = "" if evaluations else " after the first update"
+    unforeseeable = "health/q_bias" in names and any(map(nearly_all_foreseen, found))
+    if counted := evaluations or (set() if unforeseeable else names & {"health/q_bias"}):
+        so_far = min(len(chart.all(name)) for chart in found for name in counted)
+        ways.append(
+            f"{RECENT} evaluations{after} ({so_far} so far; a smaller --train.eval-interval)"
+        )
     if any(name.startswith(("health/", "train/")) for name in names - {"health/q_bias"}):
         # The first update is measured, too.
         measured = -(-fewest.updates // MEASURED_EVERY)
@@ -187,6 +202,17 @@ def not_asked(found: Sequence[Chart]) -> list[str]:
         )
     if any(name.startswith("rollout/") for name in names):
         ways.append(f"{RECENT} lines after the first finished episode (a longer training)")
+    if unforeseeable:
+        ways.append("episodes that terminate, or a lower --target.gamma")
     return [
         f"Not asked, for lack of numbers: {', '.join(lacking)}. They need {' and '.join(ways)}."
     ]
+
+
+def nearly_all_foreseen(chart: Chart) -> bool:
+    """Tell whether evaluations of a critic that had learned could not say how well it foresees."""
+    began = learn_after(chart.config)
+    return chart.updates > 0 and any(
+        "eval/mean_reward" in line and "health/q_bias" not in line and line["step"] > began
+        for line in chart.lines
+    )

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 
 from qmu.deploy import files
 from qmu.deploy.description import network_of
-from qmu.deploy.policy import Floats, Policy
+from qmu.deploy.policy import Floats, Normalization, Policy
 from qmu.errors import QmuError
 from qmu.saving import arrays, storage, store
 from qmu.saving.arrays import UnreadableError
@@ -43,7 +43,8 @@ class Export(NamedTuple):
     """A policy as the bytes of a file, and what was measured of them.
 
     `difference` is the largest one from the trained actor, in action ranges; `microseconds` the
-    median time that one observation takes, on this machine.
+    median time that one observation takes, on this machine; `undescribed` are files beside it that
+    share its name, and that its model card is not about.
     """
 
     path: Path
@@ -52,6 +53,13 @@ class Export(NamedTuple):
     observed: Observed
     difference: float
     microseconds: float
+    undescribed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Export {self.path}: {len(self.data):,} bytes, at most {self.difference:.1e} "
+            f"from the trained actor, {self.microseconds:.0f} µs>"
+        )
 
 
 def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
@@ -121,41 +129,67 @@ def latency(policy: Callable[[Floats], Floats], obs: Floats) -> float:
 def observations(policy: Policy, run: Run | None) -> Observed:
     """Return observations to compare a policy's actions on, always the same.
 
-    They are the newest that its run has stored; without these, drawn by the statistics that the
-    policy has of its observations; without these, standard normal.
+    They are of the newest that its run has stored. Where it has stored too few, the others are
+    drawn by the statistics that the policy has of its observations; without these, standard normal.
     """
     generator = np.random.default_rng(0)
     known = network_of(policy).normalization
     size = math.prod(policy.obs_shape)
-    stored = None if run is None else stored_observations(run, size)
-    if stored is not None:
-        obs, origin = generator.choice(stored, OBSERVATIONS), "of the run"
-    else:
-        obs = generator.normal(size=(OBSERVATIONS, size))
-        if known is None:
-            origin = "from a standard normal distribution"
-        else:
-            obs, origin = known.mean + known.std * obs, "with the statistics of those in training"
+    stored = np.zeros((0, size), np.float32) if run is None else stored_observations(run, size)
+    chosen = generator.permutation(stored)[:OBSERVATIONS]
+    drawn = generator.normal(size=(OBSERVATIONS - len(chosen), size))
+    drawn_from = "from a standard normal distribution"
     if known is not None:
-        far = known.clip * generator.uniform(1, 2, size=(CUT, size))
-        far = known.mean + known.std * far * generator.choice([-1, 1], size=far.shape)
-        chosen = generator.random(far.shape) < SHARE
-        chosen[:, 0] |= ~chosen.any(axis=1)
-        obs[:CUT] = np.where(chosen, far, obs[:CUT])
+        drawn = known.mean + known.std * drawn
+        drawn_from = "with the statistics of those in training"
+    obs = np.concatenate([chosen, drawn])
+    origin = origin_of(len(chosen), drawn_from)
+    if known is not None:
+        obs[-CUT:] = beyond_clip(obs[-CUT:], known, generator)
         origin += f", {CUT} of them partly beyond the clip"
     return Observed(obs.reshape(-1, *policy.obs_shape).astype(np.float32), origin)
 
 
-def stored_observations(run: Run, size: int) -> Floats | None:
-    """Return the observations [rows, obs] in the newest rows that a run has stored, if it has."""
+def origin_of(stored: int, drawn_from: str) -> str:
+    """Return where observations come from, in words: so many of the run, the others drawn."""
+    if stored == OBSERVATIONS:
+        return "of the run"
+    return f"({stored} of the run, the others {drawn_from})" if stored else drawn_from
+
+
+def beyond_clip(obs: Any, known: Normalization, generator: np.random.Generator) -> Any:
+    """Return observations [rows, obs], in each some numbers replaced by such as are clipped."""
+    far = known.clip * generator.uniform(1, 2, size=obs.shape)
+    far = known.mean + known.std * far * generator.choice([-1, 1], size=obs.shape)
+    chosen = generator.random(obs.shape) < SHARE
+    chosen[:, 0] |= ~chosen.any(axis=1)
+    return np.where(chosen, far, obs)
+
+
+def stored_observations(run: Run, size: int) -> Floats:
+    """Return observations [rows, obs] that a run has stored, the newest segments of rows first.
+
+    There are all rows of as many segments as make `OBSERVATIONS`, or of all that can be read.
+    """
     folder = run.directory / CHECKPOINTS
-    for path in store.complete(folder):
+    listed = [entry for path in store.complete(folder) for entry in reversed(segments_of(path))]
+    found = [np.zeros((0, size), np.float32)]
+    for entry in dict.fromkeys(listed):
         try:
-            (*_, newest) = storage.entries_of(storage.read_manifest(path), "shared")
-            data = storage.read_checked(folder, newest, store.LARGEST_SEGMENT)
+            data = storage.read_checked(folder, entry, store.LARGEST_SEGMENT)
             numbers: Floats = arrays.unpack(data)["numbers"]
-        except (DamagedError, UnreadableError, KeyError, ValueError):
+        except (DamagedError, UnreadableError, KeyError):
             continue
-        if numbers.ndim == 2 and numbers.shape[1] > size and len(numbers):
-            return numbers[:, :size]
-    return None
+        if numbers.ndim == 2 and numbers.shape[1] > size:
+            found.append(numbers[:, :size])
+        if sum(map(len, found)) >= OBSERVATIONS:
+            break
+    return np.concatenate(found)
+
+
+def segments_of(checkpoint: Path) -> list[storage.Entry]:
+    """Return the segments that a checkpoint lists, the oldest first; none of a damaged one."""
+    try:
+        return storage.entries_of(storage.read_manifest(checkpoint), "shared")
+    except DamagedError:
+        return []

@@ -11,6 +11,8 @@ from qmu.training.evaluate import Trace
 # Values are computed of so many states at once, so that one program serves all evaluations; and
 # of so many episodes at most.
 STATES, EPISODES = 2048, 256
+# Of returns that are less than this share their own, nothing can be said: b is divided by it.
+LEAST_SHARE = 0.01
 
 
 def overestimation(
@@ -32,6 +34,8 @@ def overestimation(
     Returns:
         `health/q_bias`: b; `health/return_mean`: the mean of Q(s_t, μ(s_t)) - b, which is the mean
         return without an end; `health/return_std`: the standard deviation of the returns G.
+        Nothing, if the returns were nearly all Q itself: where γ is 1, or close to it, and a time
+        limit ended the episodes.
     """
     episodes = trace.rewards[:EPISODES]
     places = chosen([len(rewards) for rewards in episodes])
@@ -57,7 +61,9 @@ def overestimation(
             for episode, time in places
         ]
     )
-    bias = np.sum(foreseen - obtained) / max(np.sum(shares), 1e-9)
+    if np.mean(shares) < LEAST_SHARE:
+        return {}
+    bias = np.sum(foreseen - obtained) / np.sum(shares)
     return {
         "health/q_bias": float(bias),
         "health/return_mean": float(np.mean(foreseen) - bias),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from qmu.errors import ConfigError
 from qmu.training.signals import end_at_once
@@ -18,6 +19,49 @@ HOPELESS = 3
 
 class TookTooLongError(Exception):
     """Raised inside of an environment that took too long."""
+
+
+class Alarm:
+    """The timer's signal, which all limits of a process share.
+
+    It is taken for the first of them, and given back when the last one is closed.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a limit."""
+        self.limits: list[TimeLimit] = []
+        self.before: Any = None
+
+    def take(self, limit: "TimeLimit") -> None:
+        """Ring for this limit, too, whenever it is the one that is entered."""
+        if not self.limits:
+            self.before = signal.signal(signal.SIGALRM, self.ring)
+        self.limits.append(limit)
+
+    def give_back(self, limit: "TimeLimit") -> None:
+        """Ring no longer for this limit."""
+        if limit not in self.limits:
+            return
+        self.limits.remove(limit)
+        if not self.limits:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.before)
+
+    def ring(self, number: int, frame: FrameType | None) -> None:
+        """Raise TookTooLongError where the main thread is, if that is inside of a limit.
+
+        Only once: it may be so early that `__exit__` is never called.
+        """
+        del number, frame
+        for limit in self.limits:
+            if limit.entered is not None:
+                limit.entered = None
+                raise TookTooLongError(
+                    f"it took longer than {limit.seconds:g} s (--env.step-timeout)"
+                )
+
+
+ALARM = Alarm()
 
 
 class TimeLimit:
@@ -44,17 +88,7 @@ class TimeLimit:
                 "--env.step-timeout needs a system with interval timers, and the main thread: "
                 "leave it out"
             )
-        self.before = signal.signal(signal.SIGALRM, self.interrupt)
-
-    def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Raise TookTooLongError where the main thread is, if that is inside.
-
-        Only once: it may be so early that `__exit__` is never called.
-        """
-        del number, frame
-        if self.entered is not None:
-            self.entered = None
-            raise TookTooLongError(f"it took longer than {self.seconds:g} s (--env.step-timeout)")
+        ALARM.take(self)
 
     def __enter__(self) -> None:
         """Begin to count."""
@@ -69,10 +103,8 @@ class TimeLimit:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def close(self) -> None:
-        """Give the signal back."""
-        if self.seconds is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self.before)
+        """Need the signal no longer."""
+        ALARM.give_back(self)
 
     @contextmanager
     def watched(self, last_words: str) -> Iterator[None]:

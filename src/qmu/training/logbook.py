@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qmu.errors import told
 from qmu.saving import storage
 from qmu.training.camera import Filmed
 from qmu.training.directory import METRICS
@@ -39,7 +40,7 @@ class Logbook:
         """Take the run's directory, and sinks of the user's."""
         self.directory, self.trainer, self.tell, self.more = directory, trainer, tell, more
         self.sinks: list[Sink] = []
-        # What has been logged, for a diagnosis.
+        # What has been logged, for a picture of it.
         self.lines: list[Mapping[str, Any]] = []
         # Whether it has been told that lines find no room in the first of the sinks.
         self.lacking = False
@@ -82,9 +83,9 @@ class Logbook:
             first = sink is self.sinks[0]
             if first and not isinstance(error, OSError):
                 raise
-            what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            what = str(error) if isinstance(error, OSError) else told(error)
             if not first:
-                self.sinks.remove(sink)
+                self.sinks = [other for other in self.sinks if other is not sink]
                 with contextlib.suppress(Exception):
                     sink.close()
                 self.tell(f"{sink.name} is not written any more, the run goes on: {what}")
@@ -92,8 +93,10 @@ class Logbook:
                 self.lacking = True
                 self.tell(f"{sink.name} lacks lines, the run goes on: {what}")
 
-    def write(self, step: int, seconds: float, members: Sequence[Mapping[str, float]]) -> None:
-        """Write every member's metrics, and their mean and spread over each arm's seeds."""
+    def write(
+        self, step: int, seconds: float, members: Sequence[Mapping[str, float]]
+    ) -> list[Mapping[str, Any]]:
+        """Write every member's metrics, mean and spread over each arm's seeds; return the lines."""
         named: dict[str, Mapping[str, float]] = {}
         arms: dict[str, list[Mapping[str, float]]] = {}
         for member, values in zip(self.trainer.members, members, strict=True):
@@ -103,15 +106,17 @@ class Logbook:
             if len(own) > 1:
                 prefix = f"{arm}." if arm else ""
                 named[f"{prefix}mean"], named[f"{prefix}std"] = spread(own)
-        self.lines += [
+        lines: list[Mapping[str, Any]] = [
             {"step": step, "seconds": seconds, "member": name, **values}
             for name, values in named.items()
         ]
-        for sink in list(self.sinks):
+        self.lines += lines
+        for sink in self.sinks:
             for name, values in named.items():
                 # Given up meanwhile, it gets nothing more.
-                if sink in self.sinks:
+                if any(other is sink for other in self.sinks):
                     self.use(sink, partial(sink.write, step, seconds, name, values))
+        return lines
 
     def seconds_at(self, step: int, now: float) -> float:
         """Return how long after its beginning a run was at a step that it has logged."""
@@ -121,7 +126,7 @@ class Logbook:
 
     def show(self, step: int, seconds: float, member: str, name: str, media: Media) -> None:
         """Show a text, a picture or a video to the sinks that take some."""
-        for sink in list(self.sinks):
+        for sink in self.sinks:
             if isinstance(sink, MediaSink):
                 self.use(sink, partial(sink.show, step, seconds, member, name, media))
 
@@ -132,10 +137,10 @@ class Logbook:
 
     def flush(self) -> None:
         """Have all sinks write through what is pending."""
-        for sink in list(self.sinks):
+        for sink in self.sinks:
             self.use(sink, sink.flush)
 
     def close(self) -> None:
         """Close all sinks."""
-        for sink in list(self.sinks):
+        for sink in self.sinks:
             self.use(sink, sink.close)

@@ -4,6 +4,7 @@ While the learner works on chunk c, the worlds take the steps of chunk c + 1 wit
 chunk c - 1 returned. The lag is fixed, so a run is deterministic.
 """
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -95,12 +96,12 @@ class Trainer:
         self.note = waiting or share_note(self.seeds, devices)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
-        try:
+        with contextlib.ExitStack() as made:
+            made.callback(self.guard.close)
             self.crew = Crew(config, self.members, maker, self.guard)
-        except BaseException:
-            self.guard.close()
-            raise
-        self.evaluation_worlds = self.make_evaluation_worlds()
+            made.callback(self.crew.close)
+            self.evaluation_worlds = self.make_evaluation_worlds()
+            made.pop_all()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
         self.learning_began = options.learn_after(config)
@@ -321,14 +322,14 @@ class Trainer:
                 self.evaluation_worlds = self.make_evaluation_worlds()
                 left -= 1
 
-    def move(self, maker: Maker) -> None:
+    def move(self, config: Config, maker: Maker) -> None:
         """Go on in other worlds of the same spaces; the episodes in those before are cut off."""
         self.cut()
         before = self.crew
         before.close()
         self.evaluation_worlds.close()
-        self.maker = maker
-        self.crew = Crew(self.config, self.members, maker, self.guard)
+        self.config, self.maker = config, maker
+        self.crew = Crew(config, self.members, maker, self.guard)
         if before.behaviours:
             self.crew.restore(before.behaviours, before.seen, before.cut)
         self.evaluation_worlds = self.make_evaluation_worlds()

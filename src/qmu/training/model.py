@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,7 @@ from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
 FORMAT = "qmu agent 1"
+Model = TypeVar("Model")
 
 
 class DDPG:
@@ -90,9 +91,7 @@ class DDPG:
             raise ConfigError(
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
             )
-        if isinstance(env, str):
-            config = options.replace(config, "env", id=env)
-        self.source = env
+        config = options.replace(config, "env", id=id_of(env))
         self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
@@ -124,26 +123,22 @@ class DDPG:
             DivergedError: its weights are no longer finite.
         """
         check_callbacks(callbacks)
-        for name, number in (("total_steps", total_steps), ("eval_interval", eval_interval)):
-            if number is not None and (number < 1 or int(number) != number):
-                raise ConfigError(f"{name} must be a whole number above 0, not {number}")
+        steps = read_count("total_steps", total_steps)
+        every = 0 if eval_interval is None else read_count("eval_interval", eval_interval)
         planned = self.trainer.config.train.total_steps
-        if planned is not None and self.steps + total_steps > planned:
+        if planned is not None and self.steps + steps > planned:
             raise ConfigError(
-                f"{self.steps} steps and {total_steps} more are beyond this model's total_steps, "
+                f"{self.steps} steps and {steps} more are beyond this model's total_steps, "
                 f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
-        listeners = Listeners(callbacks, self.trainer, self.steps + int(total_steps))
-        self.shown = None
+        listeners = Listeners(callbacks, self.trainer, self.steps + steps)
         before = self.steps
-        for event in self.trainer.run(
-            int(total_steps), evaluating=False, stopped=listeners.stopped
-        ):
+        for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
             if isinstance(event, Logged):
                 self.log = event.members[0]
             listeners.hear(event)
-            if isinstance(event, Progress) and crossed(before, self.steps, eval_interval or 0):
+            if isinstance(event, Progress) and crossed(before, self.steps, every):
                 listeners.hear(self.trainer.evaluate())
             before = self.steps
         self.stopped = listeners.stop
@@ -154,7 +149,7 @@ class DDPG:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        if self.shown is None:
+        if self.shown is None or self.shown.info["step"] != self.steps:
             (actor,) = self.trainer.learner.actors(lag=False)
             spaces = self.trainer.maker.spaces
             self.shown = policy_of(actor, spaces, seed=self.seed, step=self.steps)
@@ -178,8 +173,7 @@ class DDPG:
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes."""
-        settings = self.trainer.config.env
-        return evaluate_policy(self.policy(), self.source, episodes, settings, FINAL_SEEDS)
+        return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
         """Write the agent with its optimizers and settings into one file.
@@ -192,6 +186,7 @@ class DDPG:
         """
         trainer = self.trainer
         described = {
+            "class": type(self).__name__,
             "recipe": self.RECIPE,
             **trainer.described(),
             "config": options.to_dict(trainer.config),
@@ -221,6 +216,9 @@ class DDPG:
     ) -> Self:
         """Return the model saved in a file; of the class that was saved, if that is a kind of this.
 
+        A class of the user's own has to be defined when the file is read. If it is not, the model
+        is of the one that has its recipe.
+
         Args:
             path: what `save` was given.
             env: the environment; None makes it from the id in the file.
@@ -247,8 +245,8 @@ class DDPG:
         try:
             config = configure.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
-            episodes = [int(count) for count in described["episodes"]]
-        except (KeyError, TypeError, ValueError) as error:
+            (episodes,) = map(int, described["episodes"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
         source = config.env.id if env is None else env
         if source is None:
@@ -263,27 +261,33 @@ class DDPG:
         check_again(file, described.get("schedules", []), schedules, way_out)
         way_out = "as load(..., networks=...)"
         check_networks(file, described.get("networks", []), networks, way_out)
-        kind = cls.kind_of(described.get("recipe", DDPG.RECIPE), file)
+        kind = cls.kind_of(described, file)
         model = kind.__new__(kind)
-        model.begin(config, source, schedules, networks)
+        model.begin(in_world(config, source), source, schedules, networks)
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:
-            agents = arrays.like_groups("", held, groups_of_agents)
+            learner.load(arrays.like_groups("", held, groups_of_agents))
+            model.trainer.restore(step, updates, [episodes])
         except arrays.UnreadableError as error:
+            model.close()
             raise ConfigError(f"{file} does not fit its own configuration: {error}") from None
-        model.trainer.restore(step, updates, episodes)
-        learner.load(agents)
+        except BaseException:
+            model.close()
+            raise
         return model
 
     @classmethod
-    def kind_of(cls, recipe: str, file: Path) -> type[Self]:
-        """Return this class or the kind of it that begins with the recipe of a saved model.
+    def kind_of(cls, described: Mapping[str, Any], file: Path) -> type[Self]:
+        """Return this class or the kind of it that a saved model is of, by its name or its recipe.
 
         Raises:
             ConfigError: there is none.
         """
-        for kind in (cls, *cls.__subclasses__()):
+        recipe = described.get("recipe", DDPG.RECIPE)
+        # Of several with a name, as in a notebook's cell that is run again, the newest.
+        named = [kind for kind in kinds_of(cls) if kind.__name__ == described.get("class")][-1:]
+        for kind in [*named, *kinds_of(cls)]:
             if recipe == kind.RECIPE:
                 return kind
         raise ConfigError(
@@ -294,12 +298,13 @@ class DDPG:
     def set_env(self, env: Source) -> None:
         """Go on in another environment with the same spaces; what was stored stays in the stream.
 
-        The episodes that were going on are cut off, as by a time limit.
+        The episodes that were going on are cut off, as by a time limit. `env.kwargs` stay those of
+        the id that they were given for.
 
         Raises:
             ConfigError: its observations, actions or bounds are others.
         """
-        config, maker = prepare(self.trainer.config, env)
+        config, maker = prepare(in_world(self.trainer.config, env), env)
         before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
         if before | {"name": ""} != after | {"name": ""}:
             raise ConfigError(
@@ -311,8 +316,8 @@ class DDPG:
                 f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
                 f"{self.trainer.config.env.count}: give as many"
             )
-        self.trainer.move(maker)
-        self.source = env
+        self.trainer.move(config, maker)
+        self.shown = None
 
     @property
     def steps(self) -> int:
@@ -339,6 +344,33 @@ class TD3(DDPG):
     RECIPE = "td3"
 
 
+def kinds_of(kind: type[Model]) -> list[type[Model]]:
+    """Return a class and all that are derived from it."""
+    return [kind, *(one for own in kind.__subclasses__() for one in kinds_of(own))]
+
+
+def id_of(env: Source) -> str | None:
+    """Return an environment's id, if it was named by one."""
+    return env if isinstance(env, str) else None
+
+
+def in_world(config: Config, env: Source) -> Config:
+    """Return the configuration for this environment; keyword arguments are those of their own."""
+    kwargs = config.env.kwargs if env == config.env.id else None
+    return options.replace(config, "env", id=id_of(env), kwargs=kwargs)
+
+
+def read_count(name: str, value: Any) -> int:
+    """Return a number of steps.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not (configure.is_whole(value) and value > 0):
+        raise ConfigError(f"{name} must be a whole number above 0, not {value!r}")
+    return int(value)
+
+
 def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
     """Return the description in the header of a saved model.
 
@@ -349,7 +381,7 @@ def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{file} holds no agents saved by qmu")
     try:
         described = json.loads(header["described"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise ConfigError(f"the description in {file} is damaged: {error}") from None
     if not isinstance(described, dict):
         raise ConfigError(f"the description in {file} is damaged: it is no object")

@@ -10,6 +10,7 @@ import contextlib
 import os
 import pickle
 import queue
+import select
 import signal
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 import cloudpickle
 import gymnasium as gym
+import psutil
 
 from qmu.agent.exploration import Floats
 from qmu.config import Env
@@ -32,6 +34,8 @@ from qmu.world.make import Maker
 LENGTH = struct.Struct("<Q")
 # Seconds that a process has to close its worlds.
 PATIENCE = 5.0
+# Seconds between two looks at whether a process is still there.
+LOOK = 1.0
 # What a message is about.
 READY, HARVEST, FAILED, REFUSED = "ready", "harvest", "failed", "refused"
 HANGING = "the process ended: a world hung where nothing could interrupt it"
@@ -69,22 +73,29 @@ class Outpost:
 
     def start(self) -> None:
         """Start the process."""
-        # Whether Ctrl-C has come in the middle of a message: the rest would be taken for others.
-        self.torn = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "qmu.training.outpost"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            # Ctrl-C in a terminal is for the run, which lets its worlds close in their own time.
+            process_group=0,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         self.send(self.hello)
 
     def start_again(self) -> None:
-        """Put another process in the place of one that is gone; its noise goes on."""
+        """Put another process in the place of one that is gone; its noise goes on.
+
+        Raises:
+            LostError: it cannot make its worlds.
+        """
         self.close()
         self.start()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except ConfigError as error:
+            raise LostError(str(error)) from error
         if self.noise is not None:
             self.restore(*self.noise)
 
@@ -102,7 +113,11 @@ class Outpost:
             raise ConfigError(f"--env.workers: {value}")
 
     def ask(self, order: Order) -> None:
-        """Send an order."""
+        """Send an order.
+
+        Raises:
+            LostError: the process had to be replaced, and another one cannot make its worlds.
+        """
         if self.torn:
             self.start_again()
         self.number += 1
@@ -133,8 +148,11 @@ class Outpost:
     def send(self, data: bytes) -> None:
         """Send a message; a process that is gone is noticed when its answer is read."""
         assert self.process.stdin is not None
+        # If it is broken off, by Ctrl-C say, the rest would be taken from the next message.
+        self.torn = True
         with contextlib.suppress(OSError):
             write_message(self.process.stdin, data)
+            self.torn = False
 
     def receive(self) -> tuple[str, Any]:
         """Return the next message.
@@ -144,23 +162,30 @@ class Outpost:
         """
         assert self.process.stdout is not None
         self.torn = True
-        data = read_message(self.process.stdout)
-        self.torn = False
+        data = read_message(self.process.stdout, lambda: self.process.poll() is None)
         if data is None:
             raise LostError(f"{self.name} {ending(self.process.wait())}")
+        self.torn = False
         message: tuple[str, Any] = pickle.loads(data)
         return message
 
-    def close(self) -> None:
-        """Let the process close its worlds, or end it."""
+    def dismiss(self) -> None:
+        """Let the process close its worlds, without waiting for it."""
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+
+    def close(self) -> None:
+        """Let the process close its worlds, or end it and all that it has started."""
+        self.dismiss()
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            started = psutil.Process(self.process.pid).children(recursive=True)
+            for one in [self.process, *started]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
             self.process.wait()
 
 
@@ -168,7 +193,8 @@ def ending(code: int) -> str:
     """Return how a process has ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
-    return f"was ended by {signal.Signals(-code).name}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"
 
 
 def write_message(pipe: IO[bytes], data: bytes) -> None:
@@ -178,19 +204,31 @@ def write_message(pipe: IO[bytes], data: bytes) -> None:
         left = left[pipe.write(left) :]
 
 
-def read_message(pipe: IO[bytes]) -> bytes | None:
-    """Return the next message of a pipe; None at its end, also in the middle of a message."""
-    head = read_exactly(pipe, LENGTH.size)
-    return None if head is None else read_exactly(pipe, *LENGTH.unpack(head))
+def read_message(pipe: IO[bytes], alive: Callable[[], bool]) -> bytes | None:
+    """Return the next message of a pipe; None at its end, also in the middle of a message.
+
+    A pipe ends when nobody is left who could write into it, or when whoever should is no longer
+    `alive`: a process that it has forked may hold the other end.
+    """
+    head = read_exactly(pipe, LENGTH.size, alive)
+    return None if head is None else read_exactly(pipe, LENGTH.unpack(head)[0], alive)
 
 
-def read_exactly(pipe: IO[bytes], size: int) -> bytes | None:
+def read_exactly(pipe: IO[bytes], size: int, alive: Callable[[], bool]) -> bytes | None:
     """Return so many bytes of a pipe, None if it ends before."""
     parts: list[bytes] = []
-    while size and (part := pipe.read(size)):
+    while size:
+        there = alive()
+        if not select.select([pipe], [], [], LOOK if there else 0)[0]:
+            if there:
+                continue
+            return None
+        part = pipe.read(size)
+        if not part:
+            return None
         parts.append(part)
         size -= len(part)
-    return None if size else b"".join(parts)
+    return b"".join(parts)
 
 
 def main() -> None:
@@ -203,8 +241,9 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     # The run decides when it ends: Ctrl-C and SIGTERM go to all processes of a terminal or service.
+    # To ignore them would be inherited by programs that worlds start, and end with SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
 
     def say(kind: str, value: Any) -> None:
         with contextlib.suppress(OSError):
@@ -251,7 +290,8 @@ def serve(
 
 def listen(pipe: IO[bytes], put: Callable[[bytes | None], None]) -> None:
     """Put all messages of a pipe somewhere, and None at its end; then end a process that hangs."""
-    while (data := read_message(pipe)) is not None:
+    run = os.getppid()
+    while (data := read_message(pipe, lambda: os.getppid() == run)) is not None:
         put(data)
     put(None)
     time.sleep(PATIENCE)

@@ -41,7 +41,7 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
     Raises:
         WorldError: the world raised, or returned something impossible.
     """
-    obs, total, step, last = worlds.start(0, seed), 0.0, 0, False
+    obs, total, step, last = quiet_overflow(worlds.start)(0, seed), 0.0, 0, False
     yield Shown(step, total, None, last)
     while not last:
         action, outcome = take(actor, worlds, obs)

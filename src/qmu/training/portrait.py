@@ -1,6 +1,5 @@
 """A run in one picture: the evaluations of all its members, while they are at hand."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from qmu.training.members import Member
 if TYPE_CHECKING:
     from qmu.training.curves import Curve
 
-DOTS_PER_INCH = 110
 METRIC = "eval/mean_reward"
 
 
@@ -26,9 +24,7 @@ def portrait(
 
     figure = learning_curves(curves, legend=len(curves) > 1)
     figure.axes[0].set_title(title, loc="left", fontsize="medium")
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
-    return out.getvalue()
+    return figure.png()
 
 
 def curves_of(

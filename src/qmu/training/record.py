@@ -12,12 +12,13 @@ import tomli_w
 from qmu import config as options
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Acts, Policy
-from qmu.errors import ConfigError, DivergedError
+from qmu.errors import ConfigError, DivergedError, told
 from qmu.saving import storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.training import doctor
 from qmu.training.camera import Camera
+from qmu.training.chart import Chart
 from qmu.training.checkpoint import Saver
 from qmu.training.custom import load_custom
 from qmu.training.directory import (
@@ -86,6 +87,8 @@ class Record:
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.logbook = Logbook(directory, trainer, tell, sinks)
+        # What each member has logged, by its name, for a diagnosis.
+        self.charts: dict[str, Chart] = {}
         # What was told of a diagnosis.
         self.warned: set[str] = set()
         self.evaluations = 0
@@ -93,7 +96,10 @@ class Record:
     def open(self) -> None:
         """Begin to write, and show what each member's configuration is."""
         self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
-        for member in self.trainer.members:
+        members, longest = self.trainer.members, self.trainer.maker.longest
+        found = doctor.charts(members, self.logbook.lines, longest)
+        self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
+        for member in members:
             config = tomli_w.dumps(options.to_dict(member.config))
             self.logbook.show(0, 0.0, member.name, "config", Text(f"```toml\n{config}```\n"))
 
@@ -116,7 +122,7 @@ class Record:
             title = self.trainer.maker.spaces.name
             png = portrait(self.trainer.members, self.logbook.lines, title)
         except Exception as error:
-            self.tell(f"no picture of the curves: {type(error).__name__}: {error}")
+            self.tell(f"no picture of the curves: {told(error)}")
             return
         if png is not None:
             self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
@@ -161,30 +167,42 @@ class Record:
             )
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
-        """Write every member's metrics."""
-        self.logbook.write(step, self.seconds(), members)
+        """Write every member's metrics, also into its chart."""
+        for line in self.logbook.write(step, self.seconds(), members):
+            if line["member"] in self.charts:
+                self.charts[line["member"]].add(line)
 
     def warn(self) -> None:
         """Tell, once, of what is seriously wrong; in the beginning much is, and mends."""
-        members, trainer = self.trainer.members, self.trainer
         self.evaluations += 1
         if self.evaluations < EVALUATIONS_TO_WARN:
             return
-        known = doctor.charts(members, self.logbook.lines, trainer.maker.longest)
-        for diagnosis in doctor.together(members, known):
+        for diagnosis in self.diagnoses():
             finding = diagnosis.finding
             if finding.serious and finding.name not in self.warned:
                 self.warned.add(finding.name)
                 self.tell(
-                    f"{finding.name} ({diagnosis.who}) at step {trainer.step}: {finding.seen}. "
-                    f"Try {finding.advice} (`qmu doctor` says more)"
+                    f"{finding.name} ({diagnosis.who}) at step {self.trainer.step}: "
+                    f"{finding.seen}. Try {finding.advice} (`qmu doctor` says more)"
                 )
+
+    def diagnoses(self) -> list[doctor.Diagnosis]:
+        """Return what is wrong by what has been logged; that it cannot be said is told once."""
+        try:
+            return doctor.together(self.trainer.members, list(self.charts.values()))
+        except Exception as error:
+            said = f"no diagnosis: {type(error).__name__}: {error}"
+            if said not in self.warned:
+                self.warned.add(said)
+                self.tell(said)
+            return []
 
     def policy(self, index: int, actor: Acts, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
-        seed = self.trainer.members[index].seed
+        member, spaces = self.trainer.members[index], self.trainer.maker.spaces
+        arm = {"arm": member.arm} if member.arm else {}
         return policy_of(
-            actor, self.trainer.maker.spaces, seed=seed, step=step, evaluation_mean_reward=score
+            actor, spaces, **arm, seed=member.seed, step=step, evaluation_mean_reward=score
         )
 
     def best_policy(self, index: int) -> Policy | None:
@@ -203,8 +221,8 @@ class Record:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-                for name, data in policy.files().items():
-                    storage.replace_file(folder / name, data)
+                files = policy.files()
+                storage.replace_files({folder / name: files[name] for name in files})
         except OSError as error:
             self.tell(f"the best policy could not be saved, the run goes on: {error}")
 

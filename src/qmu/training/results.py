@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qmu import configure
 from qmu.agent.custom import Networks
@@ -22,6 +24,7 @@ from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
+from qmu.world.spaces import Spaces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +40,13 @@ EVAL_SEEDS = 3_000_000
 class Run:
     """A run's directory, read.
 
-    `source` is what made its worlds, with `wrappers`, and `networks` what made networks of the
-    user's own, if that is at hand.
+    `source` is what makes its worlds, with `kwargs` and `wrappers`, and `networks` what makes
+    networks of the user's own, if that is at hand.
     """
 
     directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
+    kwargs: str | Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     wrappers: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     networks: Networks | None = field(default=None, repr=False, compare=False)
 
@@ -89,11 +93,18 @@ class Run:
             raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
         if seed is None:
             return self.read_policy(best)
-        if not (best / f"seed-{seed}").is_dir():
-            names = sorted(path.name for path in best.iterdir() if path.is_dir())
+        names = sorted(path.name for path in best.iterdir() if path.is_dir())
+        # A member of an arm has the arm before its seed.
+        own = [name for name in names if name.rpartition(".")[2] == f"seed-{seed}"]
+        if not own:
             there = ", ".join(name.removeprefix("seed-") for name in names)
             raise ConfigError(f"{self.directory} has no member with seed {seed}; there is {there}")
-        return self.read_policy(best / f"seed-{seed}")
+        if len(own) > 1:
+            raise ConfigError(
+                f"{self.directory} has seed {seed} in several arms: qmu.load_policy("
+                f"{str(best / own[0])!r}) is the policy of one, and there is {', '.join(own)}"
+            )
+        return self.read_policy(best / own[0])
 
     def read_policy(self, folder: Path) -> Policy:
         """Return the policy in one of the run's folders."""
@@ -133,13 +144,31 @@ class Run:
 
         return curves_of(self.members, self.metrics(), metric)
 
+    def in_world(
+        self,
+        env: Source | None = None,
+        *,
+        kwargs: str | Mapping[str, Any] | None = None,
+        wrappers: Sequence[str] | None = None,
+    ) -> "Run":
+        """Return the run with another world to evaluate, play and film in; what is not given stays.
+
+        Args:
+            env: another environment than the run's own, or the run's where it has no id.
+            kwargs: other keyword arguments of the environment; None: the run's, of its own id.
+            wrappers: dotted names of the wrappers around it, the run's or others.
+        """
+        return replace(
+            self,
+            source=self.source if env is None else env,
+            kwargs=self.kwargs if env is None and kwargs is None else kwargs,
+            wrappers=self.wrappers if wrappers is None else tuple(wrappers),
+        )
+
     def evaluate(
         self,
         episodes: int = 20,
         *,
-        env: Source | None = None,
-        kwargs: str | Mapping[str, Any] | None = None,
-        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         render: bool = False,
@@ -148,9 +177,6 @@ class Run:
 
         Args:
             episodes: how many.
-            env: another environment than the run's own, or the run's where it has no id.
-            kwargs: other keyword arguments of the environment; None: the run's, of its own id.
-            wrappers: dotted names of the wrappers around it, the run's or others.
             seed: the member's; None: the best of all.
             first_episode_seed: the seed of the first episode; the others follow it.
             render: show the episodes in a window.
@@ -160,17 +186,12 @@ class Run:
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        policy = self.policy(seed)
-        source, settings = self.world(env, kwargs, wrappers)
-        return evaluate_policy(policy, source, episodes, settings, first_episode_seed, render)
+        return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
 
     def play(
         self,
         episodes: int = 1,
         *,
-        env: Source | None = None,
-        kwargs: str | Mapping[str, Any] | None = None,
-        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         steps: int = SHOWN_STEPS,
@@ -186,8 +207,7 @@ class Run:
         """
         check_shown(episodes, steps)
         check_display("play", "write a video instead (--video out.mp4)")
-        policy = self.policy(seed)
-        maker = find_maker_for(policy, *self.world(env, kwargs, wrappers))
+        policy, maker = self.acting(seed)
         worlds = maker.evaluation_worlds(1, render=True)
         try:
             seeds = range(first_episode_seed, first_episode_seed + episodes)
@@ -200,9 +220,6 @@ class Run:
         path: str | Path,
         episodes: int = 1,
         *,
-        env: Source | None = None,
-        kwargs: str | Mapping[str, Any] | None = None,
-        wrappers: Sequence[str] | None = None,
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         steps: int = SHOWN_STEPS,
@@ -218,10 +235,9 @@ class Run:
         file = Path(path)
         if file.suffix != ENDING or file.is_dir():
             raise ConfigError(f"a video is an {ENDING} file: {file} is none")
-        policy = self.policy(seed)
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        maker = find_maker_for(policy, *self.world(env, kwargs, wrappers))
+        policy, maker = self.acting(seed)
         worlds = stage(maker)
         try:
             seeds = range(first_episode_seed, first_episode_seed + episodes)
@@ -231,56 +247,53 @@ class Run:
         finally:
             worlds.close()
 
-    def world(
-        self,
-        env: Source | None = None,
-        kwargs: str | Mapping[str, Any] | None = None,
-        wrappers: Sequence[str] | None = None,
-    ) -> tuple[Source, Env]:
-        """Return what makes the run's worlds, or others that are named, and their options.
+    def acting(self, seed: int | None) -> tuple[Policy, Maker]:
+        """Return the best policy (or that of one seed), and the maker of its worlds.
+
+        Raises:
+            ConfigError: no such policy, no such worlds, or they do not fit each other.
+        """
+        policy, maker = self.policy(seed), maker_of(*self.world())
+        check_fits(policy, maker.spaces)
+        return policy, maker
+
+    def world(self) -> tuple[Source, Env]:
+        """Return what makes the run's worlds, and their options.
 
         Raises:
             ConfigError: the run's files name something to import, which must be named again.
         """
         settings, file = self.config.env, self.directory / CONFIG_FILE
-        source = self.source if env is None else env
+        source, around = self.source, self.wrappers
         if source is None:
-            way_out = "give it yourself, with --env or run.evaluate(env=...)"
+            way_out = "give it yourself, with --env or run.in_world(env=...)"
             check_id_in_file(settings.id, file, way_out)
             source = settings.id
         if source is None:
             raise ConfigError(
                 f"this run was trained on {self.info['environment']}, which has no id to make it "
-                "again: give the environment (in Python: run.evaluate(env=...))"
+                "again: give the environment (in Python: run.in_world(env=...))"
             )
-        around = self.wrappers if wrappers is None else tuple(wrappers)
         if around is None:
-            way_out = "name them yourself, with --wrappers or run.evaluate(wrappers=[...])"
+            way_out = "name them yourself, with --wrappers or run.in_world(wrappers=[...])"
             check_wrappers_in_file(settings.wrappers, file, way_out)
             around = ()
         given: dict[str, Any] = {"wrappers": around}
-        if kwargs is not None:
-            given["kwargs"] = kwargs
+        if self.kwargs is not None:
+            given["kwargs"] = self.kwargs
         elif source != settings.id:
             given["kwargs"] = None
         return source, configure.from_dict({"env": vars(settings) | given}).env
 
 
 def evaluate_policy(
-    policy: Policy,
-    source: Source,
-    episodes: int,
-    settings: Env,
-    first_episode_seed: int = EVAL_SEEDS,
-    render: bool = False,
+    policy: Policy, maker: Maker, episodes: int, first_episode_seed: int, render: bool = False
 ) -> Score:
-    """Return a policy's score on `episodes` episodes of an environment with these options."""
+    """Return a policy's score on `episodes` episodes of worlds of this maker."""
     check_shown(episodes)
     if render:
         check_display("--render", "leave it out")
-    maker = find_maker_for(policy, source, settings)
-    side_by_side = 1 if render else min(episodes, 20)
-    worlds = maker.evaluation_worlds(side_by_side, render)
+    worlds = maker.evaluation_worlds(1 if render else min(episodes, 20), render)
     try:
         seeds = range(first_episode_seed, first_episode_seed + episodes)
         return evaluate(policy.network, worlds, seeds)
@@ -295,20 +308,33 @@ def check_shown(episodes: int, steps: int = SHOWN_STEPS) -> None:
             raise ConfigError(f"{option} must be greater than 0, not {value}")
 
 
-def find_maker_for(policy: Policy, source: Source, settings: Env) -> Maker:
-    """Return the maker of the worlds, with these options, that a policy is to act in.
-
-    Raises:
-        ConfigError: the worlds do not fit the policy.
-    """
-    maker = maker_of(source, settings)
-    spaces = maker.spaces
+def check_fits(policy: Policy, spaces: Spaces) -> None:
+    """Raise ConfigError unless worlds have the observations and actions of a policy."""
     if (spaces.obs_shape, spaces.action_shape) != (policy.obs_shape, policy.action_shape):
         raise ConfigError(
             f"the policy maps observations {policy.obs_shape} to actions {policy.action_shape}; "
             f"{spaces.name} has observations {spaces.obs_shape} and actions {spaces.action_shape}"
         )
-    return maker
+    ours, theirs = ([part.name for part in parts] for parts in (policy.parts, spaces.parts))
+    if ours != theirs:
+        raise ConfigError(
+            f"the policy observes {' '.join(ours) or 'one array'}, in this order; {spaces.name} "
+            f"gives {' '.join(theirs) or 'one array'}"
+        )
+    own, there = bounds_of(policy), bounds_of(spaces)
+    if own != there:
+        raise ConfigError(
+            f"the policy's actions lie in {own}, those of {spaces.name} in {there}: the same "
+            "action would be another one there. Give it the same bounds, with the wrappers that "
+            "the run had or a RescaleAction"
+        )
+
+
+def bounds_of(actions: Policy | Spaces) -> str:
+    """Return the bounds of actions, as a person reads them."""
+    pairs = zip(np.ravel(actions.low), np.ravel(actions.high), strict=True)
+    words = [f"[{low:g}, {high:g}]" for low, high in pairs]
+    return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
 def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:

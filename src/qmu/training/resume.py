@@ -1,5 +1,6 @@
 """Going on with a run from one of its checkpoints."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
-# what is learned.
+# what is learned. `log.interval` does: chunks end at its multiples.
 MAY_CHANGE = {
     ("env", "id"),  # compared by what it makes
     ("env", "render"),
@@ -48,7 +49,9 @@ MAY_CHANGE = {
     ("train", "final_episodes"),
     ("train", "keep_checkpoints"),
     ("train", "device"),
-} | {("log", name) for name in vars(options.Log())}
+} | {("log", name) for name in vars(options.Log()) if name != "interval"}
+# What is said of a run's end, and no longer holds when it goes on.
+OF_THE_END = ("stopped", "members", "best_seed", "best_arm")
 
 
 def resume(
@@ -198,7 +201,9 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
     Raises:
         ConfigError: the file says something else than before about what shapes a run.
     """
-    config = options.replace(frozen(run.config, before), "train", **changes)
+    config = frozen(run.config, before)
+    train = configure.read_group("train", vars(config.train) | dict(changes))
+    config = dataclasses.replace(config, train=train)
     changed = []
     for group, option in options.options():
         was = getattr(getattr(before, group), option.name)
@@ -247,7 +252,8 @@ def check_work_left(
     """Raise ConfigError if the run is at its end already, or would learn nothing more."""
     config, step = trainer.config, int(saved.state["step"])
     total, horizon = options.total_steps(config), options.schedule_steps(config)
-    falling = 0 in (config.actor.lr_end, config.critic.lr_end)
+    ends = {"actor.lr": config.actor.lr_end, "critic.lr": config.critic.lr_end}
+    falling = any(ends[rate] == 0 for rate in ends.keys() - trainer.schedules.names)
     episodes, wanted = min(saved.state["episodes"]), config.train.total_episodes
     ended = step >= total or (wanted is not None and episodes >= wanted)
     # A run that was killed at its very end still has to be scored.
@@ -298,7 +304,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
     }
-    described = {name: value for name, value in info.items() if name != "stopped"}
+    described = {name: value for name, value in info.items() if name not in OF_THE_END}
     described |= {name: now[name] for name in ("status", "process", "host")}
     described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}
     write_json(run.directory / RUN_FILE, described)

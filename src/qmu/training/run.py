@@ -1,6 +1,5 @@
 """One run from start to end."""
 
-import shlex
 import signal
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,10 @@ from qmu import config as options
 from qmu import configure
 from qmu.agent.custom import Networks
 from qmu.config import Config
-from qmu.errors import ConfigError, QmuError, StoppedError
+from qmu.errors import ConfigError, QmuError, StoppedError, told
 from qmu.presets import read_preset
 from qmu.saving import store
+from qmu.training.again import how_to_go_on
 from qmu.training.callbacks import Callback, Listeners, check_callbacks
 from qmu.training.custom import check_options
 from qmu.training.directory import CHECKPOINTS
@@ -100,11 +100,11 @@ def configure_run(
         named = env.get("id")
     recipe = {} if preset is None else read_preset(preset, named)
     if source is None:
-        config = configure.from_dict(recipe)
+        config = configure.read_dict(recipe)
         check_id_in_file(config.env.id, preset, "give it as the first argument")
     values = configure.merge(recipe, groups)
     if not names_wrappers(groups):
-        wrappers = configure.from_dict(recipe).env.wrappers
+        wrappers = configure.read_dict(recipe).env.wrappers
         check_wrappers_in_file(wrappers, preset, "give them yourself: env={'wrappers': [...]}")
     return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
 
@@ -216,9 +216,10 @@ def conduct(
     """
     if console is not None:
         console.start(trainer, record)
-    again = how_to_go_on(record)
+    config = trainer.config
+    again = f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
-    listeners = Listeners(callbacks, trainer, options.total_steps(trainer.config), record.last)
+    listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         record.camera.stopped = signals.stopped
         try:
@@ -230,7 +231,7 @@ def conduct(
             elif isinstance(error, QmuError):
                 record.finish(error.status, str(error))
             else:
-                record.finish("failed", f"{type(error).__name__}: {error}")
+                record.finish("failed", told(error))
             error.add_note(what_is_saved(trainer, record))
             if record.saved_at:
                 error.add_note(again)
@@ -239,7 +240,8 @@ def conduct(
             if console is not None:
                 console.stop()
             trainer.close()
-    run = Run(record.directory, source, trainer.config.env.wrappers, trainer.networks)
+    wrappers = config.env.wrappers
+    run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
     if console is not None:
         console.summary(run)
     return run
@@ -252,23 +254,6 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
     if record.saved_at:
         return f"what was learned until step {record.saved_at} is saved in {record.directory}"
     return f"there is no checkpoint; what there is is in {record.directory}"
-
-
-def how_to_go_on(record: Record) -> str:
-    """Return the command that goes on with a run."""
-    name, wrappers = record.trainer.config.env.id, record.trainer.config.env.wrappers
-    again = [] if name is not None else ["env"]
-    again += record.trainer.described()
-    if again:
-        given = ", ".join(f"{what}=..." for what in again)
-        given += f", wrappers={list(wrappers)}" if wrappers else ""
-        return f"go on with: qmu.resume({str(record.directory)!r}, {given})"
-    assert name is not None
-    words = ["qmu", "resume", str(record.directory)]
-    # A file may not name what is imported: the module of an environment's id, wrappers.
-    words += ["--env", name] if ":" in name else []
-    words += ["--wrappers", *wrappers] if wrappers else []
-    return f"go on with: {shlex.join(words)}"
 
 
 def learn_and_record(

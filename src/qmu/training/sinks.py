@@ -13,6 +13,8 @@ from qmu.errors import ConfigError
 from qmu.saving import storage
 
 Metrics = Mapping[str, float]
+# What a line says of its numbers.
+ABOUT = ("step", "seconds", "member")
 
 
 class Sink(Protocol):
@@ -73,8 +75,10 @@ class MediaSink(Sink, Protocol):
         """
 
 
-def check_sinks(sinks: Sequence[Any]) -> None:
-    """Raise ConfigError unless all of them are sinks."""
+def check_sinks(sinks: object) -> None:
+    """Raise ConfigError unless these are sinks."""
+    if not isinstance(sinks, Sequence) or isinstance(sinks, str):
+        raise ConfigError(f"sinks must be a list of them, not {sinks!r:.80}")
     for index, sink in enumerate(sinks):
         if isinstance(sink, type):
             raise ConfigError(f"sinks[{index}] is the class {sink.__name__}: give an instance")
@@ -128,11 +132,32 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(values, dict) and {"step", "seconds", "member"} <= values.keys():
+        if isinstance(values, dict) and is_whole_line(values):
             found.append(values)
     return found
+
+
+def is_whole_line(values: Mapping[str, Any]) -> bool:
+    """Tell whether this is a line of metrics: step, seconds, member, and names -> numbers."""
+    numbers = {name: value for name, value in values.items() if name not in ABOUT}
+    return (
+        is_integer(values.get("step"))
+        and is_number(values.get("seconds"))
+        and isinstance(values.get("member"), str)
+        and all(value is None or is_number(value) for value in numbers.values())
+    )
+
+
+def is_integer(value: Any) -> bool:
+    """Tell whether a value of JSON is a whole number that a computer counts to."""
+    return type(value) is int and abs(value) < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of JSON is a number."""
+    return type(value) is float or is_integer(value)
 
 
 def trim_lines(path: Path, size: int, step: int) -> None:
@@ -153,18 +178,17 @@ def is_later(line: bytes, step: int) -> bool:
     """Tell whether a line of metrics is of a later step, or none at all."""
     try:
         return bool(json.loads(line)["step"] > step)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return True
 
 
 def write_again(sink: Sink, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write all lines of metrics to a sink that has none of them."""
-    about = ("step", "seconds", "member")
     for line in lines:
         values = {
             name: math.nan if value is None else float(value)
             for name, value in line.items()
-            if name not in about
+            if name not in ABOUT
         }
         sink.write(int(line["step"]), float(line["seconds"]), str(line["member"]), values)
 

@@ -73,6 +73,9 @@ class Station(Protocol):
     def restore(self, behaviours: Sequence[Mapping[str, Any]], seen: Sequence[Floats]) -> None:
         """Go on with the noise of a harvest."""
 
+    def dismiss(self) -> None:
+        """Begin to close the worlds, without waiting for it."""
+
     def close(self) -> None:
         """Close the worlds."""
 
@@ -142,6 +145,9 @@ class HostStation:
         """Go on with the noise of a harvest."""
         for behaviour, state, own in zip(self.behaviours, behaviours, seen, strict=True):
             behaviour.restore(state, own)
+
+    def dismiss(self) -> None:
+        """Leave everything to `close`."""
 
     def close(self) -> None:
         """Close the worlds."""

@@ -6,8 +6,8 @@ and seeds are drawn anew within each world and arm: a stratified bootstrap (Agar
 
 Percentiles of a bootstrap are too narrow for a few seeds: of five normal numbers their 95% hold the
 mean 85 times of 100. They are taken further out, by as much as Student's distribution is wider than
-the normal one (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3): 91
-times, of ten numbers 96 times. With fewer than five seeds there is no interval: three numbers lie
+the normal one (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3): 93
+times, of ten numbers 95 times. With fewer than five seeds there is no interval: three numbers lie
 all on one side of their mean one time in four, and no drawing of them can tell.
 
 Intervals of probabilities are Newcombe's, which do not shrink to nothing where all seeds of one

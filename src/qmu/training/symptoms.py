@@ -32,7 +32,10 @@ class Symptom(NamedTuple):
 
 @dataclass
 class Walk:
-    """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones."""
+    """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
+
+    `kinds` are the types of observations, `other_infos` says who returned an info that is none.
+    """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -41,7 +44,7 @@ class Walk:
     obs_at_ends: list[NDArray[np.float32]] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     reused: int = 0
-    infos: bool = True
+    other_infos: set[str] = field(default_factory=set)
     seconds: list[float] = field(default_factory=list)
     resets: int = 0
     reset_seconds: float = 0.0
@@ -57,6 +60,7 @@ class Walk:
 class Evidence(NamedTuple):
     """What is known of a world.
 
+    `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
     led to something else, in the same world and in a new one. `starts` are first observations of
     different seeds.
@@ -67,6 +71,7 @@ class Evidence(NamedTuple):
     space: gym.Space[Any]
     longest: int | None
     walk: Walk
+    failure: str | None
     differs_again: int | None
     differs_elsewhere: int | None
     starts: list[NDArray[np.float32]]
@@ -90,7 +95,7 @@ def examine(evidence: Evidence) -> Iterator[Symptom]:
 
 def fails(evidence: Evidence) -> Symptom | None:
     """It raises, or returns what no run can go on with."""
-    failure = evidence.walk.failure
+    failure = evidence.failure
     if failure is None:
         return None
     if "values to unpack" in failure:
@@ -105,11 +110,10 @@ def fails(evidence: Evidence) -> Symptom | None:
             "mend it: clip what may overflow, end the episode before the simulation breaks down, "
             "and return what the spaces say"
         )
-    step = len(evidence.walk.rewards) + 1
     return Symptom(
         ERROR,
         "the world fails" if " raised in " in failure else "the world returns what is impossible",
-        f"at step {step}, {failure}",
+        failure,
         "a run ends where this happens",
         advice,
     )
@@ -348,24 +352,29 @@ def reused_array(evidence: Evidence) -> Symptom | None:
 
 
 def other_types(evidence: Evidence) -> Symptom | None:
-    """Observations or infos have another type than is declared."""
+    """Observations have another type than is declared."""
     kinds, declared = evidence.walk.kinds, str(evidence.space.dtype)
     if evidence.spaces.parts or not kinds - {declared}:
-        if evidence.walk.infos:
-            return None
-        return Symptom(
-            HINT,
-            "info is no dictionary",
-            "step or reset returned something else",
-            "qmu does not read it, but wrappers of Gymnasium do",
-            "return {}",
-        )
+        return None
     return Symptom(
         HINT,
         "observations of another type than declared",
         f"they are {', '.join(sorted(kinds))}, and the space says {declared}",
         "qmu reads them as float32, but other libraries may stumble",
         f"return NumPy arrays of {declared}, or declare another dtype",
+    )
+
+
+def other_infos(evidence: Evidence) -> Symptom | None:
+    """What comes with an observation is no dictionary."""
+    if not evidence.walk.other_infos:
+        return None
+    return Symptom(
+        HINT,
+        "info is no dictionary",
+        " and ".join(sorted(evidence.walk.other_infos)),
+        "qmu does not read it, but wrappers of Gymnasium do",
+        "return {}",
     )
 
 
@@ -400,5 +409,6 @@ RULES: tuple[Rule, ...] = (
     starts_alike,
     constant_observations,
     other_types,
+    other_infos,
     reused_array,
 )

@@ -2,19 +2,21 @@
 
 import contextlib
 import ctypes.util
+import math
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from qmu.errors import ConfigError, WorldError
+from qmu.errors import ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
@@ -24,8 +26,8 @@ from qmu.world.make import Maker
 
 INSTALL = "pip install 'qmu[video]'"
 ENDING = ".mp4"
-# Worlds of more steps per second are shown in real time with every second or third of them left
-# out: rendering takes most of the time.
+# Worlds of more steps per second are shown in real time by every second or third of them: rendering
+# takes most of the time.
 MOST_PICTURES = 30
 # What MuJoCo draws with where there is no display: name of the backend -> its library.
 BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
@@ -54,6 +56,8 @@ class Encoder:
     def __enter__(self) -> "Encoder":
         """Make room for the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A file, because a pipe that nobody reads meanwhile is full at some time.
+        self.said: IO[bytes] = tempfile.TemporaryFile()
         return self
 
     def write(self, picture: Picture) -> None:
@@ -65,9 +69,9 @@ class Encoder:
         if self.process is None:
             height, width = picture.shape[:2]
             self.process = subprocess.Popen(
-                [ffmpeg(), *arguments(width, height, self.rate), str(self.unfinished)],
+                [ffmpeg(), *arguments(width, height, self.rate), named(self.unfinished)],
                 stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=self.said,
                 # Ctrl-C is for the run, which lets the encoder end.
                 start_new_session=True,
             )
@@ -88,13 +92,13 @@ class Encoder:
         if process is None:
             return
         try:
-            _, said = process.communicate(timeout=ENCODER_SECONDS)
+            process.communicate(timeout=ENCODER_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            _, said = process.communicate()
+            process.communicate()
         if process.returncode != 0:
-            words = said.decode(errors="replace").strip().splitlines() or ["it was killed"]
-            raise OSError(f"ffmpeg could not write {self.path}: {words[-1]}")
+            self.said.seek(0)
+            raise OSError(f"ffmpeg could not write {self.path}: {last_words(self.said.read())}")
 
     def __exit__(
         self,
@@ -112,7 +116,18 @@ class Encoder:
                 self.end()
                 storage.rename(self.unfinished, self.path)
         finally:
+            self.said.close()
             self.unfinished.unlink(missing_ok=True)
+
+
+def named(path: Path) -> str:
+    """Return a path as ffmpeg is told: what is before a colon would be a protocol otherwise."""
+    return f"file:{path}"
+
+
+def last_words(said: bytes) -> str:
+    """Return the last line of what ffmpeg has complained about."""
+    return (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
 
 
 def arguments(width: int, height: int, rate: float) -> list[str]:
@@ -196,22 +211,28 @@ def way_out(maker: Maker) -> str:
     return f". {maker.name} has to be made with render_mode='rgb_array' and to return pictures"
 
 
-def rendered(worlds: HostWorlds) -> Picture:
+def rendered(worlds: HostWorlds, before: Picture | None = None) -> Picture:
     """Return the picture of the first world as it is.
 
     Raises:
-        WorldError: it cannot be rendered, or what it returns is no picture.
+        WorldError: it cannot be rendered, or what it returns is no picture, or one of another size
+            than the one before.
     """
     name = worlds.spaces.name
     try:
         picture: Any = worlds.environments[0].render()
     except Exception as error:
-        raise WorldError(f"{name} raised in render: {type(error).__name__}: {error}") from error
+        raise WorldError(f"{name} raised in render: {told(error)}") from error
     shape: tuple[int, ...] = getattr(picture, "shape", ())
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or picture.dtype != np.uint8:
         raise WorldError(
             f"{name} returned {picture!r:.60} from render, which is no picture "
             "[height, width, 3] of uint8"
+        )
+    if before is not None and shape != before.shape:
+        raise WorldError(
+            f"{name} returned a picture of {shape[1]} × {shape[0]} from render after one of "
+            f"{before.shape[1]} × {before.shape[0]}, and those of a video have one size"
         )
     return np.asarray(picture)
 
@@ -225,17 +246,19 @@ def gif_of(path: Path) -> bytes:
     """
     small = f"fps={GIF_RATE},scale={GIF_WIDTH}:-2:flags=lanczos"
     filters = f"{small},split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse"
-    shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", str(path), "-vf", filters]
+    shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", named(path), "-vf", filters]
     try:
         made = subprocess.run(
             [ffmpeg(), *shown, "-f", "gif", "-"],
             capture_output=True,
             timeout=ENCODER_SECONDS,
             start_new_session=True,
-            check=True,
+            check=False,
         )
-    except subprocess.SubprocessError as error:
-        raise OSError(f"{path} cannot be read: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{path} cannot be read in {ENCODER_SECONDS} s") from None
+    if made.returncode != 0:
+        raise OSError(f"{path} cannot be read: {last_words(made.stderr)}")
     return made.stdout
 
 
@@ -263,17 +286,19 @@ def film(
         BrokenOffError: `stopped` said so.
     """
     rate = rate_of(worlds.environments[0])
-    every = max(1, round(rate / MOST_PICTURES))
+    every = math.ceil(rate / MOST_PICTURES)
+    picture: Picture | None = None
     ends = []
     with Encoder(path, rate / every) as encoder:
         for number, seed in enumerate(seeds, 1):
-            named = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
+            which = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
             for shown in play(actor, worlds, seed, steps):
                 if stopped():
                     raise BrokenOffError
                 if shown.step % every == 0 or shown.last:
-                    lines = [*named, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
-                    encoder.write(drawn(enlarged(rendered(worlds)), lines, shown.action))
+                    lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
+                    picture = rendered(worlds, picture)
+                    encoder.write(drawn(enlarged(picture), lines, shown.action))
                 if shown.last:
                     ends.append(shown)
     return score_of(ends)

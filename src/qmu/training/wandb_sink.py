@@ -2,7 +2,7 @@
 
 What is written goes into a queue, from which a thread feeds the process. When the queue is full,
 because the service takes nothing, what comes is dropped. Only at the end of a run is the process
-waited for, and no longer than `SECONDS_TO_FINISH`.
+waited for, and no longer than `SECONDS_TO_FINISH`; one that has failed is ended at once.
 """
 
 import base64
@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -57,9 +56,9 @@ class Wandb:
         self.folder = directory / "wandb"
         self.folder.mkdir(exist_ok=True)
         self.dropped = False
-        self.closed = False
+        self.failed = self.closed = False
         self.answers: deque[dict[str, Any]] = deque()
-        self.waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self.waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.process = subprocess.Popen(
             WORKER,
             stdin=subprocess.PIPE,
@@ -107,16 +106,17 @@ class Wandb:
         self.hear()
 
     def close(self) -> None:
-        """Have the process end, and wait for it a while."""
+        """Have the process end, and wait for it a while; not for one that has failed."""
         if self.closed:
             return
         self.closed = True
-        until = time.monotonic() + SECONDS_TO_FINISH
         # The process knows by the end of its input.
-        with contextlib.suppress(queue.Full):
-            self.waiting.put(None, timeout=SECONDS_TO_FINISH)
+        self.waiting.put(None)
+        if self.failed:
+            end(self.process)
+            return
         try:
-            self.process.wait(max(0.1, until - time.monotonic()))
+            self.process.wait(SECONDS_TO_FINISH)
         except subprocess.TimeoutExpired:
             self.tell(
                 f"Weights & Biases has not taken everything in {SECONDS_TO_FINISH} s, which stays "
@@ -125,10 +125,6 @@ class Wandb:
             end(self.process)
         for thread in self.threads:
             thread.join(1)
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):
-                pipe.close()
         self.hear()
 
     def hand_over(self, told: dict[str, Any]) -> None:
@@ -138,15 +134,14 @@ class Wandb:
 
     def put(self, told: dict[str, Any]) -> None:
         """Put something into the queue, or drop it."""
-        try:
-            self.waiting.put_nowait(told)
-        except queue.Full:
-            if not self.dropped:
-                self.dropped = True
-                self.tell(
-                    "Weights & Biases takes nothing at the moment: metrics are dropped, and are "
-                    "in metrics.jsonl; the run goes on"
-                )
+        if self.waiting.qsize() < MOST_WAITING:
+            self.waiting.put(told)
+        elif not self.dropped:
+            self.dropped = True
+            self.tell(
+                "Weights & Biases takes nothing at the moment: metrics are dropped, and are in "
+                "metrics.jsonl; the run goes on"
+            )
 
     def hear(self) -> None:
         """Tell of what the process has answered.
@@ -162,27 +157,25 @@ class Wandb:
                     f"have been sent is kept in {self.folder}, and {OFFLINE_COMMAND} sends it"
                 )
             elif "failed" in answer:
+                self.failed = True
                 raise OSError(answer["failed"])
 
     def feed(self) -> None:
         """Write what is in the queue to the process, until the end."""
         assert self.process.stdin is not None
-        try:
+        # A process that has ended takes nothing more.
+        with contextlib.suppress(OSError), self.process.stdin as pipe:
             while (told := self.waiting.get()) is not None:
-                self.process.stdin.write(json.dumps(told).encode() + b"\n")
+                pipe.write(json.dumps(told).encode() + b"\n")
                 if self.waiting.empty():
-                    self.process.stdin.flush()
-            self.process.stdin.close()
-        except (OSError, ValueError):
-            # The process has ended, and has been heard, or has been ended.
-            return
+                    pipe.flush()
 
     def listen(self) -> None:
         """Take down what the process answers, until it ends."""
         assert self.process.stdout is not None
         done = False
-        with contextlib.suppress(OSError, ValueError):
-            for line in self.process.stdout:
+        with contextlib.suppress(OSError, ValueError), self.process.stdout as pipe:
+            for line in pipe:
                 answer = json.loads(line)
                 done = done or "done" in answer or "failed" in answer
                 self.answers.append(answer)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from qmu.errors import told
+
 # What a run's status is to the service, which knows a code only.
 CODES = {"finished": 0, "interrupted": 130, "stopped": 143}
 
@@ -148,7 +150,7 @@ class Account:
 
 def in_a_line(error: Exception) -> str:
     """Return what has gone wrong, as far as the first line says."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return told(error).partition("\n")[0]
 
 
 def obey(lines: Iterator[str], answer: TextIO) -> None:

@@ -51,7 +51,7 @@ FAMILIES = (
         "gymnasium.envs.box2d",
         extra="box2d",
         needs=("Box2D",),
-        packages=("box2d",),
+        packages=("box2d", "box2d-py"),
     ),
     Family(
         "pybullet",
@@ -86,6 +86,9 @@ FAMILIES = (
     ),
 )
 
+# Adapters of the old Gym, which imports the module of what their keyword argument `env_id` names.
+ADAPTERS = ("GymV21Environment-v0", "GymV26Environment-v0")
+
 
 def family_of(spec: Any) -> Family | None:
     """Return the family that a registered environment belongs to, if it is one of the table's."""
@@ -101,7 +104,7 @@ def group_of(spec: Any) -> str | None:
     family = family_of(spec)
     if family is not None:
         return family.name
-    if spec.namespace in ("phys2d", "tabular", "GymV21Environment", "GymV26Environment"):
+    if spec.namespace in ("phys2d", "tabular") or spec.id in ADAPTERS:
         return None
     return spec.namespace or "other"
 
@@ -172,10 +175,11 @@ def absent(wanted: str | None = None) -> Iterator[str]:
 def cannot(family: Family, wanted: str, error: Exception) -> str:
     """Return why an environment of an optional family cannot be made, and what to install."""
     there = versions(family)
-    *others, last = [f"{package} {version}" for package, version in there.items()]
+    found = [f"{package} {version}" for package, version in there.items()]
+    *others, last = found or [f"the {' and '.join(family.needs)} of this installation"]
     known = f"{', '.join(others)} and {last}" if others else last
     clash = clash_of(family, there)
-    why = f": {clash}" if clash else ", which may not go together"
+    why = f": {clash}" if clash else ", which may not fit"
     told = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
     return (
         f"{wanted} cannot be made with {known}{why} ({told}); {family.install} installs versions "

@@ -284,11 +284,11 @@ def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
     return environment.observation_space, environment.action_space
 
 
-def close_quietly(environment: Any, guard: Guard) -> None:
+def close_quietly(environment: Any, guard: Guard | None = None) -> None:
     """Close an environment; one that has failed may fail in this, too, and complain or hang."""
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with guard:
+        with guard or contextlib.nullcontext():
             environment.close()
 
 

@@ -14,8 +14,17 @@ import gymnasium as gym
 from qmu import config as options
 from qmu.errors import ConfigError
 from qmu.tables import Table, inline
-from qmu.world.families import FAMILIES, cannot, family_of, group_of, is_installed, load, register
-from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds
+from qmu.world.families import (
+    ADAPTERS,
+    FAMILIES,
+    cannot,
+    family_of,
+    group_of,
+    is_installed,
+    load,
+    register,
+)
+from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.parts import flat
 from qmu.world.spaces import Spaces, read_spaces
@@ -46,9 +55,21 @@ class Maker(NamedTuple):
         return HostWorlds(environments, self.spaces, guard, make if restarting else None)
 
     def evaluation_worlds(self, count: int, render: bool, guard: Guard | None = None) -> HostWorlds:
-        """Return fresh worlds for evaluation; the first one in a window if asked."""
+        """Return fresh worlds for evaluation; the first one in a window if asked.
+
+        Raises:
+            ConfigError: it has none.
+        """
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
-        return HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
+        worlds = HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
+        mode = worlds.environments[0].render_mode
+        if render and mode != "human":
+            worlds.close()
+            raise ConfigError(
+                f"{self.name} opens no window: its render_mode is {mode!r}, not 'human': choose it "
+                "where it is made; an environment with an id is given it, and has to keep it"
+            )
+        return worlds
 
 
 def maker_of(source: Source, settings: options.Env) -> Maker:
@@ -86,12 +107,13 @@ def find_maker(
     first = make_bare(None)
     try:
         name = source if isinstance(source, str) else environment_name(first)
-        longest = episode_length or (first.spec.max_episode_steps if first.spec else None)
         first = wrapped(first, around)
+        longest = longest_episode(first)
+        check_declared(name, first)
         first, parts = flat(name, first)
         spaces = read_spaces(name, first.observation_space, first.action_space, parts)
     finally:
-        first.close()
+        close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
         return flat(name, wrapped(make_bare(render_mode), around))[0]
@@ -156,7 +178,22 @@ def vector_maker(
         )
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
     call = Fresh(functions[0])
-    return Maker(name, spaces, lambda render_mode: call(), source)
+    first = call()
+    longest = longest_episode(first)
+    close_quietly(first)
+    return Maker(name, spaces, lambda render_mode: call(), source, longest)
+
+
+def check_declared(name: str, environment: gym.Env[Any, Any]) -> None:
+    """Raise ConfigError unless an environment says what its two spaces are."""
+    for attribute in ("observation_space", "action_space"):
+        space = getattr(environment, attribute, None)
+        if not isinstance(space, gym.Space):
+            held = f"no {attribute}" if space is None else f"the {attribute} {space!r:.80}"
+            raise ConfigError(
+                f"{name} has {held}: set self.{attribute} in its __init__ to a space of "
+                "Gymnasium, such as gymnasium.spaces.Box(-1, 1, (3,))"
+            )
 
 
 def check_id(name: str) -> None:
@@ -168,6 +205,12 @@ def check_id(name: str) -> None:
     module, colon, name = name.rpartition(":")
     if colon:
         import_module(module, f"the environment {module}:{name}")
+    if name in ADAPTERS:
+        raise ConfigError(
+            f"{name} imports the module that its env_id names, and a file could name any: register "
+            "an id for it in a module of yours, and give module:id, or in Python a function that "
+            "returns it"
+        )
     register(name)
     try:
         gym.spec(name)
@@ -220,7 +263,7 @@ def why_not(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
 def can_be_made(name: str) -> bool:
     """Tell whether an environment of an id can be made without keyword arguments."""
     try:
-        make_id(name, None, None, {}).close()
+        close_quietly(make_id(name, None, None, {}))
     except ConfigError:
         return False
     return True
@@ -292,13 +335,24 @@ def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env
     """Return the environment with this time limit, if one is given."""
     if episode_length is None:
         return environment
-    wrapped: Any = environment
-    while isinstance(wrapped, gym.Wrapper):
-        if isinstance(wrapped, gym.wrappers.TimeLimit):
-            wrapped._max_episode_steps = episode_length
-            return environment
-        wrapped = wrapped.env
-    return gym.wrappers.TimeLimit(environment, episode_length)
+    outermost = next(time_limits(environment), None)
+    if outermost is None:
+        return gym.wrappers.TimeLimit(environment, episode_length)
+    outermost._max_episode_steps = episode_length
+    return environment
+
+
+def time_limits(environment: Any) -> Iterator[Any]:
+    """Yield the time limits around an environment, the outermost first."""
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, gym.wrappers.TimeLimit):
+            yield environment
+        environment = environment.env
+
+
+def longest_episode(environment: gym.Env[Any, Any]) -> int | None:
+    """Return how many steps the time limits around an environment allow, if there are any."""
+    return min((one._max_episode_steps for one in time_limits(environment)), default=None)
 
 
 def environment_name(environment: gym.Env[Any, Any]) -> str:

@@ -1,0 +1,193 @@
+"""What a tuning has found, for people: lines while it goes on, tables, a page."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from qmu import configure
+from qmu.errors import ConfigError
+from qmu.saving import storage
+from qmu.study.pictures import svg
+from qmu.study.report import rendered
+from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
+from qmu.study.search import EARLY, FAILED, IMPOSSIBLE, WHOLE, Trial, importance
+from qmu.study.space import MAGNITUDES, Dimension
+from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, recipe
+from qmu.training.curves import COLOURS, axes_of
+
+# Lines of the table in a terminal.
+SHOWN = 10
+ENDED = (WHOLE, EARLY, IMPOSSIBLE, FAILED)
+REPORT = "report.html"
+PANEL = (3.6, 2.8)
+COLUMNS = 3
+
+
+def teller(tuning: Tuning, out: Console) -> Callable[[Sequence[Trial]], None]:
+    """Return what prints a line for each trial that has ended since it was called last."""
+    said: set[int] = set()
+
+    def tell(trials: Sequence[Trial]) -> None:
+        for one in trials:
+            if one.status in ENDED and one.number not in said:
+                said.add(one.number)
+                scored = [t for t in trials if t.number in said and math.isfinite(t.score)]
+                best = max(scored, key=lambda t: t.score, default=None)
+                told = "" if best is None else f"; best: {number(best.score)} (trial {best.number})"
+                out.print(f"{len(said)}/{tuning.trials}  {line_of(one)}{told}")
+
+    return tell
+
+
+def line_of(trial: Trial) -> str:
+    """Return a trial in a line."""
+    reached = f"{number(trial.score)}, " if math.isfinite(trial.score) else ""
+    why = f": {trial.why}" if trial.why else f" at step {trial.step:,}"
+    return f"trial {trial.number}: {reached}{trial.status}{why}"
+
+
+def drawn_words(trial: Trial) -> str:
+    """Return the values of a trial in a line."""
+    return ", ".join(f"{path} {value}" for path, value in changes_of(trial).items())
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials, the best first, those without a score last."""
+    return sorted(trials, key=lambda one: -one.score)
+
+
+def shares_of(tuning: Tuning, trials: Sequence[Trial]) -> dict[str, float]:
+    """Return how much each option matters, the most first."""
+    found = importance(tuning.space, trials)
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
+def show_trials(tuning: Tuning, trials: Sequence[Trial], out: Console) -> None:
+    """Print the best trials and what matters."""
+    table = Table("trial", "score", "steps", "ended", "recipe")
+    for one in ranked(trials)[:SHOWN]:
+        reached = number(one.score), f"{one.step:,}", one.status
+        table.add_row(str(one.number), *reached, drawn_words(one))
+    out.print()
+    out.print(table)
+    shares = shares_of(tuning, trials)
+    if shares:
+        told = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
+        out.print(f"what matters: {told}")
+
+
+def best_lines(tuning: Tuning, trials: Sequence[Trial]) -> list[str]:
+    """Return in which options the best recipe differs from the base recipe."""
+    own = recipe(tuning, best_of(trials))
+    return [
+        line.replace("(default:", "(base recipe:")
+        for line in configure.differences(own, tuning.base)
+    ]
+
+
+def write_page(
+    tuning: Tuning, trials: Sequence[Trial], fresh: Results | None, directory: Path
+) -> Path:
+    """Write the tuning's page; return its path.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    shares = shares_of(tuning, trials)
+    text = rendered(
+        "tuning.html",
+        {
+            "world": tuning.world,
+            "trials": len(trials),
+            "steps": f"{tuning.steps:,}",
+            "seeds": tuning.base.train.seeds,
+            "score": tuning.score,
+            "best": best_of(trials).number,
+            "best_file": BEST_FILE,
+            "differences": best_lines(tuning, trials),
+            "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
+            "picture": panels(tuning, trials),
+            "paths": [one.path for one in tuning.space],
+            "rows": [page_row(one) for one in ranked(trials)],
+            "fresh": None if fresh is None else fresh_contents(fresh),
+            "protocol": PROTOCOL,
+        },
+    )
+    path = directory / REPORT
+    try:
+        storage.replace_file(path, text.encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def page_row(trial: Trial) -> dict[str, Any]:
+    """Return a trial's line of the page's table."""
+    return {
+        "number": trial.number,
+        "score": number(trial.score),
+        "seeds": " ".join(number(score) for score in sorted(trial.scores, reverse=True)),
+        "step": f"{trial.step:,}",
+        "seconds": f"{trial.seconds:,.0f}",
+        "status": trial.status + (f": {trial.why}" if trial.why else ""),
+        "drawn": list(changes_of(trial).values()),
+    }
+
+
+def fresh_contents(results: Results) -> dict[str, Any]:
+    """Return what the page shows of the re-run."""
+    (place,) = results.places
+    return {
+        "answer": answer(results),
+        "seeds": max((len(one.seeds) for one in place.outcomes), default=0),
+        "rows": [{"arm": row.arm, "cells": cells(row)} for row in rows(results, place)],
+        "report": f"{FRESH}/{REPORT}",
+    }
+
+
+def panels(tuning: Tuning, trials: Sequence[Trial]) -> str:
+    """Return a picture of the score against each option, a panel each."""
+    scored = [one for one in trials if math.isfinite(one.score)]
+    count = len(tuning.space)
+    wide = min(COLUMNS, count)
+    tall = -(-count // wide)
+    figure = Figure(figsize=(PANEL[0] * wide, PANEL[1] * tall), layout="constrained")
+    grid = figure.add_gridspec(tall, wide)
+    for place, dimension in enumerate(tuning.space):
+        axes = axes_of(figure, grid[place // wide, place % wide])
+        panel(axes, dimension, scored)
+        if place % wide == 0:
+            axes.set_ylabel("score")
+    return svg(figure, "panels")
+
+
+def panel(axes: Any, dimension: Dimension, trials: Sequence[Trial]) -> None:
+    """Draw the scores of trials against the values of one option."""
+    values: Sequence[Any] = [one.drawn[dimension.path] for one in trials]
+    if dimension.bounds is None:
+        words = list(dimension.choices)
+        # Side by side, in the order of the trials: equal scores do not hide each other.
+        apart = np.linspace(-0.15, 0.15, max(len(trials), 1))
+        values = [
+            words.index(str(value)) + shift for value, shift in zip(values, apart, strict=False)
+        ]
+        axes.set_xticks(range(len(words)), words)
+        axes.set_xlim(-0.5, len(words) - 0.5)
+    elif dimension.kind == MAGNITUDES:
+        axes.set_xscale("log")
+    looks: Mapping[bool, Mapping[str, Any]] = {
+        True: {"color": COLOURS[0]},
+        False: {"facecolors": "none", "edgecolors": COLOURS[6]},
+    }
+    for whole, look in looks.items():
+        own = [index for index, one in enumerate(trials) if (one.status == WHOLE) == whole]
+        axes.scatter(
+            [values[index] for index in own], [trials[index].score for index in own], s=22, **look
+        )
+    axes.set_xlabel(dimension.path)

@@ -1,0 +1,471 @@
+"""`qmu tune`: a search, the best recipe as a preset, and what it is worth on fresh seeds.
+
+A tuning's directory holds `tuning.toml` (what is asked, complete), `trials.json` (what was tried),
+`runs/` (the trials' runs), `best.toml` (the preset), `report.html`, `fresh/` (the study of the best
+and the base recipe on other seeds), and `ray/`, which is Ray's own.
+"""
+
+import importlib
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import tomli_w
+
+from qmu import config as options
+from qmu import configure
+from qmu.config import Config
+from qmu.errors import ConfigError, QmuError, StoppedError
+from qmu.saving import storage
+from qmu.study import space as spaces
+from qmu.study.away import Request
+from qmu.study.mirror import unpack
+from qmu.study.plan import Study, study_of
+from qmu.study.processes import processors
+from qmu.study.rules import LOG, OWNED
+from qmu.study.search import Conductor, Plan, Trial
+from qmu.study.space import MEASURES, Dimension
+from qmu.study.trial import LOW, SCORES, Task
+from qmu.training import stats
+from qmu.training.cluster import AUTO, HERE, check_address, connect
+from qmu.training.directory import read_json
+from qmu.world.families import family_of
+from qmu.world.make import maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
+
+TUNING_FILE, TRIALS_FILE, BEST_FILE = "tuning.toml", "trials.json", "best.toml"
+RUNS, FRESH, OWN = "runs", "fresh", "ray"
+# Seeds of the re-run begin so much later than those of the trials.
+LATER = 1_000_000
+# Seconds between two looks at the search.
+PAUSE = 1.0
+# A search whose process is lost so often is given up.
+MOST_LOST = 3
+# What a trial's options are, unless they are given: shares of its steps, and a number of seeds.
+EVALUATIONS, SAVES, SEEDS = 20, 4, 3
+BASE, BEST = "base recipe", "best of the search"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is asked: a search of a space, around a base recipe.
+
+    Attributes:
+        base: what all trials begin with; its environment, seeds and steps are theirs.
+        space: what is searched.
+        trials: how many recipes are tried.
+        grace: steps before which no trial is stopped.
+        score: what they are compared by, one of `SCORES`.
+        seed: of the search.
+        fresh_seeds: seeds of the re-run; 0: there is none.
+    """
+
+    base: Config
+    space: tuple[Dimension, ...]
+    trials: int
+    grace: int
+    score: str
+    seed: int
+    fresh_seeds: int
+
+    @property
+    def world(self) -> str:
+        """The environment's id."""
+        assert self.base.env.id is not None
+        return self.base.env.id
+
+    @property
+    def steps(self) -> int:
+        """Steps of a trial that is not stopped early, for each seed."""
+        return options.total_steps(self.base)
+
+
+def asked(
+    config: Config,
+    space: str | None,
+    trials: int,
+    grace: int | None,
+    score: str,
+    seed: int,
+    fresh_seeds: int,
+    typed: Callable[[str], bool],
+) -> Tuning:
+    """Return the tuning that is asked for; see `Tuning` for what is not described here.
+
+    `config` is what was given of the base recipe, and `typed` tells which options were. `space` is
+    a built-in one's name or a file, None for that of the environment's family; without `grace` it
+    is a third of the steps.
+
+    Raises:
+        ConfigError: it cannot be done.
+    """
+    if config.env.id is None:
+        raise ConfigError(
+            "no environment was named: give an id such as Pendulum-v1 (`qmu envs` lists them)"
+        )
+    base = base_of(config, typed)
+    maker_of(config.env.id, config.env)
+    name = space or spaces.fitting(family_name(config.env.id))
+    try:
+        dimensions = spaces.space_of(spaces.read_held(name), base)
+    except ConfigError as error:
+        raise ConfigError(f"the search space {name}: {error}") from None
+    steps = grace or max(options.total_steps(base) // 3, base.train.eval_interval, 1)
+    tuning = Tuning(base, dimensions, trials, steps, score, seed, fresh_seeds)
+    check(tuning)
+    return tuning
+
+
+def family_name(world: str) -> str | None:
+    """Return the family of an environment that has been made before; None if it has none."""
+    spec = gym.registry.get(world)
+    family = None if spec is None else family_of(spec)
+    return None if family is None else family.name
+
+
+def check_typed(tuning: Tuning, config: Config, file: Path) -> None:
+    """Raise ConfigError where a tuning's file, and nothing typed, says what is to be imported."""
+    if config.env.id != tuning.world:
+        check_id_in_file(tuning.world, file, "give it on the command line, beside --resume")
+    if config.env.wrappers != tuning.base.env.wrappers:
+        way_out = "give them on the command line, with --env.wrappers"
+        check_wrappers_in_file(tuning.base.env.wrappers, file, way_out)
+
+
+def check_new(directory: Path) -> None:
+    """Raise ConfigError if a directory holds a tuning already."""
+    if storage.is_file(directory / TUNING_FILE):
+        raise ConfigError(
+            f"{directory} holds a tuning: go on with --resume {directory}, or give another --dir"
+        )
+
+
+def check(tuning: Tuning) -> None:
+    """Raise ConfigError for a search that cannot be done."""
+    if tuning.base.train.total_episodes is not None:
+        raise ConfigError("trials end after steps: give --train.total-steps, no episodes")
+    if tuning.trials < 1:
+        raise ConfigError(f"--trials must be 1 or more, not {tuning.trials}")
+    if tuning.fresh_seeds < 0:
+        raise ConfigError(f"--fresh-seeds must be 0 or more, not {tuning.fresh_seeds}")
+    if not 1 <= tuning.grace <= tuning.steps:
+        raise ConfigError(
+            f"--grace-steps must lie between 1 and the {tuning.steps} steps of a trial, not "
+            f"{tuning.grace}"
+        )
+    if tuning.score not in SCORES:
+        raise ConfigError(f"--score must be {' or '.join(SCORES)}, not {tuning.score}")
+    if tuning.score == LOW and tuning.base.train.seeds < stats.FEWEST:
+        raise ConfigError(
+            f"--score low is the low end of an interval, which takes {stats.FEWEST} seeds: give "
+            f"--seeds {stats.FEWEST}, or --score mean"
+        )
+    if tuning.base.train.eval_interval > tuning.grace or not tuning.base.train.eval_interval:
+        raise ConfigError(
+            f"trials are compared by evaluations: --train.eval-interval "
+            f"{tuning.base.train.eval_interval} has to be above 0, and no longer than "
+            f"--grace-steps {tuning.grace}"
+        )
+
+
+def base_of(config: Config, typed: Callable[[str], bool]) -> Config:
+    """Return the base recipe: what `typed` does not know is chosen for short trials."""
+    steps = options.total_steps(config)
+    usual = {
+        "seeds": SEEDS,
+        "eval_interval": max(steps // EVALUATIONS, 1),
+        "save_interval": max(steps // SAVES, 1),
+    }
+    changes: dict[str, Any] = {
+        name: value for name, value in usual.items() if not typed(f"train.{name}")
+    }
+    if config.train.total_episodes is None:
+        changes["total_steps"] = steps
+    return options.replace(config, "train", **changes)
+
+
+def described(tuning: Tuning) -> dict[str, Any]:
+    """Return the dictionary that `tuning_of` makes this tuning of, as a TOML file holds it."""
+    return {
+        "trials": tuning.trials,
+        "grace_steps": tuning.grace,
+        "score": tuning.score,
+        "seed": tuning.seed,
+        "fresh_seeds": tuning.fresh_seeds,
+        "options": options.to_dict(tuning.base),
+        "search": spaces.described(tuning.space),
+    }
+
+
+def open_tuning(directory: Path) -> Tuning:
+    """Return the tuning in a directory.
+
+    Raises:
+        ConfigError: there is none, or its file is damaged.
+    """
+    path = directory / TUNING_FILE
+    if not storage.is_file(path):
+        raise ConfigError(f"{directory} is not a tuning's directory: it has no {TUNING_FILE}")
+    held = configure.read_toml(path)
+    try:
+        base = configure.from_dict(held["options"])
+        tuning = Tuning(
+            base=base,
+            space=spaces.space_of(held["search"], base),
+            trials=int(held["trials"]),
+            grace=int(held["grace_steps"]),
+            score=str(held["score"]),
+            seed=int(held["seed"]),
+            fresh_seeds=int(held["fresh_seeds"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} describes no tuning: {error!r}") from None
+    check(tuning)
+    return tuning
+
+
+def begin_tuning(tuning: Tuning, directory: Path) -> None:
+    """Make a tuning's directory, unless it is there. Raises ConfigError where it cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not storage.is_file(directory / TUNING_FILE):
+            data = tomli_w.dumps(described(tuning)).encode()
+            storage.replace_file(directory / TUNING_FILE, data)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {directory}: {error.strerror}") from None
+
+
+class Site:
+    """A cluster that searches: where, what a trial needs of it, and where Ray keeps its files."""
+
+    def __init__(
+        self,
+        directory: Path,
+        address: str,
+        storage: str | None,
+        at_once: int | None,
+        request: Request,
+    ) -> None:
+        """Connect to it.
+
+        Args:
+            directory: the tuning's, on this machine.
+            address: of the cluster, as `qmu.training.cluster` has it.
+            storage: a folder that all nodes see, or s3://...; None: in the directory.
+            at_once: trials side by side; None: as many as there is room for.
+            request: what each of them needs.
+
+        Raises:
+            ConfigError: it is not there, or too small, or cannot reach the directory.
+        """
+        if at_once is not None and at_once < 1:
+            raise ConfigError(f"--workers must be 1 or more, not {at_once}")
+        check_address(address, "--on")
+        if storage is None and address not in (HERE, AUTO):
+            raise ConfigError(
+                f"--on {address}: its nodes cannot see {directory}: give --storage, a folder that "
+                "all of them see, or s3://..., for the checkpoints of the trials"
+            )
+        cluster = connect(address, "--on", len(processors()))
+        self.ray: Any = importlib.import_module("ray")
+        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        request.check(alive, f"--on {address}")
+        self.request = request
+        self.places = at_once or request.places(cluster)
+        self.storage = storage or str((directory / OWN).absolute())
+
+
+def search(
+    tuning: Tuning, directory: Path, site: Site, show: Callable[[list[Trial]], None]
+) -> list[Trial]:
+    """Try all recipes, or go on where a search was stopped; bring the trials' runs home.
+
+    Raises:
+        QmuError: Ray has given up.
+        StoppedError: of SIGTERM.
+        KeyboardInterrupt: of Ctrl-C.
+    """
+    ray = site.ray
+    task = Task(
+        base=options.to_dict(tuning.base),
+        space=spaces.described(tuning.space),
+        score=tuning.score,
+        cpus=site.request.cpus,
+        gpus=site.request.gpus,
+    )
+    first = spaces.base_drawn(tuning.space, tuning.base)
+    plan = Plan(tuning.trials, tuning.steps, tuning.grace, tuning.seed, first, site.places)
+    actor = ray.remote(num_cpus=0, max_concurrency=2)(Conductor)
+    stopped: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, _: stopped.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    lost = 0
+    try:
+        while True:
+            conductor = actor.remote(task, plan, site.storage)
+            try:
+                trials = conducted(ray, conductor, show, lambda: bool(stopped))
+                if trials is not None:
+                    bring(ray, conductor, trials, directory)
+                    return trials
+                break
+            except ray.exceptions.RayActorError:
+                lost += 1
+                if lost == MOST_LOST:
+                    raise QmuError(f"the search lost its process {lost} times") from None
+            except ray.exceptions.RayError as error:
+                last = str(error).strip().rpartition("\n")[2]
+                raise QmuError(f"Ray has ended the search: {last}") from None
+            finally:
+                ray.kill(conductor)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in stopped:
+        raise KeyboardInterrupt
+    raise StoppedError("the search was stopped by SIGTERM")
+
+
+def conducted(
+    ray: Any, conductor: Any, show: Callable[[list[Trial]], None], stopped: Callable[[], bool]
+) -> list[Trial] | None:
+    """Wait until a conductor has found everything; None: `stopped` said so before."""
+    answer = conductor.fit.remote()
+    while not stopped():
+        ready, _ = ray.wait([answer], timeout=PAUSE)
+        if ready:
+            found: list[Trial] = ray.get(answer)
+            show(found)
+            return found
+        show(ray.get(conductor.trials.remote()))
+    return None
+
+
+def bring(ray: Any, conductor: Any, trials: Sequence[Trial], directory: Path) -> None:
+    """Bring the trials' runs home."""
+    for trial in trials:
+        for parcel in ray.get(conductor.bring.remote(trial.number)):
+            unpack(parcel, directory / RUNS / f"trial-{trial.number:04d}")
+
+
+def keep_trials(directory: Path, trials: Sequence[Trial]) -> None:
+    """Write down what was tried."""
+    held = [
+        trial._asdict() | {"score": trial.score if math.isfinite(trial.score) else None}
+        for trial in trials
+    ]
+    data = json.dumps({"trials": held}, indent=1).encode() + b"\n"
+    storage.replace_file(directory / TRIALS_FILE, data)
+
+
+def kept_trials(directory: Path) -> list[Trial]:
+    """Return what was tried; nothing before the search has ended."""
+    held = read_json(directory / TRIALS_FILE).get("trials", [])
+    return [
+        Trial(
+            **one
+            | {
+                "score": -math.inf if one["score"] is None else one["score"],
+                "scores": tuple(one["scores"]),
+            }
+        )
+        for one in held
+    ]
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """Return the trial with the highest score. Raises QmuError if none has one."""
+    scored = [one for one in trials if math.isfinite(one.score)]
+    if not scored:
+        why = next((one.why for one in trials if one.why), "see the trials' runs")
+        raise QmuError(f"no trial has a score: {why}")
+    return max(scored, key=lambda one: one.score)
+
+
+def recipe(tuning: Tuning, trial: Trial) -> Config:
+    """Return the configuration of a trial."""
+    return spaces.with_values(tuning.base, spaces.chosen(tuning.space, trial.drawn))
+
+
+def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
+    """Return what a recipe is, as a preset holds it: options that differ from the defaults.
+
+    Options that say where, how long and with which seeds it is trained are none of it.
+    """
+    usual = options.to_dict(Config())
+    found: dict[str, dict[str, Any]] = {}
+    for group, own in options.to_dict(config).items():
+        for option, value in own.items():
+            path = (group, option)
+            if group == LOG or path in OWNED or path in MEASURES or path in RUNS_OWN:
+                continue
+            if usual[group].get(option) != value:
+                found.setdefault(group, {})[option] = value
+    return found
+
+
+# Where worlds are made is no part of a recipe.
+RUNS_OWN = {("env", name) for name in ("workers", "render", "on_error", "step_timeout", "wrappers")}
+
+
+def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path:
+    """Write the best recipe as a preset; return its path."""
+    best = best_of(trials)
+    head = (
+        f"# {tuning.world}, found by `qmu tune`: trial {best.number} of {len(trials)}\n"
+        f"# Score {best.score:.6g} (the {tuning.score} of {tuning.base.train.seeds} seed(s), "
+        f"{best.step} steps), which flatters it: of many, luck helps to choose the best.\n\n"
+    )
+    path = directory / BEST_FILE
+    text = head + tomli_w.dumps(recipe_options(recipe(tuning, best)))
+    storage.replace_file(path, text.encode())
+    return path
+
+
+def fresh_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
+    """Return the study that trains the best and the base recipe on seeds that no trial had."""
+    base = options.to_dict(tuning.base)
+    shared = {
+        group: {
+            option: value
+            for option, value in own.items()
+            if (group, option) not in OWNED and (group, option) != ("env", "wrappers")
+        }
+        for group, own in base.items()
+    }
+    best = spaces.chosen(tuning.space, best_of(trials).drawn)
+    return study_of(
+        f"tuning of {tuning.world}",
+        {
+            "question": f"Is the best recipe of the search better in {tuning.world}?",
+            "environments": [tuning.world],
+            "seeds": tuning.fresh_seeds,
+            "first_seed": tuning.base.train.seed + LATER,
+            "total_steps": tuning.steps,
+            "base": BASE,
+            "options": shared,
+            "arms": {BASE: {}, BEST: best},
+        },
+    )
+
+
+def changes_of(trial: Trial) -> Mapping[str, str]:
+    """Return what was drawn, by path, as a person reads it."""
+    return {
+        path: f"{value:.3g}" if isinstance(value, float) else str(value)
+        for path, value in trial.drawn.items()
+    }
+
+
+def default_directory(world: str) -> Path:
+    """Return where a tuning goes that has been given no directory."""
+    moment = time.strftime("%Y%m%d-%H%M%S")
+    return Path("tunings") / f"{world.replace('/', '_').replace(':', '_')}-{moment}"

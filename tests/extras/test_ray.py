@@ -1,0 +1,140 @@
+"""Studies on a Ray cluster of three nodes, which are processes of this machine."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import tomli_w
+
+from qmu import cli
+from qmu.study import results
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.extra
+
+TINY = {
+    "question": "Does it work?",
+    "environments": ["Pendulum-v1"],
+    "seeds": 2,
+    "total_steps": 8000,
+    "options": {
+        "env": {"episode_length": 20},
+        "actor": {"hidden_sizes": [8]},
+        "critic": {"hidden_sizes": [8]},
+        "replay": {"batch_size": 8},
+        "explore": {"start_steps": 50},
+        "train": {
+            "eval_episodes": 1,
+            "eval_interval": 250,
+            "final_episodes": 1,
+            "save_interval": 500,
+        },
+        "log": {"interval": 250},
+    },
+    "environment": {"Pendulum-v1": {"threshold": -50}},
+    "arms": {"one critic": {}, "two critics": {"critic": {"count": 2}}},
+}
+
+
+class ThreeNodes:
+    """A cluster in a process of its own; `address` is that of its Ray Client server."""
+
+    def __init__(self):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        self.address = f"ray://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("three_nodes.py")), str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def kill_a_node(self):
+        """End one of the nodes that train."""
+        self.process.stdin.write("kill\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "killed\n"
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Return a cluster of three nodes."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    made = ThreeNodes()
+    try:
+        yield made
+    finally:
+        made.process.communicate(timeout=60)
+
+
+def begin(words, folder):
+    """Start a study; return its process when each of its two programs has brought a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qmu", "study", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        if len({path.parent.parent for path in folder.glob("runs/*/*/checkpoints/*/man*")}) == 2:
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def processes(name):
+    """Return the processes of Ray whose name begins like this."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if one.name().startswith(name):
+                found.append(one)
+    return found
+
+
+def wait_for(name, count, process):
+    """Wait until there are so many processes of Ray; return them."""
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        if len(found := processes(name)) >= count:
+            return found
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def curves(directory):
+    """Return the evaluations of every arm of a study."""
+    (place,) = results.study_results(directory).places
+    return {one.arm: one.curves.tolist() for one in place.outcomes}
+
+
+def test_a_study_survives_the_loss_of_a_process_and_of_a_node(cluster, tmp_path):
+    file = tmp_path / "tiny.toml"
+    file.write_text(tomli_w.dumps(TINY))
+    away = tmp_path / "away"
+    words = [str(file), "--dir", str(away), "--on", cluster.address]
+    process = begin(words, away)
+    wait_for("ray::Trainee", 2, process)[0].kill()
+    time.sleep(3)
+    wait_for("ray::Trainee", 2, process)
+    cluster.kill_a_node()
+    said, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert said.count("its process was lost after step") >= 2
+    assert cli.main(["study", str(file), "--dir", str(tmp_path / "here")]) == 0
+    assert curves(away) == curves(tmp_path / "here")
+    described = [json.loads(path.read_text()) for path in away.glob("runs/*/*/run.json")]
+    assert any("resumed" in one for one in described)

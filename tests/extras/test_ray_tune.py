@@ -1,0 +1,131 @@
+"""Searches with Ray Tune: on this machine, and on three nodes of which one is lost."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tomli_w
+from test_ray import ThreeNodes, wait_for
+
+from qmu import cli
+from qmu.presets import read_preset
+from qmu.study import tuning
+from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE
+from qmu.training.results import open_run
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.extra
+
+SPACE = {
+    "actor": {"lr": {"log": [1e-4, 1e-2]}},
+    "critic": {"count": {"choice": [1, 2]}},
+}
+SMALL = [
+    *("--env.episode-length", "20", "--actor.hidden-sizes", "8", "--critic.hidden-sizes", "8"),
+    *("--replay.batch-size", "8", "--explore.start-steps", "50", "--train.eval-episodes", "1"),
+    *("--train.final-episodes", "1", "--seeds", "2"),
+]
+
+
+@pytest.fixture
+def words(tmp_path):
+    """Return a search's words, but for where it is."""
+    file = tmp_path / "space.toml"
+    file.write_text(tomli_w.dumps(SPACE))
+    return ["tune", "Pendulum-v1", "--space", str(file), *SMALL]
+
+
+def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, capsys):
+    folder = tmp_path / "t"
+    more = ["--trials", "5", "--train.total-steps", "600", "--fresh-seeds", "2"]
+    assert cli.main([*words, *more, "--dir", str(folder)]) == 0
+    said = capsys.readouterr().out
+    trials = tuning.kept_trials(folder)
+    assert len(trials) == 5
+    assert {one.status for one in trials} <= {WHOLE, EARLY}
+    best = tuning.best_of(trials)
+    assert f"trial {best.number}: " in said
+    assert read_preset(str(folder / "best.toml"))["actor"]["lr"] == best.drawn["actor.lr"]
+    # The runs are at home, as those of `qmu train` are.
+    run = open_run(folder / "runs" / f"trial-{best.number:04d}")
+    assert len(run.members) == 2
+    assert run.config.actor.lr == best.drawn["actor.lr"]
+    assert list(run.directory.glob("tensorboard/*/events*"))
+    assert "Is the best recipe of the search better" in said
+    assert (folder / "fresh" / "report.html").exists()
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 1
+    assert f"Trial {best.number} has the highest" in page
+    # What has been found is not searched again.
+    before = (folder / "trials.json").stat().st_mtime_ns
+    assert cli.main(["tune", "--resume", str(folder)]) == 0
+    assert (folder / "trials.json").stat().st_mtime_ns == before
+
+
+def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path, capsys):
+    space = tmp_path / "odd.toml"
+    space.write_text(
+        "[target]\ntau = { log = [1e-3, 1e-2] }\n[actor]\nlr = { choice = [1e-3, 1e30] }\n"
+    )
+    more = ["--trials", "4", "--train.total-steps", "400", "--fresh-seeds", "0"]
+    words[3] = str(space)
+    assert cli.main([*words, *more, "--dir", str(tmp_path / "t")]) == 0
+    trials = tuning.kept_trials(tmp_path / "t")
+    diverged = [one for one in trials if one.drawn["actor.lr"] == "1e+30"]
+    assert all(one.status == IMPOSSIBLE and "diverged" in one.why for one in diverged)
+    assert tuning.best_of(trials).drawn["actor.lr"] == "0.001"
+
+
+def scores(folder):
+    """Return what each recipe of a search has reached."""
+    return {json.dumps(one.drawn): (one.score, one.scores) for one in tuning.kept_trials(folder)}
+
+
+def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    # Nothing is stopped early, and the first ten recipes do not depend on one another.
+    steps = ["--train.total-steps", "3000", "--grace-steps", "3000", "--trials", "4"]
+    more = [*steps, "--fresh-seeds", "0", "--train.save-interval", "500"]
+    cluster = ThreeNodes()
+    try:
+        where = ["--on", cluster.address, "--storage", str(tmp_path / "shared")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qmu", *words, *more, *where, "--dir", str(tmp_path / "away")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for("ray::ImplicitFunc", 2, process)[0].kill()
+        time.sleep(8)
+        wait_for("ray::ImplicitFunc", 2, process)
+        cluster.kill_a_node()
+        said, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, said + errors
+    finally:
+        cluster.process.communicate(timeout=60)
+    assert cli.main([*words, *more, "--dir", str(tmp_path / "here")]) == 0
+    assert len(scores(tmp_path / "here")) == 4
+    assert scores(tmp_path / "away") == scores(tmp_path / "here")
+
+
+def test_a_search_that_is_stopped_goes_on(words, tmp_path, capsys):
+    folder = tmp_path / "t"
+    more = ["--trials", "3", "--train.total-steps", "4000", "--grace-steps", "4000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qmu", *words, *more, "--fresh-seeds", "0", "--dir", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for("ray::ImplicitFunc", 2, process)
+    time.sleep(12)
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, said + errors
+    assert f"go on with qmu tune --resume {folder}" in errors
+    assert cli.main(["tune", "--resume", str(folder)]) == 0
+    assert [one.status for one in tuning.kept_trials(folder)] == [WHOLE] * 3

@@ -1,0 +1,113 @@
+"""What a tuning asks and keeps, without Ray: tests/extras/test_ray_tune.py searches."""
+
+import json
+import math
+import re
+
+import pytest
+
+from qmu import cli, configure
+from qmu.config import Config, replace
+from qmu.errors import ConfigError, QmuError
+from qmu.presets import read_preset
+from qmu.study import tuning
+from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
+from qmu.study.space import space_of
+
+SPACE = {
+    "actor": {"lr": {"log": [1e-4, 1e-2]}},
+    "critic": {"count": {"choice": [1, 2]}},
+}
+
+
+def asked(**changes):
+    """Return a tuning of Pendulum-v1."""
+    train = {"total_steps": 600, "seeds": 2, "eval_interval": 100}
+    base = configure.from_dict({"env": {"id": "Pendulum-v1"}, "train": train})
+    whole = tuning.Tuning(base, space_of(SPACE, base), 3, 200, "mean", 0, 5)
+    return whole if not changes else tuning.Tuning(**(vars(whole) | changes))
+
+
+def tried():
+    """Return three trials: one stopped early, the best, one that could not be."""
+    return [
+        Trial(0, {"actor.lr": 0.001, "critic.count": "1"}, -500.0, (-5.0,), 200, 3.0, EARLY, ""),
+        Trial(1, {"actor.lr": 0.002, "critic.count": "2"}, -200.0, (-2.0,), 600, 9.0, WHOLE, ""),
+        Trial(2, {"actor.lr": 0.01, "critic.count": "1"}, -math.inf, (), 0, 1.0, IMPOSSIBLE, "no"),
+    ]
+
+
+def test_what_is_asked_is_kept_in_the_directory(tmp_path):
+    one = asked()
+    tuning.begin_tuning(one, tmp_path / "t")
+    assert tuning.open_tuning(tmp_path / "t") == one
+    with pytest.raises(ConfigError, match="holds a tuning: go on with --resume"):
+        tuning.check_new(tmp_path / "t")
+    with pytest.raises(ConfigError, match="not a tuning's directory"):
+        tuning.open_tuning(tmp_path)
+    (tmp_path / "t" / tuning.TUNING_FILE).write_text("trials = 3\n")
+    with pytest.raises(ConfigError, match="describes no tuning"):
+        tuning.open_tuning(tmp_path / "t")
+
+
+def test_what_was_tried_is_kept(tmp_path):
+    assert tuning.kept_trials(tmp_path) == []
+    tuning.keep_trials(tmp_path, tried())
+    assert tuning.kept_trials(tmp_path) == tried()
+    json.loads((tmp_path / tuning.TRIALS_FILE).read_text(), parse_constant=pytest.fail)
+
+
+def test_the_best_trial_becomes_a_preset(tmp_path):
+    path = tuning.write_best(asked(), tried(), tmp_path)
+    assert read_preset(str(path)) == {
+        "actor": {"lr": 0.002},
+        "critic": {"count": 2},
+    }
+    assert "trial 1 of 3" in path.read_text()
+    with pytest.raises(QmuError, match="no trial has a score: no"):
+        tuning.best_of(tried()[2:])
+
+
+def test_the_best_recipe_is_trained_on_seeds_that_no_trial_had():
+    study = tuning.fresh_study(asked(), tried())
+    assert (study.seeds, study.first_seed) == (5, tuning.LATER)
+    assert [arm.name for arm in study.arms] == [tuning.BASE, tuning.BEST]
+    assert study.arms[1].changes == {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    assert study.worlds[0].total_steps == 600
+
+
+def test_short_trials_are_evaluated_and_saved_often_unless_it_is_said():
+    config = replace(Config(), "train", total_steps=2000)
+    base = tuning.base_of(config, lambda path: False).train
+    assert (base.seeds, base.eval_interval, base.save_interval) == (3, 100, 500)
+    base = tuning.base_of(config, lambda path: path == "train.eval_interval").train
+    assert base.eval_interval == config.train.eval_interval
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no environment was named"),
+        (["Pendulum-v1", "--trials", "0"], "--trials must be 1 or more"),
+        (["Pendulum-v1", "--score", "best"], "--score must be mean or low"),
+        (["Pendulum-v1", "--score", "low"], "takes 5 seeds"),
+        (["Pendulum-v1", "--grace-steps", "1000000"], "--grace-steps must lie between"),
+        (["Pendulum-v1", "--space", "none"], "there is no search space 'none'"),
+        (["Pendulum-v1", "--fresh-seeds", "-1"], "--fresh-seeds must be 0 or more"),
+        (["Pendulum-v1", "--cpus", "0"], "--cpus must be 1 or more"),
+        (["Pendulum-v1", "--gpus", "-1"], "--gpus must be 0 or more"),
+        (["Pendulum-v1", "--workers", "0"], "--workers must be 1 or more"),
+        (["Pendulum-v1", "--on", "there"], "give `ray` \\(this machine alone\\)"),
+        (["Pendulum-v1", "--on", "ray://127.0.0.1:1"], "give --storage"),
+        (["Pendulum-v9"], "Pendulum-v9"),
+        (["Pendulum-v1", "--train.total-episodes", "5"], "trials end after steps"),
+        (["--resume", "nowhere"], "not a tuning's directory"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tune", *words]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert re.search(said, errors), errors
+    assert not list(tmp_path.iterdir())
