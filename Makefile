@@ -104,7 +104,7 @@ $(EXTRAS_STAMP): pyproject.toml constraints.txt
 	@echo "Installing qmu and its extras into .venv-extras"
 	@.venv-extras/bin/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
 	@.venv-extras/bin/python -m pip install -q -c constraints.txt \
-		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,torch,video,wandb]'
+		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,ray,torch,video,wandb]'
 	@touch $@
 
 # An older mujoco than that of dm-control.
