@@ -120,6 +120,14 @@ def test_what_is_not_there_is_said(tmp_path):
         qmu.load("a\0b.npz")
 
 
+@pytest.mark.parametrize("junk", [b"", b"junk", b"\x80\x04\x95pickle"])
+def test_junk_is_called_no_npz_file(tmp_path, junk):
+    (tmp_path / "p.npz").write_bytes(junk)
+    with pytest.raises(qmu.ConfigError, match=r"it is no \.npz file, or cut off") as refused:
+        qmu.load(tmp_path / "p.npz")
+    assert "pickle" not in str(refused.value)
+
+
 def test_large_endings_are_endings(tmp_path):
     (tmp_path / "P.NPZ").write_bytes(npz.pack(make_policy()))
     assert qmu.load(tmp_path / "P.NPZ").obs_shape == (3,)

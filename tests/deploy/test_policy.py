@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import errno
 import json
+import threading
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -111,6 +112,37 @@ def test_a_missing_file_is_named(tmp_path, name):
     (tmp_path / name).unlink()
     with pytest.raises(ConfigError, match=rf"holds no policy: .*{name} is not there"):
         load_policy(tmp_path)
+
+
+def test_files_of_two_policies_are_refused(tmp_path):
+    make_policy(hidden_sizes=(4,)).save(tmp_path / "one")
+    other = make_policy(hidden_sizes=(4,), high=HIGH + 1)
+    other.save(tmp_path / "other")
+    (tmp_path / "one" / "policy.json").replace(tmp_path / "other" / "policy.json")
+    said = r"cannot be read \(ValueError: policy.safetensors is damaged, or of another policy"
+    with pytest.raises(ConfigError, match=said):
+        load_policy(tmp_path / "other")
+
+
+def test_files_that_are_being_replaced_are_read_again(tmp_path):
+    newer = make_policy(hidden_sizes=(4,), high=HIGH + 1)
+    newer.save(tmp_path)
+    description = (tmp_path / "policy.json").read_bytes()
+    make_policy(hidden_sizes=(4,)).save(tmp_path)
+    newest = threading.Timer(0.15, (tmp_path / "policy.safetensors").write_bytes)
+    newest.args = (newer.files()["policy.safetensors"],)
+    (tmp_path / "policy.json").write_bytes(description)
+    newest.start()
+    np.testing.assert_array_equal(load_policy(tmp_path)(draw_obs(3)), newer(draw_obs(3)))
+
+
+def test_a_policy_without_a_sum_is_read(tmp_path):
+    make_policy().save(tmp_path)
+    path = tmp_path / "policy.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    del description["arrays_sha256"]
+    path.write_text(json.dumps(description), encoding="utf-8")
+    load_policy(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[1, 2]"])

@@ -159,12 +159,18 @@ def test_a_callback_that_returns_something_else_is_told_what_to_return(tmp_path)
         train(tmp_path, Continuing())
 
 
+class Mistyped(qmu.Callback):
+    def on_evaluate(self, moment):
+        return qmu.Stop("never")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ([Noting], r"the class Noting itself: make one of it, Noting\(\)"),
         ([print], r"which is none: derive its class from qmu\.Callback"),
         (Noting(), "must be a list of qmu.Callback objects"),
+        ([Mistyped()], r"Mistyped\.on_evaluate would never be called: .* on_chunk, on_evaluation,"),
     ],
 )
 def test_what_is_no_callback_is_refused_before_anything_is_written(tmp_path, given, said):

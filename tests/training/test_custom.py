@@ -214,6 +214,9 @@ def test_what_made_a_network_has_to_be_at_hand(tmp_path, capsys):
     )
     with pytest.raises(qmu.ConfigError, match=r"was not made by this networks\.actor"):
         qmu.open_run(run.directory, networks=other).policy()
+    both = qmu.Networks(actor=other.actor, critic=Critic)
+    with pytest.raises(qmu.ConfigError, match="was not made by this actor and this critic of"):
+        qmu.resume(run.directory, networks=both, total_steps=200, schedule_steps=200)
     with pytest.raises(qmu.ConfigError, match="give the same again"):
         qmu.resume(run.directory, networks=qmu.Networks(actor=Actor), total_steps=200)
     built_in = qmu.train(

@@ -104,6 +104,13 @@ def test_load_says_what_is_wrong_with_a_file(tmp_path):
         qmu.DDPG.load(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/", ""])
+def test_a_model_is_a_file_and_no_folder(folder, model):
+    for call in (model.save, qmu.DDPG.load):
+        with pytest.raises(qmu.ConfigError, match=r"is a folder, and a model is one file"):
+            call(folder)
+
+
 def test_load_refuses_an_environment_that_does_not_fit(model, tmp_path):
     model.save(tmp_path / "agent")
     with pytest.raises(qmu.ConfigError, match="does not fit"):

@@ -77,6 +77,14 @@ def test_what_cannot_be_gone_on_with_is_refused_in_a_sentence(run, tmp_path, cap
     assert "no checkpoint yet: there is nothing to go on from" in refused(capsys, run)
 
 
+def test_a_run_that_cannot_be_written_into_is_refused(run, capsys):
+    (run / "run.lock").unlink()
+    (run / "run.lock").mkdir()
+    said = refused(capsys, run, "--train.total-steps", "200")
+    assert "cannot be written into (" in said
+    assert "copy the run" in said
+
+
 def test_a_run_without_a_scheduled_checkpoint_has_nothing_exact(run, capsys):
     for path in (run / "checkpoints").glob("0*"):
         shutil.rmtree(path)

@@ -136,6 +136,8 @@ def test_a_schedule_has_to_be_given_again_and_then_goes_on(tmp_path, capsys):
         ({"actor.lr_end": falling}, r"give a schedule of actor\.lr instead"),
         ({"env.obs_clip": falling}, "belongs to the normalizer"),
         ({"actor.clip_norm": falling}, "is none, which leaves that part out of the program"),
+        ({"replay.beta": falling}, "is used where replay.prioritized is True, and it is False"),
+        ({"explore.ou_dt": falling}, "is used where explore.noise is ou, and it is normal"),
         ({"actor.lr": 3e-4}, "must be a function of the step, not 0.0003"),
         ({"actor.lr": lambda step: "fast"}, "at step 0: --actor.lr: 'fast' is not a number"),
         ({"actor.lr": lambda step: 1 - step}, r"gave -238 at step 239: --actor\.lr must be 0 or"),

@@ -6,6 +6,7 @@ as something that is called as a policy is).
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from qmu.deploy.description import Read, read_policy, unreadable
-from qmu.deploy.policy import ARRAYS, DESCRIPTION, Policy
+from qmu.deploy.policy import ARRAYS, DESCRIPTION, SUM, Policy
+from qmu.deploy.seal import sum_of
 from qmu.errors import ConfigError, lacking
 
 # The folder in a run's directory that holds its best policy.
 BEST = "best"
+# How often, and how many seconds apart, two files that do not belong together are read again.
+LOOKS, LOOK_SECONDS = 5, 0.1
 HOMES = {".npz": "qmu.deploy.npz", ".onnx": "qmu.deploy.onnx", ".pt": "qmu.deploy.torch"}
 
 
@@ -38,17 +42,35 @@ def read_folder(folder: Path, read: Read | None = None) -> Policy:
         ConfigError: there is no policy, or the files are damaged or do not fit together.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     for name in (DESCRIPTION, ARRAYS):
         if not (folder / name).exists():
             raise ConfigError(f"{folder} holds no policy: {name} is not there{others_in(folder)}")
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        arrays = load_file(folder / ARRAYS)
+        description, data = read_pair(folder)
+        arrays = load(data)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise unreadable(folder, error) from None
     return read_policy(arrays, description, folder, read)
+
+
+def read_pair(folder: Path) -> tuple[Any, bytes]:
+    """Return the description of a policy and the bytes of its arrays.
+
+    Raises:
+        ValueError: they are not of one policy.
+    """
+    for _ in range(LOOKS):
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        data = (folder / ARRAYS).read_bytes()
+        said = description.get(SUM) if isinstance(description, dict) else None
+        # Versions before wrote no sum.
+        if said in (None, sum_of(data)):
+            return description, data
+        # A run that goes on may have replaced one of them just now.
+        time.sleep(LOOK_SECONDS)
+    raise ValueError(f"{ARRAYS} is damaged, or of another policy than {DESCRIPTION}")
 
 
 def others_in(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def read(data: bytes, source: Path) -> Policy:
         ConfigError: they are damaged, or of something else.
     """
     try:
+        # NumPy takes other files for pickles, and would say so.
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError("it is no .npz file, or cut off")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)
         description = json.loads(str(arrays.pop(DESCRIPTION)))

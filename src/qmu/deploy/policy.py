@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.parts import one_array
+from qmu.deploy.seal import sum_of
 from qmu.deploy.told import told
 from qmu.records import Part
 
@@ -20,6 +21,8 @@ Floats = NDArray[np.float32]
 Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
 # The files of a policy's folder, and what their description says of how it is written.
 ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
+# The description's word for the sum of the other file: two files are replaced one after the other.
+SUM = "arrays_sha256"
 FORMAT = 2
 
 ONE = np.float32(1)
@@ -233,8 +236,9 @@ class Policy:
         """Return what `save` writes: file name -> content."""
         from safetensors.numpy import save
 
-        text = json.dumps(self.description(), indent=2) + "\n"
-        return {ARRAYS: save(self.arrays()), DESCRIPTION: text.encode()}
+        arrays = save(self.arrays())
+        text = json.dumps(self.description() | {SUM: sum_of(arrays)}, indent=2) + "\n"
+        return {ARRAYS: arrays, DESCRIPTION: text.encode()}
 
     def arrays(self) -> dict[str, Floats]:
         """Return all its numbers, by the names that they have in a file."""

@@ -1,4 +1,4 @@
-"""A file that ends in the sum of its bytes, for formats whose readers notice no damage."""
+"""Sums of bytes, and files that end in one, for formats whose readers notice no damage."""
 
 import hashlib
 
@@ -6,9 +6,14 @@ import hashlib
 DIGITS = 64
 
 
+def sum_of(data: bytes) -> str:
+    """Return the SHA-256 sum of bytes, as text."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sealed(body: bytes) -> bytes:
     """Return bytes, and their sum behind them."""
-    return body + hashlib.sha256(body).hexdigest().encode()
+    return body + sum_of(body).encode()
 
 
 def check_seal(data: bytes) -> None:

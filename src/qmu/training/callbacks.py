@@ -66,6 +66,10 @@ class Callback:
         """Hear that a checkpoint has been written into this folder."""
 
 
+# What a callback may hear.
+HEARD = ("on_chunk", "on_evaluation", "on_save")
+
+
 class Listeners:
     """The callbacks of one training, and whether one of them has ended it."""
 
@@ -162,3 +166,9 @@ def check_callbacks(callbacks: object) -> None:
             raise ConfigError(
                 f"callbacks holds {one!r}, which is none: derive its class from qmu.Callback"
             )
+        for name in dir(type(one)):
+            if name.startswith("on_") and name not in HEARD:
+                raise ConfigError(
+                    f"{type(one).__name__}.{name} would never be called: the methods of a "
+                    f"qmu.Callback are {', '.join(HEARD)}; name it as one of them, or without on_"
+                )

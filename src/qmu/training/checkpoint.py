@@ -23,6 +23,7 @@ from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.training import segments
+from qmu.training.custom import misfit
 from qmu.training.learner import Totals
 from qmu.training.loop import Trainer
 from qmu.training.members import diverged
@@ -151,8 +152,10 @@ def restore(trainer: Trainer, saved: Checkpoint) -> None:
     """
     try:
         restore_checked(trainer, saved)
-    except (KeyError, TypeError, ValueError, IndexError, UnreadableError) as error:
-        raise DamagedError(f"{saved.path} does not fit its own configuration: {error!r}") from None
+    except UnreadableError as error:
+        raise DamagedError(misfit(saved.path, trainer.networks, error)) from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedError(misfit(saved.path, None, error)) from None
 
 
 def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:

@@ -132,6 +132,16 @@ def read_custom(
     return CustomNetwork(jax.device_put(acting, device))
 
 
+def misfit(place: object, networks: Networks | None, error: Exception) -> str:
+    """Return why the numbers in a file or folder do not fit the networks made for them."""
+    if networks is None:
+        return f"{place} does not fit its own configuration: {error}"
+    return (
+        f"{place} was not made by this {' and this '.join(networks.names)} of networks ({error}): "
+        "give those that it was trained with"
+    )
+
+
 def check_options(networks: Networks, groups: Any, config: Config) -> None:
     """Raise ConfigError for options that networks of the user's own cannot follow.
 

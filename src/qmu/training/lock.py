@@ -17,13 +17,18 @@ def locked(directory: Path) -> Iterator[None]:
     """Hold the run's lock, which the system takes away from a process that has ended.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it, or the directory cannot be written into.
     """
     lock = FileLock(directory / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(f"{directory} is being trained by {holder(directory)}") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(
+            f"{directory} cannot be written into ({why}): allow it, or copy the run to where it can"
+        ) from None
     try:
         yield
     finally:

@@ -86,8 +86,9 @@ class Logbook:
             what = str(error) if isinstance(error, OSError) else told(error)
             if not first:
                 self.sinks = [other for other in self.sinks if other is not sink]
-                with contextlib.suppress(Exception):
-                    sink.close()
+                if work != sink.close:
+                    with contextlib.suppress(Exception):
+                        sink.close()
                 self.tell(f"{sink.name} is not written any more, the run goes on: {what}")
             elif not self.lacking:
                 self.lacking = True

@@ -17,7 +17,7 @@ from qmu.errors import ConfigError
 from qmu.saving import arrays, storage
 from qmu.training.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.training.checkpoint import describe_spaces
-from qmu.training.custom import check_networks, check_options
+from qmu.training.custom import check_networks, check_options, misfit
 from qmu.training.evaluate import Score
 from qmu.training.events import Logged, Progress
 from qmu.training.handover import policy_of
@@ -271,7 +271,7 @@ class DDPG:
             model.trainer.restore(step, updates, [episodes])
         except arrays.UnreadableError as error:
             model.close()
-            raise ConfigError(f"{file} does not fit its own configuration: {error}") from None
+            raise ConfigError(misfit(file, networks, error)) from None
         except BaseException:
             model.close()
             raise
@@ -389,6 +389,14 @@ def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_suffix(path: str | Path) -> Path:
-    """Return the path with the ending .safetensors."""
+    """Return the path with the ending .safetensors.
+
+    Raises:
+        ConfigError: it is a folder's.
+    """
     file = Path(path)
+    if file.name in ("", ".."):
+        raise ConfigError(
+            f"{file} is a folder, and a model is one file: give its name, too, such as model"
+        )
     return file if file.suffix == ".safetensors" else file.with_name(file.name + ".safetensors")

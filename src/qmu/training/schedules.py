@@ -27,6 +27,17 @@ FIXED = {
 }
 
 
+# Options whose numbers are used where another one has one of these values.
+USED = {
+    "replay.alpha": ("replay.prioritized", (True,)),
+    "replay.beta": ("replay.prioritized", (True,)),
+    "explore.mean": ("explore.noise", ("normal", "ou")),
+    "explore.std": ("explore.noise", ("normal", "ou")),
+    "explore.ou_theta": ("explore.noise", ("ou",)),
+    "explore.ou_dt": ("explore.noise", ("ou",)),
+}
+
+
 class Schedules:
     """Functions of the step, by the names of the options whose numbers they give.
 
@@ -111,12 +122,23 @@ def check_name(name: str, config: Config) -> None:
         )
     if name in FIXED:
         raise ConfigError(f"schedules: {name} cannot change with the step: {FIXED[name]}")
-    group, _, option = name.partition(".")
-    if getattr(getattr(config, group), option) is None:
+    if valued(config, name) is None:
         raise ConfigError(
             f"schedules: {name} is none, which leaves that part out of the program: give it a "
             "number, too"
         )
+    switch, values = USED.get(name, (name, ()))
+    if name in USED and valued(config, switch) not in values:
+        raise ConfigError(
+            f"schedules: {name} is used where {switch} is {' or '.join(map(str, values))}, and it "
+            f"is {valued(config, switch)}: change that, or leave the schedule out"
+        )
+
+
+def valued(config: Config, name: str) -> Any:
+    """Return what the option `group.name` is."""
+    group, _, option = name.partition(".")
+    return getattr(getattr(config, group), option)
 
 
 def number(name: str, function: Schedule, step: int) -> float:
