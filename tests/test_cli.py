@@ -298,3 +298,26 @@ def test_an_interrupt_saves_what_was_learned(tmp_path):
     assert "Traceback" not in said
     (run,) = tmp_path.glob("runs/*/*")
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+
+
+# A module whose import swallows the exception that Ctrl-C is, as some of C++ do.
+SWALLOWING = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except BaseException:
+    pass
+"""
+
+
+def test_ctrl_c_in_the_middle_of_an_import_ends_the_command(tmp_path):
+    (tmp_path / "swallowing.py").write_text(SWALLOWING)
+    # In the background of a shell Ctrl-C is ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from qmu.cli import main; main(['check', 'swallowing:World-v0'])"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "qmu: interrupted\n")

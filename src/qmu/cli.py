@@ -86,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"there is no command {words[0]!r}{configure.nearest(words[0], commands)}"
             )
-        return commands[words[0]](words[1:]) or 0
+        from qmu.training.signals import interruptible
+
+        with interruptible():
+            return commands[words[0]](words[1:]) or 0
     except QmuError as error:
         print(error.told(), file=sys.stderr)
         return error.exit_code

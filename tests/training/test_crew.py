@@ -375,7 +375,7 @@ def test_a_trainer_that_cannot_be_made_leaves_nothing_behind(tiny_config):
 def test_what_cannot_be_worked_on_elsewhere_is_refused(tiny_config, tmp_path, capsys):
     arguments = ["train", "Pendulum-v1", "--log.dir", str(tmp_path), "--env.workers", "3"]
     assert cli.main([*arguments, "--seeds", "2"]) == 2
-    assert "there are only 2 world(s)" in capsys.readouterr().err
+    assert "there are only 2 world" in capsys.readouterr().err
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(ConfigError, match="there are only 1 world"):
         Trainer(tiny_config(env={"workers": 2, "step_timeout": 5.0}), find_maker("Pendulum-v1"))

@@ -240,6 +240,16 @@ def history(own):
     ]
 
 
+def summary(own):
+    """Return the newest value of everything in a run's summary."""
+    return {
+        "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+        for record in own
+        if record.HasField("summary")
+        for item in record.summary.update
+    }
+
+
 @pytest.mark.extra
 def test_an_offline_run_is_kept_and_goes_on(tmp_path, monkeypatch, capsys):
     pytest.importorskip("wandb")
@@ -290,6 +300,9 @@ def test_one_run_has_all_members_and_the_best_policy_of_all(seeds, prefixes, tmp
             lines = [line for line in runs.metrics(directory) if line["member"] == member]
             assert written == [line[metric] for line in lines if line.get(metric) is not None]
     assert ("eval/mean_reward" in set().union(*logged)) is (seeds == 1)
+    scores = json.loads((directory / "run.json").read_text())["members"]
+    for prefix, score in zip(prefixes, scores, strict=False):
+        assert summary(own)[prefix + "final_mean_reward"] == score["final_mean_reward"]
     (artifact,) = [record.artifact for record in own if record.HasField("artifact")]
     assert {entry.path: entry.digest for entry in artifact.manifest.contents} == {
         name: base64.b64encode(

@@ -28,6 +28,7 @@ from qmu.study.tuning import (
 from qmu.study.work import Conduct, Engine
 from qmu.training.cluster import check_address
 from qmu.training.lock import locked
+from qmu.wording import counted
 from qmu.world.make import Maker, maker_of
 
 
@@ -188,8 +189,9 @@ def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[s
     begin_tuning(asked, directory)
     with locked(directory):
         out.print(
-            f"{asked.world}: {asked.trials} recipes, {asked.base.train.seeds} seed(s), "
-            f"{asked.steps:,} steps, {site.places} side by side"
+            f"{asked.world}: {counted(asked.trials, 'recipe')}, "
+            f"{counted(asked.base.train.seeds, 'seed')}, {asked.steps:,} steps, "
+            f"{site.places} side by side"
         )
         again = f"qmu tune --resume {directory}"
         out.print(f"writing to {directory}; `{again}` goes on where it was stopped")

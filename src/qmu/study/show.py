@@ -23,6 +23,7 @@ from qmu.study.results import (
     together,
 )
 from qmu.study.work import Progress
+from qmu.wording import counted
 from qmu.world.make import Maker
 
 # Of `COLUMNS`, those that fit into a terminal; a report has all.
@@ -46,8 +47,8 @@ def show_plan(
     steps = {name: estimate.step_seconds(maker) for name, maker in makers.items()}
     out.print(f"{study.name}: {study.question}")
     out.print(
-        f"{len(study.worlds)} world(s), {len(study.arms)} arms, {study.seeds} seeds: "
-        f"{study.runs:,} agents in {len(plan)} programs"
+        f"{counted(len(study.worlds), 'world')}, {counted(len(study.arms), 'arm')}, "
+        f"{counted(study.seeds, 'seed')}: {study.runs:,} agents in {len(plan)} programs"
     )
     table = Table("world", "arms of the program", "agents", "steps each", "may take")
     total = 0.0

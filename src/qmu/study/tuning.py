@@ -35,6 +35,7 @@ from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
 from qmu.training.cluster import AUTO, HERE, check_address, connect
 from qmu.training.directory import read_json
+from qmu.wording import counted
 from qmu.world.families import family_of
 from qmu.world.make import maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
@@ -421,8 +422,9 @@ def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path
     best = best_of(trials)
     head = (
         f"# {tuning.world}, found by `qmu tune`: trial {best.number} of {len(trials)}\n"
-        f"# Score {best.score:.6g} (the {tuning.score} of {tuning.base.train.seeds} seed(s), "
-        f"{best.step} steps), which flatters it: of many, luck helps to choose the best.\n\n"
+        f"# Score {best.score:.6g} (the {tuning.score} of "
+        f"{counted(tuning.base.train.seeds, 'seed')}, {best.step} steps), which flatters it: "
+        "of many, luck helps to choose the best.\n\n"
     )
     path = directory / BEST_FILE
     text = head + tomli_w.dumps(recipe_options(recipe(tuning, best)))

@@ -12,6 +12,7 @@ from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.replay.priority import priorities_bytes
 from qmu.replay.stream import ring_length, stream_bytes
+from qmu.wording import counted
 from qmu.world.make import Maker
 
 
@@ -60,9 +61,10 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
     if devices[0].platform != "cpu" or len(devices) >= min(cores(), len(seeds)):
         return None
     return (
-        f"JAX was started before qmu, with {len(devices)} CPU device(s): {len(seeds)} members "
-        "share them and learn slower than they could. Import and use qmu before other JAX code, "
-        f"or call jax.config.update('jax_num_cpu_devices', {cores()}) first."
+        f"JAX was started before qmu, with {counted(len(devices), 'CPU device')}: "
+        f"{len(seeds)} members share them and learn slower than they could. Import and use "
+        "qmu before other JAX code, or call "
+        f"jax.config.update('jax_num_cpu_devices', {cores()}) first."
     )
 
 
@@ -80,7 +82,7 @@ def check_memory(config: Config, maker: Maker, device: jax.Device, members: int)
         there = psutil.virtual_memory().available
     if asked > there:
         raise ConfigError(
-            f"the stream of {members} member(s) with --replay.capacity {capacity} "
+            f"the stream of {counted(members, 'member')} with --replay.capacity {capacity} "
             f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
             f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
             "--replay.capacity or --seeds"

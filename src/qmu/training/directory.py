@@ -54,7 +54,8 @@ def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> P
     """Make the run's directory, with its configuration, and a description with this in it."""
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config.log.dir) / folder_name(name)
-    alphabet = "abcdefghijkmnpqrstuvwxyz23456789"
+    # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
+    alphabet = "bcdfghjkmnpqrstvwxz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
     directory = folder / f"{config.log.name}-{moment}-{suffix}"
     try:

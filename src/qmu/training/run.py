@@ -196,8 +196,8 @@ def check_episodes(config: Config, maker: Maker) -> None:
     if steps < longest * config.env.count:
         raise ConfigError(
             f"--train.save-interval {steps} cuts episodes of {maker.name} off, which may take "
-            f"{longest} steps in each of {config.env.count} world(s), and --train.total-episodes "
-            "waits for their ends: raise the interval"
+            f"{longest} steps in each of its worlds ({config.env.count}), and "
+            "--train.total-episodes waits for their ends: raise the interval"
         )
 
 

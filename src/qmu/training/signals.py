@@ -1,10 +1,11 @@
 """Ctrl-C and SIGTERM: the first one asks a run to stop, a second Ctrl-C ends the process."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -13,6 +14,44 @@ import psutil
 SHOW_CURSOR = "\x1b[?25h"
 # What a shell says of a process that a signal has ended.
 ENDED_BY = 128
+# The file of the functions that import modules.
+IMPORTS = "<frozen importlib._bootstrap>"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while something is imported.
+
+    Imports swallow the exception that it is otherwise: those that try several ways, and those of
+    C++ that call Python. Where the user, or nobody, hears signals, nothing is changed.
+    """
+    listening = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if listening:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if listening and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; in the middle of an import, end the process."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTS:
+            os.write(sys.stderr.fileno(), b"qmu: interrupted\n")
+            end_at_once(ENDED_BY + number)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+# What Python does at a signal that nobody hears, or the command line.
+ORDINARY = {
+    signal.SIGINT: (signal.default_int_handler, interrupt),
+    signal.SIGTERM: (signal.SIG_DFL,),
+}
 
 
 class Signals:
@@ -31,9 +70,8 @@ class Signals:
     def __enter__(self) -> "Signals":
         """Begin to listen, where Python can: in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            ordinary = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-            for number, handler in ordinary.items():
-                if signal.getsignal(number) == handler:
+            for number, handlers in ORDINARY.items():
+                if signal.getsignal(number) in handlers:
                     self.before[number] = signal.signal(number, self.note)
         return self
 

@@ -83,6 +83,7 @@ class Wandb:
                 "tags": [environment[:64], config.log.name[:64]],
                 "one": config.log.wandb_runs == "one",
                 "named": len(members) > 1,
+                "members": [member.name for member in members],
                 "runs": runs_of(directory, environment, config, members),
                 "seconds": SECONDS_TO_BEGIN,
             }

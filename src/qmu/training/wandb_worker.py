@@ -120,18 +120,19 @@ class Account:
         run.log({"step": told["step"], f"{prefix}{told['name']}": media})
 
     def close(self) -> None:
-        """Hand over the best policies and the final scores, and wait until all is there."""
+        """Hand over the final scores and the best policies, and wait until all is there."""
         directory = Path(self.asked["directory"])
         try:
             described = json.loads((directory / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             described = {}
         status = described.get("status", "failed")
-        for index, (member, run) in enumerate(self.runs.items()):
+        scores = described.get("members", [])
+        for member, score in zip(self.asked["members"], scores, strict=False):
+            run, prefix = self.run_of(member)
+            run.summary.update({f"{prefix}{name}": value for name, value in score.items()})
+        for member, run in self.runs.items():
             run.summary["status"] = status
-            scores = described.get("members", [])
-            if index < len(scores) and not self.asked["one"]:
-                run.summary.update(scores[index])
             self.hand_over(run, directory / "best" / ("" if self.asked["one"] else member))
         for run in self.runs.values():
             run.finish(exit_code=CODES.get(status, 1))
