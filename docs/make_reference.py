@@ -70,7 +70,7 @@ def options_page() -> Iterator[str]:
         for option in dataclasses.fields(record):
             cells = [
                 f"`{config.flag(group, option.name)}`",
-                f"`{configure.spelled(option.default)}`",
+                f"`{configure.spelled(option.default) or '[]'}`",
                 option.metadata["help"].replace("|", "\\|"),
                 allowed(option, kinds[option.name]),
                 option.metadata["kind"],
