@@ -1,5 +1,8 @@
 """What can go wrong; the command line makes a message and an exit code of it."""
 
+# What code of the user's raises when it fails: sys.exit() in it ends nothing without a word.
+FAILURES = (Exception, SystemExit)
+
 
 class QmuError(Exception):
     """A failure with a message for the user.
@@ -40,7 +43,7 @@ class StoppedError(QmuError):
 
 def told(error: BaseException) -> str:
     """Return an exception in words: its kind, and what it says."""
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def lacking(what: str, extra: str, error: ImportError) -> ConfigError:

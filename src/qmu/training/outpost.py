@@ -26,7 +26,7 @@ import psutil
 
 from qmu.agent.exploration import Floats
 from qmu.config import Env
-from qmu.errors import ConfigError, WorldError
+from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.training.limit import TimeLimit
 from qmu.training.station import Harvest, HostStation, Order, Post
 from qmu.world.make import Maker
@@ -261,9 +261,8 @@ def main() -> None:
             gym.registry.setdefault(spec.id, spec)
         limit = TimeLimit(env.step_timeout)
         station = HostStation(maker, env, posts, worlds, limit)
-    except Exception as error:
-        told = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-        say(REFUSED, told)
+    except FAILURES as error:
+        say(REFUSED, str(error) if isinstance(error, ConfigError) else told(error))
         return
     say(READY, None)
     with limit.watched(HANGING):

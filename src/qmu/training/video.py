@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from qmu.errors import ConfigError, WorldError, told
+from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
@@ -195,7 +195,7 @@ def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
             warnings.simplefilter("ignore")
             worlds.start(0, 0)
             rendered(worlds)
-    except Exception as error:
+    except FAILURES as error:
         worlds.close()
         raise ConfigError(f"no video can be made here: {error}{way_out(maker)}") from error
     return worlds
@@ -221,7 +221,7 @@ def rendered(worlds: HostWorlds, before: Picture | None = None) -> Picture:
     name = worlds.spaces.name
     try:
         picture: Any = worlds.environments[0].render()
-    except Exception as error:
+    except FAILURES as error:
         raise WorldError(f"{name} raised in render: {told(error)}") from error
     shape: tuple[int, ...] = getattr(picture, "shape", ())
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or picture.dtype != np.uint8:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu import config as options
-from qmu.errors import ConfigError
+from qmu.errors import FAILURES, ConfigError, told
 from qmu.tables import Table, inline
 from qmu.world.families import (
     ADAPTERS,
@@ -242,21 +242,21 @@ def make_id(
             return gym.make(
                 name, max_episode_steps=episode_length, disable_env_checker=True, **mode, **kwargs
             )
-    except Exception as error:
+    except FAILURES as error:
         raise ConfigError(why_not(name, kwargs, error)) from error
 
 
-def why_not(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
+def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     """Return why an environment of an id cannot be made, and the way out."""
-    told = f"{type(error).__name__}: {error}"
     if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
-        return f"{name} does not take --env.kwargs {inline(kwargs)} ({told}): change or leave them"
+        given = inline(kwargs)
+        return f"{name} does not take --env.kwargs {given} ({told(error)}): change or leave them"
     family = family_of(gym.spec(name.rpartition(":")[2]))
     if family is not None and family.packages:
         return cannot(family, name, error)
     return (
-        f"{name} cannot be made here ({told}); install what it needs, give what it asks for with "
-        "--env.kwargs, or choose another from `qmu envs`"
+        f"{name} cannot be made here ({told(error)}); install what it needs, give what it asks for "
+        "with --env.kwargs, or choose another from `qmu envs`"
     )
 
 
@@ -291,10 +291,8 @@ class Fresh:
         """
         try:
             environment = self.factory()
-        except Exception as error:
-            raise ConfigError(
-                f"the environment factory raised {type(error).__name__}: {error}"
-            ) from error
+        except FAILURES as error:
+            raise ConfigError(f"the environment factory raised {told(error)}") from error
         if not isinstance(environment, gym.Env):
             raise ConfigError(
                 f"the environment factory returned {type(environment).__name__}, which is not a "
@@ -317,13 +315,13 @@ def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) ->
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return gym.make(copy.deepcopy(environment.spec), render_mode=render_mode)
-        except Exception as error:
-            reason = f"gymnasium.make with its spec raised {type(error).__name__}: {error}"
+        except FAILURES as error:
+            reason = f"gymnasium.make with its spec raised {told(error)}"
     else:
         try:
             return copy.deepcopy(environment)
-        except Exception as error:
-            reason = f"copying it raised {type(error).__name__}: {error}"
+        except FAILURES as error:
+            reason = f"copying it raised {told(error)}"
     raise ConfigError(
         f"training, evaluation and members need worlds of their own, and "
         f"{environment_name(environment)} cannot be made again ({reason}); give a function that "
