@@ -21,6 +21,7 @@ from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
 from qmu.training.play import Actor, play, rate_of, score_of
+from qmu.world.graphics import BACKENDS
 from qmu.world.host import Guard, HostWorlds
 from qmu.world.make import Maker
 
@@ -29,8 +30,6 @@ ENDING = ".mp4"
 # Worlds of more steps per second are shown in real time by every second or third of them: rendering
 # takes most of the time.
 MOST_PICTURES = 30
-# What MuJoCo draws with where there is no display: name of the backend -> its library.
-BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
 # An encoder that does not come to its end within so many seconds never will.
 ENCODER_SECONDS = 120
 # Of a moving picture: how long it is, pictures per second, and pixels across.
@@ -161,8 +160,8 @@ def choose_backend() -> None:
     """Let MuJoCo draw without a display, where there is none and nobody has chosen how."""
     if not sys.platform.startswith("linux") or has_display() or "MUJOCO_GL" in os.environ:
         return
-    for name, library in BACKENDS.items():
-        if ctypes.util.find_library(library) is not None:
+    for name, backend in BACKENDS.items():
+        if ctypes.util.find_library(backend.library) is not None:
             os.environ["MUJOCO_GL"] = name
             return
 
@@ -204,9 +203,12 @@ def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
 def way_out(maker: Maker) -> str:
     """Return what to do about a world that cannot be rendered, in words."""
     if "mujoco" in sys.modules and sys.platform.startswith("linux") and not has_display():
+        packages = " or ".join(backend.package for backend in BACKENDS.values())
+        now = os.environ.get("MUJOCO_GL", "not set")
         return (
             ". MuJoCo draws without a display with OSMesa or EGL: install the system package "
-            "libosmesa6 (as Debian and Ubuntu call it), and set MUJOCO_GL=osmesa if need be"
+            f"{packages} (as Debian and Ubuntu call them), and set MUJOCO_GL to "
+            f"{' or '.join(BACKENDS)}; now it is {now}"
         )
     return f". {maker.name} has to be made with render_mode='rgb_array' and to return pictures"
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu.errors import FAILURES, ConfigError, told
+from qmu.world.graphics import no_graphics
 
 
 class Family(NamedTuple):
@@ -150,7 +151,8 @@ def load(family: Family, wanted: str) -> None:
             warnings.simplefilter("ignore")
             importlib.import_module(family.module)
     except FAILURES as error:
-        raise ConfigError(cannot(family, wanted, error)) from error
+        said = no_graphics(wanted, error) or cannot(family, wanted, error)
+        raise ConfigError(said) from error
 
 
 def is_installed(family: Family) -> bool:

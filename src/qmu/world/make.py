@@ -24,6 +24,7 @@ from qmu.world.families import (
     load,
     register,
 )
+from qmu.world.graphics import no_graphics
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.parts import flat
@@ -248,6 +249,8 @@ def make_id(
 
 def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     """Return why an environment of an id cannot be made, and the way out."""
+    if (drawing := no_graphics(name, error)) is not None:
+        return drawing
     if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
         given = inline(kwargs)
         return f"{name} does not take --env.kwargs {given} ({told(error)}): change or leave them"
@@ -292,7 +295,8 @@ class Fresh:
         try:
             environment = self.factory()
         except FAILURES as error:
-            raise ConfigError(f"the environment factory raised {told(error)}") from error
+            drawing = no_graphics("the environment of the factory", error)
+            raise ConfigError(drawing or f"the environment factory raised {told(error)}") from error
         if not isinstance(environment, gym.Env):
             raise ConfigError(
                 f"the environment factory returned {type(environment).__name__}, which is not a "
