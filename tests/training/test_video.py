@@ -1,5 +1,6 @@
 """Episodes in windows and as videos: what is in them, and what is said where none can be made."""
 
+import gc
 import json
 import re
 import subprocess
@@ -259,6 +260,33 @@ def test_a_world_without_pictures_is_a_sentence(world, said, tmp_path):
         run.video(tmp_path / "out.mp4")
     assert "render_mode='rgb_array'" in str(raised.value) or "libosmesa6" in str(raised.value)
     assert not (tmp_path / "out.mp4").exists()
+
+
+class HalfMade:
+    """A renderer that could not be made whole, and complains about that when it is deleted."""
+
+    def __init__(self):
+        self.itself = self
+        raise OSError("there is no OpenGL")
+
+    def __del__(self):
+        raise AttributeError("HalfMade has no context")
+
+
+class Dark(Drawn):
+    def render(self):
+        return HalfMade()
+
+
+def test_what_is_left_of_a_failed_renderer_complains_to_nobody(monkeypatch):
+    complaints = []
+    monkeypatch.setattr(video, "ffmpeg", lambda: "ffmpeg")
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(qmu.ConfigError, match="Dark raised in render: OSError: there is no OpenGL"):
+        video.stage(find_maker(Dark))
+    gc.collect()
+    assert complaints == []
+    assert sys.unraisablehook == complaints.append
 
 
 @pytest.fixture

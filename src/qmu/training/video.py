@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes.util
+import gc
 import math
 import os
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -195,9 +197,31 @@ def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
             worlds.start(0, 0)
             rendered(worlds)
     except FAILURES as error:
-        worlds.close()
-        raise ConfigError(f"no video can be made here: {error}{way_out(maker)}") from error
+        let_go(worlds, error)
+        said = str(error).rstrip(".")
+        raise ConfigError(f"no video can be made here: {said}{way_out(maker)}") from error
     return worlds
+
+
+def let_go(worlds: HostWorlds, error: BaseException | None) -> None:
+    """Close worlds that an error has kept from being rendered, and delete what is left of them.
+
+    What MuJoCo and dm_control have made only in part complains when it is deleted: done here, and
+    not at the end of the program, nobody hears of it. The failure itself is told in a sentence.
+    """
+    usual, sys.unraisablehook = sys.unraisablehook, lambda complaint: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            worlds.close()
+            worlds.environments.clear()
+            while error is not None:
+                # The frames that an error has come through hold what they were working on.
+                traceback.clear_frames(error.__traceback__)
+                error = error.__cause__
+            gc.collect()
+    finally:
+        sys.unraisablehook = usual
 
 
 def way_out(maker: Maker) -> str:
