@@ -234,17 +234,31 @@ def make_id(
     kwargs: Mapping[str, Any],
 ) -> gym.Env[Any, Any]:
     """Return a new environment of an id, with these keyword arguments."""
-    mode = {} if render_mode is None else {"render_mode": render_mode}
     try:
         with warnings.catch_warnings():
             # An old version is the user's choice.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*is out of date.*")
+            # Whether it can be rendered is seen when it is.
+            warnings.filterwarnings("ignore", message=".*possible render_modes.*")
             return gym.make(
-                name, max_episode_steps=episode_length, disable_env_checker=True, **mode, **kwargs
+                name,
+                max_episode_steps=episode_length,
+                disable_env_checker=True,
+                **in_mode(render_mode),
+                **kwargs,
             )
     except FAILURES as error:
-        raise ConfigError(why_not(name, kwargs, error)) from error
+        if render_mode is None:
+            said = why_not(name, kwargs, error)
+        else:
+            said = why_not_rendered(name, render_mode, error)
+        raise ConfigError(said) from error
+
+
+def in_mode(render_mode: str | None) -> dict[str, str]:
+    """Return what an environment is given that is to be rendered: others need not know of it."""
+    return {} if render_mode is None else {"render_mode": render_mode}
 
 
 def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
@@ -260,6 +274,15 @@ def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     return (
         f"{name} cannot be made here ({told(error)}); install what it needs, give what it asks for "
         "with --env.kwargs, or choose another from `qmu envs`"
+    )
+
+
+def why_not_rendered(name: str, render_mode: str, error: BaseException) -> str:
+    """Return why an environment cannot be rendered that can be made, and the way out."""
+    return no_graphics(name, error) or (
+        f"{name} cannot be shown: it can be made, but not with render_mode={render_mode!r} "
+        f"({told(error)}); let its __init__ take render_mode, keep it as self.render_mode, and "
+        f"name {render_mode!r} in metadata['render_modes']"
     )
 
 
@@ -318,8 +341,13 @@ def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) ->
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return gym.make(copy.deepcopy(environment.spec), render_mode=render_mode)
+                spec = copy.deepcopy(environment.spec)
+                spec.kwargs.pop("render_mode", None)
+                return gym.make(spec, **in_mode(render_mode))
         except FAILURES as error:
+            if render_mode is not None:
+                said = why_not_rendered(environment_name(environment), render_mode, error)
+                raise ConfigError(said) from error
             reason = f"gymnasium.make with its spec raised {told(error)}"
     else:
         try:
