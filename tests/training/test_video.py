@@ -169,6 +169,31 @@ sys.exit(1)
         write()
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("signal.raise_signal(signal.SIGKILL)", "it was ended by SIGKILL"),
+        ("sys.exit(3)", "it ended with exit code 3"),
+        ("sys.stdin.close()", "it ended too early"),
+    ],
+)
+def test_an_encoder_that_ends_without_a_word_is_named(code, said, tmp_path, encoder):
+    encoder(code)
+    program = tmp_path / "encoder.py"
+
+    def write():
+        with video.Encoder(tmp_path / "out.mp4", 10) as writer:
+            for _ in range(10):
+                writer.write(np.zeros((240, 320, 3), np.uint8))
+
+    failed = rf"^ffmpeg \({program}\) could not write .*out\.mp4: {said}$"
+    with pytest.raises(OSError, match=failed):
+        write()
+    if "early" not in said:
+        with pytest.raises(OSError, match=rf"^ffmpeg \({program}\) could not read .*gif: {said}$"):
+            video.gif_of(tmp_path / "out.gif")
+
+
 class Growing(Drawn):
     """Its pictures become wider."""
 
@@ -228,7 +253,9 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path, monkeypatch):
     pytest.importorskip("imageio_ffmpeg")
     run = trained(tmp_path, Made)
     monkeypatch.setattr(video, "arguments", lambda *size: ["-v", "error", "-nonsense", "1", "-i"])
-    with pytest.raises(qmu.ConfigError, match=r"out\.mp4 cannot be written: .*ffmpeg could not"):
+    with pytest.raises(
+        qmu.ConfigError, match=r"out\.mp4 cannot be written: .*ffmpeg \(.*\) could not"
+    ):
         run.video(tmp_path / "new" / "out.mp4")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").touch()

@@ -28,6 +28,7 @@ from qmu.agent.exploration import Floats
 from qmu.config import Env
 from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.training.limit import TimeLimit
+from qmu.training.signals import ending
 from qmu.training.station import Harvest, HostStation, Order, Post
 from qmu.world.make import Maker
 
@@ -187,14 +188,6 @@ class Outpost:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             self.process.wait()
-
-
-def ending(code: int) -> str:
-    """Return how a process has ended, in words."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"was ended by {names.get(-code, f'signal {-code}')}"
 
 
 def write_message(pipe: IO[bytes], data: bytes) -> None:

@@ -23,6 +23,7 @@ from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
 from qmu.training.play import Actor, play, rate_of, score_of
+from qmu.training.signals import ending
 from qmu.world.graphics import BACKENDS
 from qmu.world.host import Guard, HostWorlds
 from qmu.world.make import Maker
@@ -69,8 +70,9 @@ class Encoder:
         """
         if self.process is None:
             height, width = picture.shape[:2]
+            self.program = ffmpeg()
             self.process = subprocess.Popen(
-                [ffmpeg(), *arguments(width, height, self.rate), named(self.unfinished)],
+                [self.program, *arguments(width, height, self.rate), named(self.unfinished)],
                 stdin=subprocess.PIPE,
                 stderr=self.said,
                 # Ctrl-C is for the run, which lets the encoder end.
@@ -79,9 +81,9 @@ class Encoder:
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(picture.tobytes())
-        except OSError:
+        except OSError as error:
             self.end()
-            raise
+            raise self.failed("it ended too early") from error
 
     def end(self) -> None:
         """Wait for the encoder.
@@ -97,9 +99,14 @@ class Encoder:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+            raise self.failed(f"it took longer than {ENCODER_SECONDS} s") from None
         if process.returncode != 0:
             self.said.seek(0)
-            raise OSError(f"ffmpeg could not write {self.path}: {last_words(self.said.read())}")
+            raise self.failed(last_words(self.said.read(), process.returncode))
+
+    def failed(self, why: str) -> OSError:
+        """Return what to raise where the encoder has failed."""
+        return OSError(f"ffmpeg ({self.program}) could not write {self.path}: {why}")
 
     def __exit__(
         self,
@@ -126,9 +133,9 @@ def named(path: Path) -> str:
     return f"file:{path}"
 
 
-def last_words(said: bytes) -> str:
-    """Return the last line of what ffmpeg has complained about."""
-    return (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
+def last_words(said: bytes, code: int) -> str:
+    """Return the last line of what ffmpeg has complained about, or how it has ended."""
+    return (said.decode(errors="replace").strip().splitlines() or [f"it {ending(code)}"])[-1]
 
 
 def arguments(width: int, height: int, rate: float) -> list[str]:
@@ -273,18 +280,20 @@ def gif_of(path: Path) -> bytes:
     small = f"fps={GIF_RATE},scale={GIF_WIDTH}:-2:flags=lanczos"
     filters = f"{small},split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse"
     shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", named(path), "-vf", filters]
+    program = ffmpeg()
+    failed = f"ffmpeg ({program}) could not read {path}"
     try:
         made = subprocess.run(
-            [ffmpeg(), *shown, "-f", "gif", "-"],
+            [program, *shown, "-f", "gif", "-"],
             capture_output=True,
             timeout=ENCODER_SECONDS,
             start_new_session=True,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise OSError(f"{path} cannot be read in {ENCODER_SECONDS} s") from None
+        raise OSError(f"{failed} in {ENCODER_SECONDS} s") from None
     if made.returncode != 0:
-        raise OSError(f"{path} cannot be read: {last_words(made.stderr)}")
+        raise OSError(f"{failed}: {last_words(made.stderr, made.returncode)}")
     return made.stdout
 
 
