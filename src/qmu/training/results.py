@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from qmu import configure
 from qmu.agent.custom import Networks
 from qmu.config import Config, Env
@@ -24,7 +22,7 @@ from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
-from qmu.world.spaces import Spaces
+from qmu.world.spaces import Spaces, bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -332,9 +330,7 @@ def check_fits(policy: Policy, spaces: Spaces) -> None:
 
 def bounds_of(actions: Policy | Spaces) -> str:
     """Return the bounds of actions, as a person reads them."""
-    pairs = zip(np.ravel(actions.low), np.ravel(actions.high), strict=True)
-    words = [f"[{low:g}, {high:g}]" for low, high in pairs]
-    return words[0] if len(set(words)) == 1 else " ".join(words)
+    return " ".join(bounds(actions.low, actions.high))
 
 
 def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:
