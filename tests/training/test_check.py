@@ -339,6 +339,12 @@ def test_bounds_are_told_as_a_person_reads_them(low, high, words):
     assert f"  observations  {words}" in lines
 
 
+def test_a_checkup_shows_itself_as_it_is_printed():
+    checkup = qmu.check_env(Point, steps=60)
+    assert repr(checkup) == str(checkup)
+    assert str(checkup).startswith("Point\n  observations  2 numbers in [-inf, inf]\n")
+
+
 def test_a_negative_zero_is_a_zero():
     class Ends(Point):
         action_space = gym.spaces.Box(np.float32([-1.0]), np.float32([-0.0]))

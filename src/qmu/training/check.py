@@ -25,7 +25,7 @@ COMPARED, SEEDS = 1_000, 5
 MOST_BOUNDS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkup:
     """What a world is, and what is wrong with it, the most important first."""
 
@@ -37,8 +37,8 @@ class Checkup:
         """Whether the world can be trained in: none of the symptoms makes it impossible."""
         return all(symptom.level != ERROR for symptom in self.symptoms)
 
-    def __str__(self) -> str:
-        """Return all of it in words."""
+    def __repr__(self) -> str:
+        """Return all of it in words: what is printed, and what a notebook shows."""
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
