@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu import configure
-from qmu.config import Env
+from qmu.config import Env, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.replay.stream import row_bytes
 from qmu.training.symptoms import ERROR, Evidence, Symptom, Walk, examine
@@ -42,6 +42,7 @@ class Checkup:
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
+@without_group("env.kwargs", "env.wrappers", "env.episode_length")
 def check_env(
     env: Source,
     *,
@@ -221,8 +222,10 @@ def starts(world: HostWorlds, seed: int) -> Walk:
 def facts(evidence: Evidence) -> list[str]:
     """Return what a world is, in words."""
     seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
+    space = evidence.space
+    assert isinstance(space, gym.spaces.Box)
     lines = {
-        "observations": numbers(spaces.obs_shape, evidence.space.low, evidence.space.high),
+        "observations": numbers(spaces.obs_shape, space.low, space.high),
         "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }

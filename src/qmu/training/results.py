@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config, Env
+from qmu.config import Config, Env, without_group
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
@@ -245,6 +245,7 @@ class Run:
         finally:
             worlds.close()
 
+    @without_group("env.kwargs", "env.wrappers")
     def acting(self, seed: int | None) -> tuple[Policy, Maker]:
         """Return the best policy (or that of one seed), and the maker of its worlds.
 

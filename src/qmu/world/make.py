@@ -98,7 +98,7 @@ def find_maker(
     """
     if kwargs is not None and not isinstance(source, str):
         raise ConfigError(
-            f"--env.kwargs {kwargs} are for the environment of an id, and this is "
+            f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this is "
             f"{type(source).__name__}: give them where it is made"
         )
     if isinstance(source, gym.vector.VectorEnv):
@@ -162,13 +162,13 @@ def vector_maker(
         )
     if episode_length is not None:
         raise ConfigError(
-            f"{name}: --env.episode-length cannot change a ready-made vector environment; "
-            "set max_episode_steps where you make it"
+            f"{name}: {options.flag('env', 'episode_length')} cannot change a ready-made vector "
+            "environment; set max_episode_steps where you make it"
         )
     if wrappers:
         raise ConfigError(
-            f"{name}: --env.wrappers go around single environments, and this one is ready-made: "
-            "wrap each environment where you make it"
+            f"{name}: {options.flag('env', 'wrappers')} go around single environments, and this "
+            "one is ready-made: wrap each environment where you make it"
         )
     functions = getattr(source, "env_fns", None)
     if not isinstance(functions, Sequence) or not functions:
@@ -256,7 +256,7 @@ def make_id(
         raise ConfigError(said) from error
 
 
-def in_mode(render_mode: str | None) -> dict[str, str]:
+def in_mode(render_mode: str | None) -> dict[str, Any]:
     """Return what an environment is given that is to be rendered: others need not know of it."""
     return {} if render_mode is None else {"render_mode": render_mode}
 
@@ -267,13 +267,16 @@ def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
         return drawing
     if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
         given = inline(kwargs)
-        return f"{name} does not take --env.kwargs {given} ({told(error)}): change or leave them"
+        return (
+            f"{name} does not take {options.flag('env', 'kwargs')} {given} ({told(error)}): change or "
+            "leave them"
+        )
     family = family_of(gym.spec(name.rpartition(":")[2]))
     if family is not None and family.packages:
         return cannot(family, name, error)
     return (
         f"{name} cannot be made here ({told(error)}); install what it needs, give what it asks for "
-        "with --env.kwargs, or choose another from `qmu envs`"
+        f"with {options.flag('env', 'kwargs')}, or choose another from `qmu envs`"
     )
 
 
