@@ -98,8 +98,8 @@ def find_maker(
     """
     if kwargs is not None and not isinstance(source, str):
         raise ConfigError(
-            f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this is "
-            f"{type(source).__name__}: give them where it is made"
+            f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this "
+            f"is {type(source).__name__}: give them where it is made"
         )
     if isinstance(source, gym.vector.VectorEnv):
         return vector_maker(source, episode_length, wrappers)
@@ -268,8 +268,8 @@ def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
         given = inline(kwargs)
         return (
-            f"{name} does not take {options.flag('env', 'kwargs')} {given} ({told(error)}): change or "
-            "leave them"
+            f"{name} does not take {options.flag('env', 'kwargs')} {given} ({told(error)}): "
+            "change or leave them"
         )
     family = family_of(gym.spec(name.rpartition(":")[2]))
     if family is not None and family.packages:
