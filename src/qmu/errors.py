@@ -1,5 +1,7 @@
 """What can go wrong; the command line makes a message and an exit code of it."""
 
+import warnings
+
 # What code of the user's raises when it fails: sys.exit() in it ends nothing without a word.
 FAILURES = (Exception, SystemExit)
 
@@ -39,6 +41,11 @@ class StoppedError(QmuError):
 
     exit_code = 143
     status = "stopped"
+
+
+def warn(text: str) -> None:
+    """Tell of something that ends nothing."""
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def told(error: BaseException) -> str:

@@ -408,18 +408,99 @@ def test_a_world_without_a_window_is_a_sentence(env, tmp_path, monkeypatch):
     run = trained(tmp_path, Shown)
     said = "Shown opens no window: its render_mode is (None|'rgb_array'), not 'human': choose it"
     with pytest.raises(qmu.ConfigError, match=said):
-        run.in_world(env).play()
-    with pytest.raises(qmu.ConfigError, match=said):
         run.in_world(env).evaluate(1, render=True)
     with pytest.raises(qmu.ConfigError, match=said):
         trained(tmp_path / "new", env, env={"render": True})
     assert not (tmp_path / "new").exists()
 
 
-def test_a_world_that_is_made_with_a_window_is_shown(tmp_path, monkeypatch):
+class OwnWindow(Shown):
+    """Has a window of its own, and gives no pictures."""
+
+    def render(self):
+        return None
+
+
+def test_a_world_that_gives_no_pictures_is_shown_in_its_own_window(tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    run = trained(tmp_path, Shown)
-    assert run.in_world(lambda: Shown("human")).play().rewards == (6.0,)
+    run = trained(tmp_path, OwnWindow)
+    told = []
+    seen = run.in_world(lambda: OwnWindow("human"))
+    assert seen.play(tell=told.append).rewards == (6.0,)
+    assert told == [
+        "OwnWindow gives no pictures to draw into: its own window is shown, without the step, the "
+        "return and the action"
+    ]
+    with pytest.warns(RuntimeWarning, match="gives no pictures to draw into"):
+        seen.play()
+
+
+class Nothing(OwnWindow):
+    """Takes every render_mode, and shows nothing."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("mode", [None, "human", "rgb_array"])
+def test_a_world_that_shows_nothing_is_a_sentence(mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = trained(tmp_path, Nothing)
+    said = "^Nothing cannot be shown: Nothing returned None from render, which is no picture"
+    with pytest.raises(qmu.ConfigError, match=said):
+        run.in_world(lambda: Nothing(mode)).play()
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Return the pictures that windows have shown, on a screen that nobody sees."""
+    import pygame
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    shown, flip = [], pygame.display.flip
+
+    def seen():
+        flip()
+        picture = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+        shown.append((pygame.display.get_caption()[0], picture))
+
+    monkeypatch.setattr(pygame.display, "flip", seen)
+    return shown
+
+
+def test_a_window_shows_what_a_video_does(tmp_path, screen):
+    run = trained(tmp_path, Made)
+    assert run.play(2) == run.evaluate(2)
+    assert [name for name, _ in screen] == ["Made"] * 2 * 5
+    pictures = [picture for _, picture in screen]
+    assert pictures[0].shape == (252, 302, 3)
+    # Text, and from the first step on bars, are drawn on the one colour of the pictures.
+    assert [bool((one[200:, :40] < 150).any()) for one in pictures[:2]] == [False, True]
+    assert (pictures[0][:40, :100] != pictures[4][:40, :100]).any()
+    assert tuple(pictures[0][150, 150]) == (200, 200, 200)
+
+
+def test_closing_the_window_ends_it(tmp_path, screen):
+    import pygame
+
+    class Closed(Made):
+        def step(self, action):
+            if self.time == 1:
+                pygame.event.post(pygame.event.Event(pygame.QUIT))
+            return super().step(action)
+
+    run = trained(tmp_path, Made)
+    score = run.in_world(Closed).play(3)
+    assert (score.rewards, score.lengths) == ((3.0,), (2,))
+    assert len(screen) == 3
+    assert not pygame.display.get_init()
+
+
+def test_a_display_that_is_none_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "nonsense")
+    run = trained(tmp_path, Made)
+    with pytest.raises(qmu.ConfigError, match=r"play: no window can be opened here \(.*nonsense"):
+        run.play()
 
 
 @pytest.mark.parametrize(

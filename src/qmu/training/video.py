@@ -22,7 +22,7 @@ from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
-from qmu.training.play import Actor, play, rate_of, score_of
+from qmu.training.play import Actor, Shown, play, rate_of, score_of
 from qmu.training.signals import ending
 from qmu.world.graphics import BACKENDS
 from qmu.world.host import Guard, HostWorlds
@@ -189,13 +189,22 @@ def without_window() -> Iterator[None]:
 
 
 def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
-    """Return a world of its own that can be rendered, as a first picture has shown.
+    """Return a world of its own that can be filmed, as a first picture has shown.
 
     Raises:
         ConfigError: it cannot be rendered here, or there is nothing to encode videos with.
     """
     ffmpeg()
     choose_backend()
+    return rendering(maker, "no video can be made here", guard)
+
+
+def rendering(maker: Maker, refusal: str, guard: Guard | None = None) -> HostWorlds:
+    """Return a world that gives pictures, as a first one has shown.
+
+    Raises:
+        ConfigError: it does not; the sentence begins with `refusal`.
+    """
     worlds = HostWorlds([maker.make_one("rgb_array")], maker.spaces, guard)
     try:
         with without_window(), warnings.catch_warnings():
@@ -206,7 +215,7 @@ def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
     except FAILURES as error:
         let_go(worlds, error)
         said = str(error).rstrip(".")
-        raise ConfigError(f"no video can be made here: {said}{way_out(maker)}") from error
+        raise ConfigError(f"{refusal}: {said}{way_out(maker)}") from error
     return worlds
 
 
@@ -297,6 +306,33 @@ def gif_of(path: Path) -> bytes:
     return made.stdout
 
 
+class Frames:
+    """The pictures of episodes in the first world, with numbers drawn in."""
+
+    def __init__(self, worlds: HostWorlds) -> None:
+        """Take the worlds."""
+        self.worlds = worlds
+        rate = rate_of(worlds.environments[0])
+        self.every = math.ceil(rate / MOST_PICTURES)
+        self.rate = rate / self.every  # pictures per second
+        self.newest: Picture | None = None
+
+    def due(self, shown: Shown) -> bool:
+        """Tell whether there is a picture of a moment."""
+        return shown.step % self.every == 0 or shown.last
+
+    def draw(self, shown: Shown, number: int, count: int) -> Picture:
+        """Return the picture of a moment in one of several episodes, the world as it is now.
+
+        Raises:
+            WorldError: there is none, or one of another size than the one before.
+        """
+        self.newest = rendered(self.worlds, self.newest)
+        which = [f"episode {number} of {count}"] if count > 1 else []
+        lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
+        return drawn(enlarged(self.newest), lines, shown.action)
+
+
 def film(
     actor: Actor,
     worlds: HostWorlds,
@@ -320,20 +356,14 @@ def film(
         OSError: the file could not be written.
         BrokenOffError: `stopped` said so.
     """
-    rate = rate_of(worlds.environments[0])
-    every = math.ceil(rate / MOST_PICTURES)
-    picture: Picture | None = None
-    ends = []
-    with Encoder(path, rate / every) as encoder:
+    frames, ends = Frames(worlds), []
+    with Encoder(path, frames.rate) as encoder:
         for number, seed in enumerate(seeds, 1):
-            which = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
             for shown in play(actor, worlds, seed, steps):
                 if stopped():
                     raise BrokenOffError
-                if shown.step % every == 0 or shown.last:
-                    lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
-                    picture = rendered(worlds, picture)
-                    encoder.write(drawn(enlarged(picture), lines, shown.action))
+                if frames.due(shown):
+                    encoder.write(frames.draw(shown, number, len(seeds)))
                 if shown.last:
                     ends.append(shown)
     return score_of(ends)
