@@ -14,6 +14,7 @@ import pytest
 
 import qmu
 from qmu.cli import main
+from qmu.config import flag
 
 # The smallest budget that goes through every part of a run.
 TINY = (  # noqa: SIM905 - as it is typed
@@ -199,6 +200,34 @@ def test_a_damaged_policy_is_refused(capsys):
     (run / "best" / "policy.safetensors").write_bytes(b"nonsense")
     assert main(["eval", str(run)]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+WRONG = [
+    (["--kwargs", "{gravity = 2}"], "Pendulum-v1 does not take --kwargs {gravity = 2}"),
+    (["--kwargs", "{g = "], "qmu: --kwargs: '{g = ' is not a table of TOML"),
+    (["--kwargs", "id = 'x'"], "qmu: --kwargs must leave to qmu what qmu sets by options of its"),
+    (["--wrappers", "Wrapper"], "qmu: --wrappers must hold names such as package.module.Wrapper"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [*WRONG, (["--episode-length", "0"], "qmu: --episode-length must be greater")],
+)
+def test_check_calls_its_options_as_they_are_typed(words, said, capsys):
+    assert main(["check", "Pendulum-v1", *words]) == 2
+    assert said in capsys.readouterr().err
+    # Elsewhere they have the names that they have in a training.
+    assert flag("env", "episode_length") == "--env.episode-length"
+
+
+def test_eval_and_play_call_their_options_as_they_are_typed(capsys, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = trained(capsys)
+    for command in ("eval", "play"):
+        for words, said in WRONG:
+            assert main([command, str(run), *words]) == 2
+            assert said in capsys.readouterr().err
 
 
 def test_envs_lists_families(capsys):

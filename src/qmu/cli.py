@@ -195,7 +195,7 @@ def play(words: list[str]) -> None:
         "steps": form.steps,
     }
     if form.video is None:
-        score = run.play(form.episodes, **shown)
+        score = run.play(form.episodes, **shown, tell=lambda said: print(f"note: {said}"))
     else:
         score = run.video(form.video, form.episodes, **shown)
         print(f"video   {form.video}")

@@ -7,6 +7,8 @@ recompiles, and members of a run may differ in them. `structural` options shape 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +50,8 @@ SET_BY_QMU = {
 }
 KEYWORDS: Rule = (
     lambda table: not SET_BY_QMU & set(table.values()),
-    "must leave to qmu what qmu sets: the time limit (--env.episode-length), the number of worlds "
-    "(--env.count), the window (--env.render), the environment checker",
+    "must leave to qmu what qmu sets by options of its own: the time limit, the number of worlds, "
+    "the window, the environment checker",
 )
 DOTTED: Rule = (
     lambda names: (
@@ -426,9 +428,24 @@ UNLIMITED_STEPS = 2**62
 NONE = "none"
 
 
+# Paths of the options that whoever is at work takes without their group.
+BARE: ContextVar[frozenset[str]] = ContextVar("BARE", default=frozenset())
+
+
 def flag(group: str, name: str) -> str:
-    """Return the option's spelling on the command line: --group.some-name."""
-    return f"--{group}.{name.replace('_', '-')}"
+    """Return the option's spelling on the command line: --group.some-name, or --some-name."""
+    path = f"{group}.{name}"
+    return f"--{(name if path in BARE.get() else path).replace('_', '-')}"
+
+
+@contextmanager
+def without_group(*paths: str) -> Iterator[None]:
+    """Spell these options as a command takes them that has no groups, until it is left."""
+    token = BARE.set(frozenset(paths))
+    try:
+        yield
+    finally:
+        BARE.reset(token)
 
 
 def options() -> Iterator[tuple[str, dataclasses.Field[Any]]]:

@@ -1,5 +1,10 @@
 """What can go wrong; the command line makes a message and an exit code of it."""
 
+import warnings
+
+# What code of the user's raises when it fails: sys.exit() in it ends nothing without a word.
+FAILURES = (Exception, SystemExit)
+
 
 class QmuError(Exception):
     """A failure with a message for the user.
@@ -38,9 +43,14 @@ class StoppedError(QmuError):
     status = "stopped"
 
 
+def warn(text: str) -> None:
+    """Tell of something that ends nothing."""
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
 def told(error: BaseException) -> str:
     """Return an exception in words: its kind, and what it says."""
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def lacking(what: str, extra: str, error: ImportError) -> ConfigError:

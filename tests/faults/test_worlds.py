@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import gymnasium as gym
@@ -53,6 +54,10 @@ def hangs(world):
 def hangs_in_code(world):
     while True:
         pass
+
+
+def exits(world):
+    sys.exit()
 
 
 FAULTS = {
@@ -119,6 +124,48 @@ def test_a_world_is_replaced_and_its_episode_truncated(name, tmp_path):
     assert list(lengths[:4]) == [20, 20, 9, 20]
     assert not any(flag & 1 for flag in flags)
     assert all(np.isfinite(np.frombuffer(row[:-1], np.float32)).all() for row in rows.values())
+
+
+@pytest.mark.parametrize("on_error", ["stop", "restart"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_world_that_exits_ends_the_run_with_a_sentence(on_error, workers, tmp_path):
+    env = {"on_error": on_error, "workers": workers}
+    with pytest.raises(qmu.WorldError, match=r"raised in step with action \[.*\]: SystemExit\b"):
+        train(tmp_path, lambda: World(exits, 50), env=env)
+    assert qmu.open_run(runs.only_run(tmp_path)).info["status"] == "failed"
+
+
+def exit_when_made():
+    raise SystemExit("there is no licence")
+
+
+@pytest.mark.parametrize("method", ["reset", "close", None])
+def test_a_world_that_exits_elsewhere_is_named(method, tmp_path):
+    class Exiting(World):
+        def reset(self, *, seed=None, options=None):
+            if method == "reset":
+                exit_when_made()
+            return super().reset(seed=seed, options=options)
+
+        def close(self):
+            if method == "close":
+                exit_when_made()
+
+    if method == "close":
+        assert qmu.open_run(train(tmp_path, lambda: Exiting(raises, 10**9)))
+        return
+    source = (lambda: Exiting(raises, 10**9)) if method else exit_when_made
+    failure = qmu.WorldError if method else qmu.ConfigError
+    with pytest.raises(failure, match=r"raised.*SystemExit: there is no licence"):
+        train(tmp_path, source)
+
+
+def test_ctrl_c_in_a_world_stays_one(tmp_path):
+    def interrupts(world):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, lambda: World(interrupts, 50))
 
 
 def test_a_world_that_fails_in_reset_is_replaced_and_counted(tmp_path):

@@ -319,12 +319,57 @@ def test_the_worst_comes_first():
     assert levels == [WARNING, WARNING, HINT]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (np.full(8, -1.0), np.full(8, 1.0), "8 numbers in [-1, 1]"),
+        (np.full((2, 3), -np.inf), np.full((2, 3), np.inf), "6 numbers (2 × 3) in [-inf, inf]"),
+        (np.array([-1.0, -1.0]), np.array([-0.0, 2.0]), "2 numbers in [-1, 0], [-1, 2]"),
+        (np.arange(7), np.arange(1, 8), "7 numbers in bounds of their own, the widest [0, 7]"),
+    ],
+)
+def test_bounds_are_told_as_a_person_reads_them(low, high, words):
+    class Bounded(Point):
+        observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+        def seen(self):
+            return self.observation_space.low
+
+    lines = str(qmu.check_env(Bounded, steps=3)).splitlines()
+    assert f"  observations  {words}" in lines
+
+
+def test_a_checkup_shows_itself_as_it_is_printed():
+    checkup = qmu.check_env(Point, steps=60)
+    assert repr(checkup) == str(checkup)
+    assert str(checkup).startswith("Point\n  observations  2 numbers in [-inf, inf]\n")
+
+
+def test_a_negative_zero_is_a_zero():
+    class Ends(Point):
+        action_space = gym.spaces.Box(np.float32([-1.0]), np.float32([-0.0]))
+
+        def reward(self):
+            return -0.0
+
+    said = str(qmu.check_env(Ends, steps=400))
+    assert "  actions       1 number in [-1, 0]\n" in said
+    assert "  rewards       0 to 0, mean 0, with random actions\n" in said
+    assert "they are -1 to 0\n" in said
+    assert "all 400 rewards were 0\n" in said
+
+
+def test_a_slow_world_is_advised_to_take_steps_side_by_side():
+    (symptom,) = qmu.check_env(Slow, steps=400).symptoms
+    assert "--env.count 2 --env.workers 2" in symptom.advice
+
+
 def test_the_command_says_what_a_world_is(capsys):
     words = ["check", "Pendulum-v1", "--steps", "600", "--kwargs", "g = 2.0", "--seed", "3"]
     assert main([*words, "--wrappers", "gymnasium.wrappers.TimeAwareObservation"]) == 0
     out = capsys.readouterr().out
     assert "4 numbers" in out
-    assert "1 number, -2 to 2" in out
+    assert "  actions       1 number in [-2, 2]\n" in out
     assert "200 steps" in out
     assert "3 ended in 600 steps: 0 terminated, 3 truncated" in out
     assert "the same seed and actions give the same rows" in out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import qmu
 from qmu.cli import main
-from qmu.training.again import how_to_go_on
+from qmu.training.again import how_to_go_on, how_to_score
 
 SMALL = {
     "env": {"episode_length": 30},
@@ -170,8 +171,31 @@ def test_a_run_that_is_stopped_says_what_to_type():
     config = qmu.config.Config(qmu.config.Env(id="a:B-v0", wrappers=("c.D", "e.F")))
     words = "qmu resume runs/here --env a:B-v0 --wrappers c.D e.F"
     assert how_to_go_on(Path("runs/here"), config, {}) == words
-    words = "qmu.resume('runs/here', env='a:B-v0', schedules=..., wrappers=['c.D', 'e.F'])"
+    words = "qmu.resume('runs/here', env='a:B-v0', wrappers=['c.D', 'e.F'], schedules=...)"
     assert how_to_go_on(Path("runs/here"), config, {"schedules": ["actor.lr"]}) == words
+
+
+def test_what_a_finished_run_tells_to_type_measures_it(capsys):
+    Path("swing.py").write_text(MODULE)
+    capsys.readouterr()
+    run = train("swing:Swing-v0", "--env.wrappers", "swing.Weak", "swing.Loud")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("score ")]
+    typed = f"qmu eval {run} --env swing:Swing-v0 --wrappers swing.Weak swing.Loud --episodes 20"
+    assert line == f"score   {typed}"
+    assert main(shlex.split(typed)[1:]) == 0
+
+
+def test_what_to_give_again_in_python_is_told():
+    named = qmu.config.Config(qmu.config.Env(id="a:B-v0", wrappers=("c.D",)))
+    own, unnamed = {"networks": ["actor"]}, qmu.config.Config(qmu.config.Env(wrappers=("c.D",)))
+    assert how_to_score(Path("r"), named, own) == (
+        "qmu.open_run('r', networks=...).in_world(env='a:B-v0', wrappers=['c.D']).evaluate()"
+    )
+    assert how_to_score(Path("r"), unnamed, {"networks": ["critic"]}) == (
+        "qmu.open_run('r').in_world(env=..., wrappers=['c.D']).evaluate()"
+    )
+    plain = qmu.config.Config(qmu.config.Env(id="B-v0"))
+    assert how_to_score(Path("r"), plain, {"networks": ["critic"]}) == "qmu eval r --episodes 20"
 
 
 def test_wrappers_in_python_are_at_hand_for_the_run_itself():

@@ -1,5 +1,6 @@
 """Episodes in windows and as videos: what is in them, and what is said where none can be made."""
 
+import gc
 import json
 import re
 import subprocess
@@ -168,6 +169,31 @@ sys.exit(1)
         write()
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("signal.raise_signal(signal.SIGKILL)", "it was ended by SIGKILL"),
+        ("sys.exit(3)", "it ended with exit code 3"),
+        ("sys.stdin.close()", "it ended too early"),
+    ],
+)
+def test_an_encoder_that_ends_without_a_word_is_named(code, said, tmp_path, encoder):
+    encoder(code)
+    program = tmp_path / "encoder.py"
+
+    def write():
+        with video.Encoder(tmp_path / "out.mp4", 10) as writer:
+            for _ in range(10):
+                writer.write(np.zeros((240, 320, 3), np.uint8))
+
+    failed = rf"^ffmpeg \({program}\) could not write .*out\.mp4: {said}$"
+    with pytest.raises(OSError, match=failed):
+        write()
+    if "early" not in said:
+        with pytest.raises(OSError, match=rf"^ffmpeg \({program}\) could not read .*gif: {said}$"):
+            video.gif_of(tmp_path / "out.gif")
+
+
 class Growing(Drawn):
     """Its pictures become wider."""
 
@@ -227,7 +253,9 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path, monkeypatch):
     pytest.importorskip("imageio_ffmpeg")
     run = trained(tmp_path, Made)
     monkeypatch.setattr(video, "arguments", lambda *size: ["-v", "error", "-nonsense", "1", "-i"])
-    with pytest.raises(qmu.ConfigError, match=r"out\.mp4 cannot be written: .*ffmpeg could not"):
+    with pytest.raises(
+        qmu.ConfigError, match=r"out\.mp4 cannot be written: .*ffmpeg \(.*\) could not"
+    ):
         run.video(tmp_path / "new" / "out.mp4")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").touch()
@@ -259,6 +287,33 @@ def test_a_world_without_pictures_is_a_sentence(world, said, tmp_path):
         run.video(tmp_path / "out.mp4")
     assert "render_mode='rgb_array'" in str(raised.value) or "libosmesa6" in str(raised.value)
     assert not (tmp_path / "out.mp4").exists()
+
+
+class HalfMade:
+    """A renderer that could not be made whole, and complains about that when it is deleted."""
+
+    def __init__(self):
+        self.itself = self
+        raise OSError("there is no OpenGL")
+
+    def __del__(self):
+        raise AttributeError("HalfMade has no context")
+
+
+class Dark(Drawn):
+    def render(self):
+        return HalfMade()
+
+
+def test_what_is_left_of_a_failed_renderer_complains_to_nobody(monkeypatch):
+    complaints = []
+    monkeypatch.setattr(video, "ffmpeg", lambda: "ffmpeg")
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(qmu.ConfigError, match="Dark raised in render: OSError: there is no OpenGL"):
+        video.stage(find_maker(Dark))
+    gc.collect()
+    assert complaints == []
+    assert sys.unraisablehook == complaints.append
 
 
 @pytest.fixture
@@ -353,18 +408,99 @@ def test_a_world_without_a_window_is_a_sentence(env, tmp_path, monkeypatch):
     run = trained(tmp_path, Shown)
     said = "Shown opens no window: its render_mode is (None|'rgb_array'), not 'human': choose it"
     with pytest.raises(qmu.ConfigError, match=said):
-        run.in_world(env).play()
-    with pytest.raises(qmu.ConfigError, match=said):
         run.in_world(env).evaluate(1, render=True)
     with pytest.raises(qmu.ConfigError, match=said):
         trained(tmp_path / "new", env, env={"render": True})
     assert not (tmp_path / "new").exists()
 
 
-def test_a_world_that_is_made_with_a_window_is_shown(tmp_path, monkeypatch):
+class OwnWindow(Shown):
+    """Has a window of its own, and gives no pictures."""
+
+    def render(self):
+        return None
+
+
+def test_a_world_that_gives_no_pictures_is_shown_in_its_own_window(tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    run = trained(tmp_path, Shown)
-    assert run.in_world(lambda: Shown("human")).play().rewards == (6.0,)
+    run = trained(tmp_path, OwnWindow)
+    told = []
+    seen = run.in_world(lambda: OwnWindow("human"))
+    assert seen.play(tell=told.append).rewards == (6.0,)
+    assert told == [
+        "OwnWindow gives no pictures to draw into: its own window is shown, without the step, the "
+        "return and the action"
+    ]
+    with pytest.warns(RuntimeWarning, match="gives no pictures to draw into"):
+        seen.play()
+
+
+class Nothing(OwnWindow):
+    """Takes every render_mode, and shows nothing."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("mode", [None, "human", "rgb_array"])
+def test_a_world_that_shows_nothing_is_a_sentence(mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = trained(tmp_path, Nothing)
+    said = "^Nothing cannot be shown: Nothing returned None from render, which is no picture"
+    with pytest.raises(qmu.ConfigError, match=said):
+        run.in_world(lambda: Nothing(mode)).play()
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Return the pictures that windows have shown, on a screen that nobody sees."""
+    import pygame
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    shown, flip = [], pygame.display.flip
+
+    def seen():
+        flip()
+        picture = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+        shown.append((pygame.display.get_caption()[0], picture))
+
+    monkeypatch.setattr(pygame.display, "flip", seen)
+    return shown
+
+
+def test_a_window_shows_what_a_video_does(tmp_path, screen):
+    run = trained(tmp_path, Made)
+    assert run.play(2) == run.evaluate(2)
+    assert [name for name, _ in screen] == ["Made"] * 2 * 5
+    pictures = [picture for _, picture in screen]
+    assert pictures[0].shape == (252, 302, 3)
+    # Text, and from the first step on bars, are drawn on the one colour of the pictures.
+    assert [bool((one[200:, :40] < 150).any()) for one in pictures[:2]] == [False, True]
+    assert (pictures[0][:40, :100] != pictures[4][:40, :100]).any()
+    assert tuple(pictures[0][150, 150]) == (200, 200, 200)
+
+
+def test_closing_the_window_ends_it(tmp_path, screen):
+    import pygame
+
+    class Closed(Made):
+        def step(self, action):
+            if self.time == 1:
+                pygame.event.post(pygame.event.Event(pygame.QUIT))
+            return super().step(action)
+
+    run = trained(tmp_path, Made)
+    score = run.in_world(Closed).play(3)
+    assert (score.rewards, score.lengths) == ((3.0,), (2,))
+    assert len(screen) == 3
+    assert not pygame.display.get_init()
+
+
+def test_a_display_that_is_none_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "nonsense")
+    run = trained(tmp_path, Made)
+    with pytest.raises(qmu.ConfigError, match=r"play: no window can be opened here \(.*nonsense"):
+        run.play()
 
 
 @pytest.mark.parametrize(

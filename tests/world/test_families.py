@@ -1,5 +1,9 @@
 """Families of ids: which are known, what is said of those that are missing or do not fit."""
 
+import os
+import subprocess
+import sys
+
 import gymnasium as gym
 import pytest
 
@@ -108,6 +112,54 @@ class Refusing(gym.Env):
 
     def __init__(self):
         raise AttributeError("'MjModel' object has no attribute 'efmC_perm'")
+
+
+def raising(module, message):
+    """Return an environment's entry point in a module of this name, which raises."""
+    held = {"__name__": module}
+    exec(f"def make(**kwargs):\n    raise AttributeError({message!r})", held)
+    return held["make"]
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("mujoco.osmesa", "MUJOCO_GL=osmesa .* package libosmesa6 .* MUJOCO_GL to egl or glfw"),
+        ("mujoco.egl.egl_ext", "MUJOCO_GL=egl .* package libegl1 .* MUJOCO_GL to osmesa or glfw"),
+        ("dm_control._render.pyopengl.osmesa_renderer", "package libosmesa6"),
+        ("dm_control._render.pyopengl.egl_renderer", "package libegl1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Drawn-v0", "dm_control/drawn-walk-v0"])
+def test_a_library_that_mujoco_draws_with_is_named_where_it_is_missing(
+    name, module, told, monkeypatch
+):
+    monkeypatch.setattr(families, "is_installed", lambda family: True)
+    make = raising(module, "'NoneType' object has no attribute 'glGetError'")
+    spec = gym.envs.registration.EnvSpec(name, make)
+    monkeypatch.setitem(gym.registry, name, spec)
+    for source in (name, make):
+        with pytest.raises(ConfigError, match=told) as refused:
+            find_maker(source)
+        assert "cannot be made here: MUJOCO_GL" in str(refused.value)
+        assert "'NoneType' object has no attribute 'glGetError'" in str(refused.value)
+        assert "versions" not in str(refused.value)
+
+
+def test_a_value_of_mujoco_gl_that_is_not_known_is_told():
+    said = subprocess.run(
+        [sys.executable, "-m", "qmu", "check", "HalfCheetah-v5"],
+        env={**os.environ, "MUJOCO_GL": "nonsense"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert said.stderr == (
+        "qmu: HalfCheetah-v5 cannot be made here: the environment variable MUJOCO_GL has a value "
+        "that is not known (RuntimeError: invalid value for environment variable MUJOCO_GL: "
+        "nonsense): give it one of osmesa, egl, glfw, or none (`unset MUJOCO_GL`)\n"
+    )
 
 
 def test_a_simulator_of_the_wrong_version_is_a_sentence(monkeypatch):

@@ -146,6 +146,27 @@ def test_an_environment_with_a_spec_is_made_again_from_it():
     assert episode_length(worlds) == 5
 
 
+NOT_SHOWN = (
+    r"^NotShown-v0 cannot be shown: it can be made, but not with render_mode='{mode}' "
+    r"\(TypeError.*\); let its __init__ take render_mode, keep it as self.render_mode, and name "
+    r"'{mode}' in metadata\['render_modes'\]$"
+)
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_an_environment_that_takes_no_render_mode_is_told_when_it_is_to_be_shown(
+    is_made, monkeypatch
+):
+    spec = gym.envs.registration.EnvSpec("NotShown-v0", Counter)
+    monkeypatch.setitem(gym.registry, "NotShown-v0", spec)
+    maker = find_maker(gym.make("NotShown-v0") if is_made else "NotShown-v0")
+    assert maker.worlds(1).count == 1
+    with pytest.raises(ConfigError, match=NOT_SHOWN.format(mode="human")):
+        maker.evaluation_worlds(1, render=True)
+    with pytest.raises(ConfigError, match=NOT_SHOWN.format(mode="rgb_array")):
+        maker.make_one("rgb_array")
+
+
 def test_an_environment_without_a_spec_is_copied():
     environment = Counter(lengths=[4])
     maker = find_maker(environment)

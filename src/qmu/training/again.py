@@ -1,4 +1,4 @@
-"""What to type to go on with a run, or to train it once more.
+"""What to type to go on with a run, to measure it, or to train it once more.
 
 Files import nothing and hold no functions, so a module, wrappers, and whatever was given in Python
 are given again. `described` is what `run.json` says of a run: the last of these, and its arms.
@@ -21,14 +21,44 @@ ELSEWHERE = "AGAIN"
 
 def how_to_go_on(directory: Path, config: Config, described: Mapping[str, Any]) -> str:
     """Return the command that goes on with a run, or the call in Python."""
-    name, wrappers, given = config.env.id, config.env.wrappers, placeholders(described)
-    named = [] if name is None or ":" not in name else [name]
-    if name is not None and not given:
-        words = ["qmu", "resume", str(directory), *option("--env", named)]
-        return shlex.join([*words, *option("--wrappers", wrappers)])
-    env = [f"env={'...' if name is None else repr(name)}"] if named or name is None else []
-    around = [f"wrappers={list(wrappers)}"] if wrappers else []
-    return call("resume", [repr(str(directory)), *env, *given, *around])
+    given = placeholders(described)
+    if config.env.id is not None and not given:
+        return shlex.join(["qmu", "resume", str(directory), *world_words(config)])
+    return call("resume", [repr(str(directory)), *world_arguments(config), *given])
+
+
+def how_to_score(directory: Path, config: Config, described: Mapping[str, Any]) -> str:
+    """Return the command that measures a run's best policy, or the call in Python."""
+    if config.env.id is not None and not has_own_actor(described):
+        words = ["qmu", "eval", str(directory), *world_words(config), "--episodes", "20"]
+        return shlex.join(words)
+    world = ", ".join(world_arguments(config))
+    opened = how_to_open(directory, described)
+    return f"{opened}{f'.in_world({world})' if world else ''}.evaluate()"
+
+
+def how_to_open(directory: Path, described: Mapping[str, Any]) -> str:
+    """Return the call that opens a run."""
+    networks = ["networks=..."] if has_own_actor(described) else []
+    return call("open_run", [repr(str(directory)), *networks])
+
+
+def has_own_actor(described: Mapping[str, Any]) -> bool:
+    """Tell whether a run's policies are networks of the user's own."""
+    return "actor" in described.get("networks", [])
+
+
+def world_words(config: Config) -> list[str]:
+    """Return what has to be typed again of a run's world: what only the user may import."""
+    named = [config.env.id] if ":" in (config.env.id or "") else []
+    return [*option("--env", named), *option("--wrappers", config.env.wrappers)]
+
+
+def world_arguments(config: Config) -> list[str]:
+    """Return what has to be given again of a run's world in Python."""
+    name, wrappers = config.env.id, config.env.wrappers
+    env = [f"env={'...' if name is None else repr(name)}"] if name is None or ":" in name else []
+    return [*env, *([f"wrappers={list(wrappers)}"] if wrappers else [])]
 
 
 def how_to_train(directory: Path, config: Config, described: Mapping[str, Any]) -> list[str]:

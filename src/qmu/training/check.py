@@ -1,5 +1,6 @@
 """What a world is, seen by stepping it with random actions."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu import configure
-from qmu.config import Env
+from qmu.config import Env, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.replay.stream import row_bytes
 from qmu.training.symptoms import ERROR, Evidence, Symptom, Walk, examine
 from qmu.world.host import HostWorlds, quiet_overflow
 from qmu.world.make import Maker, Source, maker_of
-from qmu.world.spaces import to_environment
+from qmu.world.spaces import bounds, to_environment
 
 # Steps of the walks that are compared; seeds whose first observations are.
 COMPARED, SEEDS = 1_000, 5
+# More bounds than these are summed up.
+MOST_BOUNDS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkup:
     """What a world is, and what is wrong with it, the most important first."""
 
@@ -34,11 +37,12 @@ class Checkup:
         """Whether the world can be trained in: none of the symptoms makes it impossible."""
         return all(symptom.level != ERROR for symptom in self.symptoms)
 
-    def __str__(self) -> str:
-        """Return all of it in words."""
+    def __repr__(self) -> str:
+        """Return all of it in words: what is printed, and what a notebook shows."""
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
+@without_group("env.kwargs", "env.wrappers", "env.episode_length")
 def check_env(
     env: Source,
     *,
@@ -218,9 +222,11 @@ def starts(world: HostWorlds, seed: int) -> Walk:
 def facts(evidence: Evidence) -> list[str]:
     """Return what a world is, in words."""
     seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
+    space = evidence.space
+    assert isinstance(space, gym.spaces.Box)
     lines = {
-        "observations": f"{count(spaces.obs_size)}: {evidence.space}",
-        "actions": f"{count(spaces.action_size)}, {bounds(spaces.low, spaces.high)}",
+        "observations": numbers(spaces.obs_shape, space.low, space.high),
+        "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }
     if spaces.parts:
@@ -231,14 +237,14 @@ def facts(evidence: Evidence) -> list[str]:
         lengths, returns = seen.episodes()
         ends = f"{sum(seen.terminated):,} terminated, {sum(seen.truncated):,} truncated"
         lines["rewards"] = (
-            f"{rewards.min():.4g} to {rewards.max():.4g}, mean {rewards.mean():.4g}, with random "
-            "actions"
+            f"{rewards.min():z.4g} to {rewards.max():z.4g}, mean {rewards.mean():z.4g}, with "
+            "random actions"
         )
         lines["episodes"] = f"{len(lengths):,} ended in {steps:,} steps"
         if lengths:
             lines["episodes"] += (
                 f": {ends}; {min(lengths):,} to {max(lengths):,} steps; "
-                f"returns {min(returns):.4g} to {max(returns):.4g}"
+                f"returns {min(returns):z.4g} to {max(returns):z.4g}"
             )
         lines["speed"] = (
             f"{steps / sum(seen.seconds):,.0f} steps/s; a reset takes "
@@ -264,11 +270,13 @@ def count(size: int) -> str:
     return f"{size:,} number{'s' if size > 1 else ''}"
 
 
-def bounds(low: NDArray[np.float32], high: NDArray[np.float32]) -> str:
-    """Return the bounds of actions in words."""
-    if (low == low[0]).all() and (high == high[0]).all():
-        return f"{low[0]:g} to {high[0]:g}"
-    return ", ".join(f"{one:g} to {other:g}" for one, other in zip(low, high, strict=True))
+def numbers(shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]) -> str:
+    """Return how many numbers there are, and between which bounds."""
+    sides = f" ({' × '.join(map(str, shape))})" if len(shape) > 1 else ""
+    words = bounds(low, high)
+    if len(words) > MOST_BOUNDS:
+        words = [f"bounds of their own, the widest [{low.min():zg}, {high.max():zg}]"]
+    return f"{count(math.prod(shape))}{sides} in {', '.join(words)}"
 
 
 def told(symptoms: Sequence[Symptom]) -> list[str]:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qmu import config as options
+from qmu.training import again
 from qmu.training.events import Evaluated, Event, Logged
 from qmu.training.events import Progress as Advanced
 from qmu.training.loop import Trainer
@@ -202,13 +203,7 @@ class Console:
         if "stopped" in info:
             self.say(f"ended by {info['stopped']}")
         self.say(f"run     {run.directory}")
-        custom = "actor" in info.get("networks", [])
-        opened = f"qmu.open_run({str(run.directory)!r}{', networks=...' if custom else ''})"
-        if run.config.env.id is not None and not custom:
-            self.say(f"score   qmu eval {quoted(run.directory)} --episodes 20")
-        else:
-            world = "" if run.config.env.id is not None else ".in_world(env=...)"
-            self.say(f"score   {opened}{world}.evaluate()")
+        self.say(f"score   {again.how_to_score(run.directory, run.config, info)}")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
         log = run.config.log
@@ -216,8 +211,11 @@ class Console:
             self.say(f"w&b     wandb sync {quoted(run.directory)}/wandb/offline-run-*")
         elif log.wandb == "online":
             self.say(f"w&b     project {log.wandb_project}, group {run.directory.resolve().name}")
-        loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
-        self.say(f"python  policy = {f'{opened}.policy()' if custom else loaded}")
+        if again.has_own_actor(info):
+            loaded = f"{again.how_to_open(run.directory, info)}.policy()"
+        else:
+            loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
+        self.say(f"python  policy = {loaded}")
 
 
 def members_in_words(trainer: Trainer) -> str:

@@ -26,8 +26,9 @@ import psutil
 
 from qmu.agent.exploration import Floats
 from qmu.config import Env
-from qmu.errors import ConfigError, WorldError
+from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.training.limit import TimeLimit
+from qmu.training.signals import ending
 from qmu.training.station import Harvest, HostStation, Order, Post
 from qmu.world.make import Maker
 
@@ -189,14 +190,6 @@ class Outpost:
             self.process.wait()
 
 
-def ending(code: int) -> str:
-    """Return how a process has ended, in words."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"was ended by {names.get(-code, f'signal {-code}')}"
-
-
 def write_message(pipe: IO[bytes], data: bytes) -> None:
     """Write a message into a pipe."""
     left = memoryview(LENGTH.pack(len(data)) + data)
@@ -261,9 +254,8 @@ def main() -> None:
             gym.registry.setdefault(spec.id, spec)
         limit = TimeLimit(env.step_timeout)
         station = HostStation(maker, env, posts, worlds, limit)
-    except Exception as error:
-        told = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-        say(REFUSED, told)
+    except FAILURES as error:
+        say(REFUSED, str(error) if isinstance(error, ConfigError) else told(error))
         return
     say(READY, None)
     with limit.watched(HANGING):

@@ -29,6 +29,10 @@ class Shown(NamedTuple):
     last: bool
 
 
+# Told each moment, the number of its episode, and of how many; returns whether anybody looks on.
+Seen = Callable[[Shown, int, int], bool]
+
+
 def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Shown]:
     """Yield what there is to see of one episode, in the first world, with its seed.
 
@@ -64,17 +68,28 @@ def rate_of(environment: Any) -> float:
     return float(rate) if isinstance(rate, int | float) and rate > 0 else USUAL_RATE
 
 
-def watch(actor: Actor, worlds: HostWorlds, seeds: Sequence[int], steps: int) -> Score:
-    """Show an episode for each seed in the first world's own window; return their score.
+def watch(
+    actor: Actor,
+    worlds: HostWorlds,
+    seeds: Sequence[int],
+    steps: int,
+    see: Seen = lambda shown, number, count: True,
+) -> Score:
+    """Play an episode for each seed in the first world, in real time; return their score.
+
+    Each moment is given to `see`. Where that returns that nobody is looking any more, the episode
+    ends, and it is the last one.
 
     Raises:
         WorldError: the world raised, or returned something impossible.
     """
     seconds = 1 / rate_of(worlds.environments[0])
-    ends = []
-    for seed in seeds:
+    ends: list[Shown] = []
+    for number, seed in enumerate(seeds, 1):
         due = time.monotonic()
         for shown in play(actor, worlds, seed, steps):
+            if not see(shown, number, len(seeds)):
+                return score_of([*ends, shown])
             # An environment that keeps the time itself leaves nothing to wait for.
             due = max(due + seconds, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))

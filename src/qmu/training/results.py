@@ -1,19 +1,17 @@
 """A run's directory, read: its policies, its metrics, its scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config, Env
+from qmu.config import Config, Env, without_group
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 from qmu.saving import storage
 from qmu.training.custom import load_custom
 from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
@@ -22,9 +20,10 @@ from qmu.training.members import Member, members_of
 from qmu.training.play import SHOWN_STEPS, watch
 from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
+from qmu.training.window import opened
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
-from qmu.world.spaces import Spaces
+from qmu.world.spaces import Spaces, bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -195,25 +194,27 @@ class Run:
         seed: int | None = None,
         first_episode_seed: int = EVAL_SEEDS,
         steps: int = SHOWN_STEPS,
+        tell: Callable[[str], None] = warn,
     ) -> Score:
         """Show episodes of the best policy (or that of one seed) in a window, in real time.
 
-        An episode is shown up to `steps`. Without another `first_episode_seed` they begin as those
-        of `evaluate` do.
+        An episode is shown up to `steps`, with the step, the return so far and the action drawn
+        in. Who closes the window ends it. Without another `first_episode_seed` they begin as those
+        of `evaluate` do. `tell` is called with a sentence where only the world's own window can be
+        shown.
 
         Raises:
-            ConfigError: as `evaluate` does, or there is no display.
+            ConfigError: as `evaluate` does, or there is no display, or nothing to be seen.
             WorldError: as `evaluate` does.
         """
         check_shown(episodes, steps)
         check_display("play", "write a video instead (--video out.mp4)")
+        # Before the environment is made: MuJoCo may not be imported with another.
+        choose_backend()
         policy, maker = self.acting(seed)
-        worlds = maker.evaluation_worlds(1, render=True)
-        try:
+        with opened(maker, tell) as (worlds, see):
             seeds = range(first_episode_seed, first_episode_seed + episodes)
-            return watch(policy.network, worlds, seeds, steps)
-        finally:
-            worlds.close()
+            return watch(policy.network, worlds, seeds, steps, see)
 
     def video(
         self,
@@ -247,6 +248,7 @@ class Run:
         finally:
             worlds.close()
 
+    @without_group("env.kwargs", "env.wrappers")
     def acting(self, seed: int | None) -> tuple[Policy, Maker]:
         """Return the best policy (or that of one seed), and the maker of its worlds.
 
@@ -332,9 +334,7 @@ def check_fits(policy: Policy, spaces: Spaces) -> None:
 
 def bounds_of(actions: Policy | Spaces) -> str:
     """Return the bounds of actions, as a person reads them."""
-    pairs = zip(np.ravel(actions.low), np.ravel(actions.high), strict=True)
-    words = [f"[{low:g}, {high:g}]" for low, high in pairs]
-    return words[0] if len(set(words)) == 1 else " ".join(words)
+    return " ".join(bounds(actions.low, actions.high))
 
 
 def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:

@@ -10,7 +10,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.agent.custom import Networks
 from qmu.config import Config
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
@@ -32,7 +32,7 @@ from qmu.training.loop import Trainer
 from qmu.training.members import Arms
 from qmu.training.record import Record, equip
 from qmu.training.results import Run, open_run
-from qmu.training.run import conduct, prepare, warn
+from qmu.training.run import conduct, prepare
 from qmu.training.schedules import Schedule, check_again
 from qmu.training.sinks import Sink, check_sinks
 from qmu.world.make import Source

@@ -1,7 +1,6 @@
 """One run from start to end."""
 
 import signal
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.agent.custom import Networks
 from qmu.config import Config
-from qmu.errors import ConfigError, QmuError, StoppedError, told
+from qmu.errors import ConfigError, QmuError, StoppedError, told, warn
 from qmu.presets import read_preset
 from qmu.saving import store
 from qmu.training.again import how_to_go_on
@@ -157,11 +156,6 @@ def train_config(
             return conduct(trainer, record, source, console, callbacks)
     finally:
         trainer.close()
-
-
-def warn(text: str) -> None:
-    """Tell of something that does not end the run."""
-    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:

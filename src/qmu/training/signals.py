@@ -97,6 +97,14 @@ class Signals:
             self.tell("stopping when this chunk is done; Ctrl-C ends at once, without saving")
 
 
+def ending(code: int) -> str:
+    """Return how a process has ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"
+
+
 def end_at_once(code: int) -> None:
     """End this process with this code, and its children, without another word."""
     for child in psutil.Process().children(recursive=True):

@@ -191,7 +191,7 @@ def constant_reward(evidence: Evidence) -> Symptom | None:
     return Symptom(
         WARNING,
         "the reward is constant",
-        f"all {len(rewards):,} rewards were {rewards[0]:g}",
+        f"all {len(rewards):,} rewards were {rewards[0]:zg}",
         "random actions find nothing to learn from; with a sparse reward that may be so for long",
         "a reward that says when something is better, --explore.noise ou, or "
         "--explore.parameter-distance 0.2 and more --explore.start-steps",
@@ -228,8 +228,9 @@ def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     return Symptom(
         WARNING,
         "observations outside of their space",
-        f"position {position} was {obs[row, position]:g}, and the space says {low[position]:g} to "
-        f"{high[position]:g}; {out.any(axis=1).mean():.0%} of the observations",
+        f"position {position} was {obs[row, position]:zg}, and the space says "
+        f"{low[position]:zg} to {high[position]:zg}; {out.any(axis=1).mean():.0%} of the "
+        "observations",
         "qmu does not rely on these bounds, but something is not as it was meant",
         "correct the observation or its space",
     )
@@ -263,7 +264,7 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
         return Symptom(
             WARNING,
             "action bounds are huge",
-            f"they are {low.min():g} to {high.max():g}",
+            f"they are {low.min():zg} to {high.max():zg}",
             meaning,
             "bounds that the world can make use of, as gymnasium.wrappers.RescaleAction gives it",
         )
@@ -271,7 +272,7 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
         return Symptom(
             HINT,
             "an action without a range",
-            f"action {int(np.flatnonzero(low == high)[0])} can only be {low[low == high][0]:g}",
+            f"action {int(np.flatnonzero(low == high)[0])} can only be {low[low == high][0]:zg}",
             "the policy learns a number that changes nothing",
             "leave it out of the action space",
         )
@@ -279,7 +280,7 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
         return Symptom(
             HINT,
             "action bounds are not around 0",
-            f"they are {low.min():g} to {high.max():g}",
+            f"they are {low.min():zg} to {high.max():zg}",
             meaning,
             "nothing, if the middle is a sensible action to begin with; else other bounds",
         )
@@ -390,7 +391,8 @@ def slow(evidence: Evidence) -> Symptom | None:
         f"a step takes {1000 * each:.3g} ms, which is {each * 1e6 / 3600:.3g} hours for a million",
         f"an update of the default recipe takes about {1000 * UPDATE_SECONDS:.2g} ms on two cores: "
         "the world sets the pace",
-        "a coarser simulation, or more of each step: --train.updates-per-step 2",
+        "a coarser simulation; more of each step, --train.updates-per-step 2; or several worlds "
+        "that take their steps side by side, --env.count 2 --env.workers 2",
     )
 
 

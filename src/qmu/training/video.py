@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes.util
+import gc
 import math
 import os
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -16,11 +18,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from qmu.errors import ConfigError, WorldError, told
+from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.training.evaluate import Score, has_display
 from qmu.training.overlay import Picture, drawn, enlarged
-from qmu.training.play import Actor, play, rate_of, score_of
+from qmu.training.play import Actor, Shown, play, rate_of, score_of
+from qmu.training.signals import ending
+from qmu.world.graphics import BACKENDS
 from qmu.world.host import Guard, HostWorlds
 from qmu.world.make import Maker
 
@@ -29,8 +33,6 @@ ENDING = ".mp4"
 # Worlds of more steps per second are shown in real time by every second or third of them: rendering
 # takes most of the time.
 MOST_PICTURES = 30
-# What MuJoCo draws with where there is no display: name of the backend -> its library.
-BACKENDS = {"osmesa": "OSMesa", "egl": "EGL"}
 # An encoder that does not come to its end within so many seconds never will.
 ENCODER_SECONDS = 120
 # Of a moving picture: how long it is, pictures per second, and pixels across.
@@ -68,8 +70,9 @@ class Encoder:
         """
         if self.process is None:
             height, width = picture.shape[:2]
+            self.program = ffmpeg()
             self.process = subprocess.Popen(
-                [ffmpeg(), *arguments(width, height, self.rate), named(self.unfinished)],
+                [self.program, *arguments(width, height, self.rate), named(self.unfinished)],
                 stdin=subprocess.PIPE,
                 stderr=self.said,
                 # Ctrl-C is for the run, which lets the encoder end.
@@ -78,9 +81,9 @@ class Encoder:
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(picture.tobytes())
-        except OSError:
+        except OSError as error:
             self.end()
-            raise
+            raise self.failed("it ended too early") from error
 
     def end(self) -> None:
         """Wait for the encoder.
@@ -96,9 +99,14 @@ class Encoder:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+            raise self.failed(f"it took longer than {ENCODER_SECONDS} s") from None
         if process.returncode != 0:
             self.said.seek(0)
-            raise OSError(f"ffmpeg could not write {self.path}: {last_words(self.said.read())}")
+            raise self.failed(last_words(self.said.read(), process.returncode))
+
+    def failed(self, why: str) -> OSError:
+        """Return what to raise where the encoder has failed."""
+        return OSError(f"ffmpeg ({self.program}) could not write {self.path}: {why}")
 
     def __exit__(
         self,
@@ -125,9 +133,9 @@ def named(path: Path) -> str:
     return f"file:{path}"
 
 
-def last_words(said: bytes) -> str:
-    """Return the last line of what ffmpeg has complained about."""
-    return (said.decode(errors="replace").strip().splitlines() or ["it was killed"])[-1]
+def last_words(said: bytes, code: int) -> str:
+    """Return the last line of what ffmpeg has complained about, or how it has ended."""
+    return (said.decode(errors="replace").strip().splitlines() or [f"it {ending(code)}"])[-1]
 
 
 def arguments(width: int, height: int, rate: float) -> list[str]:
@@ -161,8 +169,8 @@ def choose_backend() -> None:
     """Let MuJoCo draw without a display, where there is none and nobody has chosen how."""
     if not sys.platform.startswith("linux") or has_display() or "MUJOCO_GL" in os.environ:
         return
-    for name, library in BACKENDS.items():
-        if ctypes.util.find_library(library) is not None:
+    for name, backend in BACKENDS.items():
+        if ctypes.util.find_library(backend.library) is not None:
             os.environ["MUJOCO_GL"] = name
             return
 
@@ -181,13 +189,22 @@ def without_window() -> Iterator[None]:
 
 
 def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
-    """Return a world of its own that can be rendered, as a first picture has shown.
+    """Return a world of its own that can be filmed, as a first picture has shown.
 
     Raises:
         ConfigError: it cannot be rendered here, or there is nothing to encode videos with.
     """
     ffmpeg()
     choose_backend()
+    return rendering(maker, "no video can be made here", guard)
+
+
+def rendering(maker: Maker, refusal: str, guard: Guard | None = None) -> HostWorlds:
+    """Return a world that gives pictures, as a first one has shown.
+
+    Raises:
+        ConfigError: it does not; the sentence begins with `refusal`.
+    """
     worlds = HostWorlds([maker.make_one("rgb_array")], maker.spaces, guard)
     try:
         with without_window(), warnings.catch_warnings():
@@ -195,18 +212,43 @@ def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
             warnings.simplefilter("ignore")
             worlds.start(0, 0)
             rendered(worlds)
-    except Exception as error:
-        worlds.close()
-        raise ConfigError(f"no video can be made here: {error}{way_out(maker)}") from error
+    except FAILURES as error:
+        let_go(worlds, error)
+        said = str(error).rstrip(".")
+        raise ConfigError(f"{refusal}: {said}{way_out(maker)}") from error
     return worlds
+
+
+def let_go(worlds: HostWorlds, error: BaseException | None) -> None:
+    """Close worlds that an error has kept from being rendered, and delete what is left of them.
+
+    What MuJoCo and dm_control have made only in part complains when it is deleted: done here, and
+    not at the end of the program, nobody hears of it. The failure itself is told in a sentence.
+    """
+    usual, sys.unraisablehook = sys.unraisablehook, lambda complaint: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            worlds.close()
+            worlds.environments.clear()
+            while error is not None:
+                # The frames that an error has come through hold what they were working on.
+                traceback.clear_frames(error.__traceback__)
+                error = error.__cause__
+            gc.collect()
+    finally:
+        sys.unraisablehook = usual
 
 
 def way_out(maker: Maker) -> str:
     """Return what to do about a world that cannot be rendered, in words."""
     if "mujoco" in sys.modules and sys.platform.startswith("linux") and not has_display():
+        packages = " or ".join(backend.package for backend in BACKENDS.values())
+        now = os.environ.get("MUJOCO_GL", "not set")
         return (
             ". MuJoCo draws without a display with OSMesa or EGL: install the system package "
-            "libosmesa6 (as Debian and Ubuntu call it), and set MUJOCO_GL=osmesa if need be"
+            f"{packages} (as Debian and Ubuntu call them), and set MUJOCO_GL to "
+            f"{' or '.join(BACKENDS)}; now it is {now}"
         )
     return f". {maker.name} has to be made with render_mode='rgb_array' and to return pictures"
 
@@ -221,7 +263,7 @@ def rendered(worlds: HostWorlds, before: Picture | None = None) -> Picture:
     name = worlds.spaces.name
     try:
         picture: Any = worlds.environments[0].render()
-    except Exception as error:
+    except FAILURES as error:
         raise WorldError(f"{name} raised in render: {told(error)}") from error
     shape: tuple[int, ...] = getattr(picture, "shape", ())
     if len(shape) != 3 or shape[2] != 3 or 0 in shape or picture.dtype != np.uint8:
@@ -247,19 +289,48 @@ def gif_of(path: Path) -> bytes:
     small = f"fps={GIF_RATE},scale={GIF_WIDTH}:-2:flags=lanczos"
     filters = f"{small},split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse"
     shown = ["-nostdin", "-v", "error", "-t", str(GIF_SECONDS), "-i", named(path), "-vf", filters]
+    program = ffmpeg()
+    failed = f"ffmpeg ({program}) could not read {path}"
     try:
         made = subprocess.run(
-            [ffmpeg(), *shown, "-f", "gif", "-"],
+            [program, *shown, "-f", "gif", "-"],
             capture_output=True,
             timeout=ENCODER_SECONDS,
             start_new_session=True,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise OSError(f"{path} cannot be read in {ENCODER_SECONDS} s") from None
+        raise OSError(f"{failed} in {ENCODER_SECONDS} s") from None
     if made.returncode != 0:
-        raise OSError(f"{path} cannot be read: {last_words(made.stderr)}")
+        raise OSError(f"{failed}: {last_words(made.stderr, made.returncode)}")
     return made.stdout
+
+
+class Frames:
+    """The pictures of episodes in the first world, with numbers drawn in."""
+
+    def __init__(self, worlds: HostWorlds) -> None:
+        """Take the worlds."""
+        self.worlds = worlds
+        rate = rate_of(worlds.environments[0])
+        self.every = math.ceil(rate / MOST_PICTURES)
+        self.rate = rate / self.every  # pictures per second
+        self.newest: Picture | None = None
+
+    def due(self, shown: Shown) -> bool:
+        """Tell whether there is a picture of a moment."""
+        return shown.step % self.every == 0 or shown.last
+
+    def draw(self, shown: Shown, number: int, count: int) -> Picture:
+        """Return the picture of a moment in one of several episodes, the world as it is now.
+
+        Raises:
+            WorldError: there is none, or one of another size than the one before.
+        """
+        self.newest = rendered(self.worlds, self.newest)
+        which = [f"episode {number} of {count}"] if count > 1 else []
+        lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
+        return drawn(enlarged(self.newest), lines, shown.action)
 
 
 def film(
@@ -285,20 +356,14 @@ def film(
         OSError: the file could not be written.
         BrokenOffError: `stopped` said so.
     """
-    rate = rate_of(worlds.environments[0])
-    every = math.ceil(rate / MOST_PICTURES)
-    picture: Picture | None = None
-    ends = []
-    with Encoder(path, rate / every) as encoder:
+    frames, ends = Frames(worlds), []
+    with Encoder(path, frames.rate) as encoder:
         for number, seed in enumerate(seeds, 1):
-            which = [f"episode {number} of {len(seeds)}"] if len(seeds) > 1 else []
             for shown in play(actor, worlds, seed, steps):
                 if stopped():
                     raise BrokenOffError
-                if shown.step % every == 0 or shown.last:
-                    lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
-                    picture = rendered(worlds, picture)
-                    encoder.write(drawn(enlarged(picture), lines, shown.action))
+                if frames.due(shown):
+                    encoder.write(frames.draw(shown, number, len(seeds)))
                 if shown.last:
                     ends.append(shown)
     return score_of(ends)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from qmu.errors import ConfigError
+from qmu.errors import FAILURES, ConfigError, told
+from qmu.world.graphics import no_graphics
 
 
 class Family(NamedTuple):
@@ -149,8 +150,9 @@ def load(family: Family, wanted: str) -> None:
             # They complain about displays and old versions before anybody has asked for one.
             warnings.simplefilter("ignore")
             importlib.import_module(family.module)
-    except Exception as error:
-        raise ConfigError(cannot(family, wanted, error)) from error
+    except FAILURES as error:
+        said = no_graphics(wanted, error) or cannot(family, wanted, error)
+        raise ConfigError(said) from error
 
 
 def is_installed(family: Family) -> bool:
@@ -172,7 +174,7 @@ def absent(wanted: str | None = None) -> Iterator[str]:
             yield f"{family.name}: some may be missing, {clash}: {family.install}"
 
 
-def cannot(family: Family, wanted: str, error: Exception) -> str:
+def cannot(family: Family, wanted: str, error: BaseException) -> str:
     """Return why an environment of an optional family cannot be made, and what to install."""
     there = versions(family)
     found = [f"{package} {version}" for package, version in there.items()]
@@ -180,9 +182,9 @@ def cannot(family: Family, wanted: str, error: Exception) -> str:
     known = f"{', '.join(others)} and {last}" if others else last
     clash = clash_of(family, there)
     why = f": {clash}" if clash else ", which may not fit"
-    told = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
+    said = told(error).replace("\n", " ")
     return (
-        f"{wanted} cannot be made with {known}{why} ({told}); {family.install} installs versions "
+        f"{wanted} cannot be made with {known}{why} ({said}); {family.install} installs versions "
         "that do, in a virtual environment of its own if something else here needs these"
     )
 

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.errors import WorldError
+from qmu.errors import FAILURES, WorldError, told
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
@@ -116,7 +116,7 @@ class HostWorlds:
         try:
             with self.guard:
                 obs, _ = environment.reset(seed=seed)
-        except Exception as error:
+        except FAILURES as error:
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
         now, before = declared(environment), self.declared[index]
         if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
@@ -148,7 +148,9 @@ class HostWorlds:
             WorldError: the failure itself, if nothing makes a new one, or if it is the last of too
                 many in a row.
         """
-        if self.make is None:
+        # A handler of the program that qmu is a part of may want to end it by this.
+        exits = isinstance(error.__cause__, SystemExit)
+        if self.make is None or exits:
             raise error
         self.failures[index] += 1
         if self.failures[index] > MOST_FAILURES:
@@ -158,7 +160,7 @@ class HostWorlds:
         try:
             with self.guard:
                 self.environments[index] = self.make()
-        except Exception as second:
+        except FAILURES as second:
             raise WorldError(f"{error} (no other could be made: {told(second)})") from second
         self.declared[index] = declared(self.environments[index])
         seed = (self.seeds[index] + 1) % 2**31
@@ -171,7 +173,7 @@ class HostWorlds:
         try:
             with self.guard:
                 obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
-        except Exception as error:
+        except FAILURES as error:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
@@ -212,7 +214,7 @@ class VectorWorlds:
         try:
             with self.guard:
                 obs, _ = self.environment.reset(seed=given)
-        except Exception as error:
+        except FAILURES as error:
             self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
         return [read_obs(self.spaces, one) for one in self.each("observations", obs)]
@@ -224,7 +226,7 @@ class VectorWorlds:
         try:
             with self.guard:
                 obs, rewards, terminated, truncated, info = self.environment.step(shaped)
-        except Exception as error:
+        except FAILURES as error:
             self.failed = True
             raise WorldError(f"{spaces.name} raised in step: {told(error)}") from error
         obs, rewards = self.each("observations", obs), self.each("rewards", rewards)
@@ -286,7 +288,7 @@ def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
 
 def close_quietly(environment: Any, guard: Guard | None = None) -> None:
     """Close an environment; one that has failed may fail in this, too, and complain or hang."""
-    with contextlib.suppress(Exception), warnings.catch_warnings():
+    with contextlib.suppress(*FAILURES), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with guard or contextlib.nullcontext():
             environment.close()
@@ -298,11 +300,6 @@ def end_workers(environment: Any) -> None:
         process.kill()
         process.join()
     environment.closed = True
-
-
-def told(error: Exception) -> str:
-    """Return an exception in one line."""
-    return f"{type(error).__name__}: {error}"
 
 
 def read_obs(spaces: Spaces, obs: Any) -> Floats:

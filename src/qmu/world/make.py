@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu import config as options
-from qmu.errors import ConfigError
+from qmu.errors import FAILURES, ConfigError, told
 from qmu.tables import Table, inline
 from qmu.world.families import (
     ADAPTERS,
@@ -24,6 +24,7 @@ from qmu.world.families import (
     load,
     register,
 )
+from qmu.world.graphics import no_graphics
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.parts import flat
@@ -97,8 +98,8 @@ def find_maker(
     """
     if kwargs is not None and not isinstance(source, str):
         raise ConfigError(
-            f"--env.kwargs {kwargs} are for the environment of an id, and this is "
-            f"{type(source).__name__}: give them where it is made"
+            f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this "
+            f"is {type(source).__name__}: give them where it is made"
         )
     if isinstance(source, gym.vector.VectorEnv):
         return vector_maker(source, episode_length, wrappers)
@@ -161,13 +162,13 @@ def vector_maker(
         )
     if episode_length is not None:
         raise ConfigError(
-            f"{name}: --env.episode-length cannot change a ready-made vector environment; "
-            "set max_episode_steps where you make it"
+            f"{name}: {options.flag('env', 'episode_length')} cannot change a ready-made vector "
+            "environment; set max_episode_steps where you make it"
         )
     if wrappers:
         raise ConfigError(
-            f"{name}: --env.wrappers go around single environments, and this one is ready-made: "
-            "wrap each environment where you make it"
+            f"{name}: {options.flag('env', 'wrappers')} go around single environments, and this "
+            "one is ready-made: wrap each environment where you make it"
         )
     functions = getattr(source, "env_fns", None)
     if not isinstance(functions, Sequence) or not functions:
@@ -233,30 +234,58 @@ def make_id(
     kwargs: Mapping[str, Any],
 ) -> gym.Env[Any, Any]:
     """Return a new environment of an id, with these keyword arguments."""
-    mode = {} if render_mode is None else {"render_mode": render_mode}
     try:
         with warnings.catch_warnings():
             # An old version is the user's choice.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message=".*is out of date.*")
+            # Whether it can be rendered is seen when it is.
+            warnings.filterwarnings("ignore", message=".*possible render_modes.*")
             return gym.make(
-                name, max_episode_steps=episode_length, disable_env_checker=True, **mode, **kwargs
+                name,
+                max_episode_steps=episode_length,
+                disable_env_checker=True,
+                **in_mode(render_mode),
+                **kwargs,
             )
-    except Exception as error:
-        raise ConfigError(why_not(name, kwargs, error)) from error
+    except FAILURES as error:
+        if render_mode is None:
+            said = why_not(name, kwargs, error)
+        else:
+            said = why_not_rendered(name, render_mode, error)
+        raise ConfigError(said) from error
 
 
-def why_not(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
+def in_mode(render_mode: str | None) -> dict[str, Any]:
+    """Return what an environment is given that is to be rendered: others need not know of it."""
+    return {} if render_mode is None else {"render_mode": render_mode}
+
+
+def why_not(name: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     """Return why an environment of an id cannot be made, and the way out."""
-    told = f"{type(error).__name__}: {error}"
+    if (drawing := no_graphics(name, error)) is not None:
+        return drawing
     if kwargs and (isinstance(error, TypeError) or can_be_made(name)):
-        return f"{name} does not take --env.kwargs {inline(kwargs)} ({told}): change or leave them"
+        given = inline(kwargs)
+        return (
+            f"{name} does not take {options.flag('env', 'kwargs')} {given} ({told(error)}): "
+            "change or leave them"
+        )
     family = family_of(gym.spec(name.rpartition(":")[2]))
     if family is not None and family.packages:
         return cannot(family, name, error)
     return (
-        f"{name} cannot be made here ({told}); install what it needs, give what it asks for with "
-        "--env.kwargs, or choose another from `qmu envs`"
+        f"{name} cannot be made here ({told(error)}); install what it needs, give what it asks for "
+        f"with {options.flag('env', 'kwargs')}, or choose another from `qmu envs`"
+    )
+
+
+def why_not_rendered(name: str, render_mode: str, error: BaseException) -> str:
+    """Return why an environment cannot be rendered that can be made, and the way out."""
+    return no_graphics(name, error) or (
+        f"{name} cannot be shown: it can be made, but not with render_mode={render_mode!r} "
+        f"({told(error)}); let its __init__ take render_mode, keep it as self.render_mode, and "
+        f"name {render_mode!r} in metadata['render_modes']"
     )
 
 
@@ -291,10 +320,9 @@ class Fresh:
         """
         try:
             environment = self.factory()
-        except Exception as error:
-            raise ConfigError(
-                f"the environment factory raised {type(error).__name__}: {error}"
-            ) from error
+        except FAILURES as error:
+            drawing = no_graphics("the environment of the factory", error)
+            raise ConfigError(drawing or f"the environment factory raised {told(error)}") from error
         if not isinstance(environment, gym.Env):
             raise ConfigError(
                 f"the environment factory returned {type(environment).__name__}, which is not a "
@@ -316,14 +344,19 @@ def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) ->
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return gym.make(copy.deepcopy(environment.spec), render_mode=render_mode)
-        except Exception as error:
-            reason = f"gymnasium.make with its spec raised {type(error).__name__}: {error}"
+                spec = copy.deepcopy(environment.spec)
+                spec.kwargs.pop("render_mode", None)
+                return gym.make(spec, **in_mode(render_mode))
+        except FAILURES as error:
+            if render_mode is not None:
+                said = why_not_rendered(environment_name(environment), render_mode, error)
+                raise ConfigError(said) from error
+            reason = f"gymnasium.make with its spec raised {told(error)}"
     else:
         try:
             return copy.deepcopy(environment)
-        except Exception as error:
-            reason = f"copying it raised {type(error).__name__}: {error}"
+        except FAILURES as error:
+            reason = f"copying it raised {told(error)}"
     raise ConfigError(
         f"training, evaluation and members need worlds of their own, and "
         f"{environment_name(environment)} cannot be made again ({reason}); give a function that "

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from qmu.errors import ConfigError
+from qmu.errors import FAILURES, ConfigError, told
 
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
 
@@ -67,8 +67,8 @@ def import_module(name: str, what_for: str) -> ModuleType:
         raise
     except BaseException as error:
         raise ConfigError(
-            f"the module {name} of {what_for} cannot be imported ({type(error).__name__}: {error}):"
-            " it must lie in the working folder or be installed, and import without an error"
+            f"the module {name} of {what_for} cannot be imported ({told(error)}): it must "
+            "lie in the working folder or be installed, and import without an error"
         ) from error
 
 
@@ -110,10 +110,9 @@ def wrapped(
     for name, wrapper in wrappers:
         try:
             outer = wrapper(environment)
-        except Exception as error:
+        except FAILURES as error:
             raise ConfigError(
-                f"the wrapper {name} raised {type(error).__name__}: {error}; it must need nothing "
-                "but the environment"
+                f"the wrapper {name} raised {told(error)}; it must need nothing but the environment"
             ) from error
         if not isinstance(outer, gym.Env):
             raise ConfigError(

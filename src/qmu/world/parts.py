@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from qmu.config import flag
 from qmu.errors import ConfigError
 from qmu.records import Part
 
@@ -61,7 +62,8 @@ def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Pa
         if is_image(space):
             raise ConfigError(
                 f"{name} observes an image among others: {told} has the shape {space.shape}; leave "
-                "it out of what is observed, or encode it, in a wrapper (--env.wrappers)"
+                "it out of what is observed, or encode it, in a wrapper "
+                f"({flag('env', 'wrappers')})"
             )
         if np.dtype(space.dtype).kind in "biuf":
             return Part(path, space.shape)
@@ -76,5 +78,5 @@ def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Pa
     raise ConfigError(
         f"{name} observes what has no fixed number of numbers: {told} is {space}; qmu flattens "
         "dictionaries and tuples of Box, Discrete, MultiDiscrete and MultiBinary; leave it out in "
-        "a wrapper (--env.wrappers)"
+        f"a wrapper ({flag('env', 'wrappers')})"
     )

@@ -119,6 +119,14 @@ def round_down(bound: NDArray[Any]) -> NDArray[np.float32]:
     return np.where(rounded > bound, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
+def bounds(low: NDArray[Any], high: NDArray[Any]) -> list[str]:
+    """Return the bounds of numbers as a person reads them: one pair, where all have the same."""
+    pairs = zip(np.ravel(low), np.ravel(high), strict=True)
+    # A negative zero is a zero.
+    words = [f"[{one:zg}, {other:zg}]" for one, other in pairs]
+    return words[:1] if len(set(words)) == 1 else words
+
+
 def describe(space: gym.Space[Any]) -> str:
     """Return the space's kind, with its size where that is short."""
     if isinstance(space, gym.spaces.Discrete):
