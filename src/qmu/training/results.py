@@ -213,7 +213,7 @@ class Run:
         choose_backend()
         policy, maker = self.acting(seed)
         with opened(maker, tell) as (worlds, see):
-            seeds = range(first_episode_seed, first_episode_seed + episodes)
+            seeds = episode_seeds(first_episode_seed, episodes)
             return watch(policy.network, worlds, seeds, steps, see)
 
     def video(
@@ -241,7 +241,7 @@ class Run:
         policy, maker = self.acting(seed)
         worlds = stage(maker)
         try:
-            seeds = range(first_episode_seed, first_episode_seed + episodes)
+            seeds = episode_seeds(first_episode_seed, episodes)
             return film(policy.network, worlds, seeds, file, steps)
         except OSError as error:
             raise ConfigError(f"{file} cannot be written: {error}") from None
@@ -297,7 +297,7 @@ def evaluate_policy(
         check_display("--render", "leave it out")
     worlds = maker.evaluation_worlds(1 if render else min(episodes, 20), render)
     try:
-        seeds = range(first_episode_seed, first_episode_seed + episodes)
+        seeds = episode_seeds(first_episode_seed, episodes)
         return evaluate(policy.network, worlds, seeds)
     finally:
         worlds.close()
@@ -308,6 +308,13 @@ def check_shown(episodes: int, steps: int = SHOWN_STEPS) -> None:
     for option, value in (("--episodes", episodes), ("--steps", steps)):
         if value < 1:
             raise ConfigError(f"{option} must be greater than 0, not {value}")
+
+
+def episode_seeds(first: int, episodes: int) -> range:
+    """Return the seeds of episodes. Raises ConfigError where a world takes none of these."""
+    if not 0 <= first < 2**31:
+        raise ConfigError(f"the first episode's seed must lie in [0, 2^31), not {first}")
+    return range(first, first + episodes)
 
 
 def check_fits(policy: Policy, spaces: Spaces) -> None:
