@@ -33,8 +33,9 @@ from qmu.study.search import Conductor, Plan, Trial
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
-from qmu.training.cluster import AUTO, HERE, check_address, connect
+from qmu.training.cluster import AUTO, check_address, connect
 from qmu.training.directory import read_json
+from qmu.workers import HERE
 from qmu.world.families import family_of
 from qmu.world.make import maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
