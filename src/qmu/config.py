@@ -93,12 +93,14 @@ class Env:
     count: int = structural(1, help="worlds per member, stepped together", rule=POSITIVE)
     workers: Workers = structural(
         Workers("0"),
-        help="processes that step the run's worlds, for slow simulators: N, or ray:N on a cluster; 0: its own",
+        help="processes that step the run's worlds, for slow simulators: N, or ray:N on a cluster; "
+        "0: its own",
         rule=WORKERS,
     )
     cluster: str = structural(
         HERE,
-        help="Ray cluster of workers ray:N: ray (started here), ray://HOST:PORT, or ray://auto (around here)",
+        help="where workers ray:N are: ray (this machine), ray://HOST:PORT, or ray://auto (the "
+        "cluster here)",
         rule=NOT_EMPTY,
     )
     episode_length: int | None = structural(

@@ -28,7 +28,7 @@ from qmu.study.away import Request
 from qmu.study.mirror import unpack
 from qmu.study.plan import Study, study_of
 from qmu.study.processes import processors
-from qmu.study.rules import LOG, OWNED
+from qmu.study.rules import LOG, OWNED, check_apart
 from qmu.study.search import Conductor, Plan, Trial
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES, Task
@@ -151,6 +151,7 @@ def check(tuning: Tuning) -> None:
     """Raise ConfigError for a search that cannot be done."""
     if tuning.base.train.total_episodes is not None:
         raise ConfigError("trials end after steps: give --train.total-steps, no episodes")
+    check_apart(tuning.base.env)
     if tuning.trials < 1:
         raise ConfigError(f"--trials must be 1 or more, not {tuning.trials}")
     if tuning.fresh_seeds < 0:
@@ -414,7 +415,10 @@ def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
 
 
 # Where worlds are made is no part of a recipe.
-RUNS_OWN = {("env", name) for name in ("workers", "render", "on_error", "step_timeout", "wrappers")}
+RUNS_OWN = {
+    ("env", name)
+    for name in ("workers", "cluster", "render", "on_error", "step_timeout", "wrappers")
+}
 
 
 def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path:

@@ -200,8 +200,8 @@ def join(ray: Any, address: str, option: str) -> None:
     if not found:
         raise ConfigError(f"{option} {address}: the cluster starts no driver in {PATIENCE:.0f} s")
     if found[0] is not None:
-        first = str(found[0]).strip().partition("\n")[0]
-        raise ConfigError(f"{option} {address}: {first}") from None
+        first, *more = str(found[0]).strip().splitlines() or [type(found[0]).__name__]
+        raise ConfigError(" ".join([f"{option} {address}: {first}", *more[-1:]])) from None
 
 
 def check_speaks(host: str, port: str, wanted: str) -> None:
