@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -68,17 +67,15 @@ class Connection:
                 f"{option}: this process uses the cluster {self.address}, and cannot use {address} "
                 "beside it: close what does, or give the same address"
             )
-        if not ray.is_initialized():
-            before = signal_handlers()
-            try:
+        try:
+            if not ray.is_initialized():
                 self.make(ray, address, option, processors)
-            except BaseException:
+            if self.head is None:
+                check_nodes(ray, address, option)
+        except BaseException:
+            if not self.users:
                 self.break_off(ray)
-                raise
-            finally:
-                put_back(before)
-        if self.head is None:
-            check_nodes(ray, address, option)
+            raise
         self.users += 1
         there = ray.cluster_resources()
         cpus, gpus = (int(there.get(kind, 0)) for kind in ("CPU", "GPU"))
@@ -87,21 +84,26 @@ class Connection:
     def make(self, ray: Any, address: str, option: str, processors: int) -> None:
         """Connect, for as long as there are users."""
         self.address = address
-        if address != HERE:
-            join(ray, address, option)
-            return
-        self.head = Head(processors)
-        ray.init(self.head.address(), log_to_driver=False, logging_level=logging.ERROR)
+        before = signal_handlers()
+        try:
+            if address != HERE:
+                join(ray, address, option)
+            else:
+                self.head = Head(processors)
+                ray.init(self.head.address(), log_to_driver=False, logging_level=logging.ERROR)
+        finally:
+            put_back(before)
 
     def close(self) -> None:
         """Need the cluster no longer; the last user breaks the connection off."""
         self.users -= 1
-        if self.users == 0 and self.address is not None:
-            self.break_off(imported(self.address))
+        if not self.users:
+            self.break_off(importlib.import_module("ray"))
 
     def break_off(self, ray: Any) -> None:
-        """Break the connection off; a cluster that was started for it ends."""
-        ray.shutdown()
+        """Break off a connection that was made here; a cluster that was started for it ends."""
+        if self.address is not None:
+            ray.shutdown()
         if self.head is not None:
             self.head.close()
         self.address = self.head = None
@@ -113,16 +115,6 @@ CONNECTION = Connection()
 def connect(address: str, option: str, processors: int) -> Cluster:
     """Connect this process to a cluster until it ends, as `Connection.open` does."""
     return CONNECTION.open(address, option, processors)
-
-
-@contextlib.contextmanager
-def connected(address: str, option: str, processors: int) -> Iterator[Cluster]:
-    """Connect this process to a cluster while this is entered, as `Connection.open` does."""
-    cluster = CONNECTION.open(address, option, processors)
-    try:
-        yield cluster
-    finally:
-        CONNECTION.close()
 
 
 def prepare_own(option: str) -> None:

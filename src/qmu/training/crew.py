@@ -12,7 +12,7 @@ from qmu.config import Config, Env, Explore
 from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, WorldError
 from qmu.records import Rows
-from qmu.training.cluster import check_address, connected
+from qmu.training.cluster import CONNECTION, check_address
 from qmu.training.elsewhere import Elsewhere, LostError
 from qmu.training.far_station import FarStation, check_room
 from qmu.training.members import Member
@@ -235,7 +235,8 @@ def find_place(
         return Outpost
     check_address(env.cluster, "--env.cluster")
     option = "--env.workers" if env.cluster == HERE else "--env.cluster"
-    cluster = leaving.enter_context(connected(env.cluster, option, env.workers.number))
+    cluster = CONNECTION.open(env.cluster, option, env.workers.number)
+    leaving.callback(CONNECTION.close)
     check_room(cluster, env)
     return partial(FarStation, cluster)
 

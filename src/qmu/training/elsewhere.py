@@ -150,6 +150,8 @@ class Quarters:
                 gym.registry.setdefault(spec.id, spec)
             limit = TimeLimit(env.step_timeout)
             self.station = HostStation(maker, env, posts, worlds, limit)
+        except ImportError as error:
+            return REFUSED, f"{told(error)}: install there what the worlds need"
         except Exception as error:
             return REFUSED, str(error) if isinstance(error, ConfigError) else told(error)
         self.open.callback(self.station.close)
