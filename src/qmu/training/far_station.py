@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qmu.config import Env
@@ -43,23 +43,36 @@ class FarStation(Elsewhere):
         super().__init__(f"the process of {maker.name} on Ray", asked, hello)
 
     def start(self) -> None:
-        """Start the actor, and send it the hello."""
+        """Start the actor, and send it the hello. Raises LostError where the cluster is gone."""
         # A cluster that was started for this run has nobody else to leave room for.
         cpus = 0 if self.cluster.own else 1
         host = self.ray.remote(FarQuarters).options(num_cpus=cpus, num_gpus=0, max_restarts=0)
-        self.actor = host.remote()
-        self.arrival = self.actor.__ray_ready__.remote()
-        # What the actor answers, in the order of the messages.
-        self.answers: deque[Any] = deque([self.actor.begin.remote(self.hello)])
+        with self.missed():
+            self.actor = host.remote()
+            self.arrival = self.actor.__ray_ready__.remote()
+            # What the actor answers, in the order of the messages.
+            self.answers: deque[Any] = deque([self.actor.begin.remote(self.hello)])
         self.farewell: Any = None
+
+    @contextlib.contextmanager
+    def missed(self) -> Iterator[None]:
+        """Raise LostError where an actor that is talked to is gone, or the cluster."""
+        try:
+            yield
+        except (OSError, self.ray.exceptions.RayError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise LostError(f"{self.name} was lost: {first}") from error
 
     def wait_ready(self) -> None:
         """Wait until the worlds are made.
 
         Raises:
             ConfigError: they cannot be made there, or there is no room for them.
+            LostError: the cluster is gone.
         """
-        if not self.ray.wait([self.arrival], timeout=ROOM)[0]:
+        with self.missed():
+            arrived, _ = self.ray.wait([self.arrival], timeout=ROOM)
+        if not arrived:
             raise ConfigError(
                 f"{self.asked}: the cluster found no room for {self.name} within {ROOM:.0f} s: "
                 f"others use its {self.cluster.cpus} processors; ask for fewer workers, or wait"
@@ -78,12 +91,10 @@ class FarStation(Elsewhere):
             LostError: the actor is gone, or the cluster.
         """
         while self.answers:
-            try:
-                while not self.ray.wait(list(self.answers)[:1], timeout=LOOK)[0]:
+            with self.missed():
+                while not self.ray.wait([self.answers[0]], timeout=LOOK)[0]:
                     pass
                 data = self.ray.get(self.answers[0])
-            except (OSError, self.ray.exceptions.RayError) as error:
-                raise LostError(f"{self.name} was lost: {first_line(error)}") from error
             self.answers.popleft()
             if data is not None:
                 message: Message = pickle.loads(data)
@@ -116,11 +127,6 @@ class FarQuarters(Quarters):
         """Do what a message says; return the answer, if there is one to it."""
         answer = super().do(data)
         return None if answer is None else pickle.dumps(answer)
-
-
-def first_line(error: Exception) -> str:
-    """Return how an error begins, in one line."""
-    return str(error).strip().partition("\n")[0]
 
 
 def check_room(cluster: Cluster, env: Env) -> None:
