@@ -94,14 +94,11 @@ ENDLESS = {"train": {"total_steps": 10**7, "schedule_steps": 10**7, "eval_interv
 
 
 def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(tmp_path):
-    options = {"env": {"count": 2}, "explore": {"noise": "ou"}, "train": {"seeds": 2}}
+    options = {"env": {"count": 2}, "explore": {"noise": "ou"}}
     away = tmp_path / "away"
     away.mkdir()
     whole = start(away, "--env.workers", "ray:2", **options)
-    half = options | {
-        "env": options["env"] | {"workers": 2},
-        "train": options["train"] | {"total_steps": 120},
-    }
+    half = options | {"env": {"count": 2, "workers": 2}, "train": {"total_steps": 120}}
     directory = runs.train(tmp_path / "here", **half)
     # Where the worlds are is nothing that a run depends on.
     file = directory / "config.toml"
