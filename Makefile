@@ -1,5 +1,7 @@
 # `make help` lists the targets. All of them work in .venv, which the first one creates.
 
+# Tests side by side.
+JOBS ?= 2
 DEMO_STEPS ?= 10000
 DEMO_SEEDS ?= 3
 FAULTS ?= bounded
@@ -39,10 +41,10 @@ demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then eval
 	for entry in "$$run"/*; do echo "  $$entry"; done
 
 test: $(STAMP)  ## run the tests, the slow ones included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
-	QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
+	XLA_FLAGS= QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
 test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)
 	.venv-extras/bin/python -m pytest -m extra
@@ -62,7 +64,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -m "not slow and not fault and not extra" -x -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not fault and not extra" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .

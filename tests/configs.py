@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from qmu import config as options
 from qmu.config import Config
 from qmu.tables import Table, read_table
+from qmu.workers import HERE, Workers
 
 OPTIONS = [(group, option.name) for group, option in options.options()]
 
@@ -29,7 +30,8 @@ FITTING = {
     ("env", "step_timeout"): st.floats(100, 1000),
     ("env", "count"): st.integers(1, 8),
     # A process takes a second to begin: tests/training/test_crew.py has a few.
-    ("env", "workers"): st.just(0),
+    ("env", "workers"): st.just(Workers("0")),
+    ("env", "cluster"): st.just(HERE),
     ("replay", "capacity"): st.integers(1000, 10**7),
     ("replay", "batch_size"): st.integers(1, 1000),
     ("explore", "start_steps"): st.integers(0, 1000),

@@ -26,6 +26,7 @@ from qmu.config import (
 from qmu.configure import from_dict
 from qmu.errors import ConfigError
 from qmu.tables import Table
+from qmu.workers import Workers
 
 CONFIGS = configs()
 
@@ -84,6 +85,7 @@ WRONG_TYPES = {
     tuple[int, ...]: [5, "64", [64.5], ["64"], [True], {"a": 1}],
     tuple[str, ...]: [5, "a.b", [3], [None], {"a": 1}],
     Table: [5, True, ["a"], "a", "{a = }", {"a": None}, {"a": [1j]}, {3: 1}],
+    Workers: [1.5, True, [1], "ray", "ray:", "ray:x", "ray:1.5", "Ray:2", " 2", "1_0", "", "ray:²"],
 }
 WORDS = {
     bool: "is not true or false",
@@ -93,6 +95,7 @@ WORDS = {
     tuple[int, ...]: "is not a (list of )?whole number",
     tuple[str, ...]: "is not a (list of )?text",
     Table: "(is not a table|is no text, number|the names of a table are texts)",
+    Workers: "is not a (number of processes on this machine, such as 2|whole number, or ray:N)",
 }
 
 
@@ -127,6 +130,7 @@ OUT_OF_RANGE = {
     options.POSITIVE: [0, -1],
     options.UP_TO_1000: [0, -1, 1001],
     options.NOT_NEGATIVE: [-1],
+    options.WORKERS: [-1, "-1", "ray:0", "ray:-2"],
     options.FRACTION: [-0.001, 1.001],
     options.PART: [-0.1, 1.0],
     options.SHARE: [0.0, -0.5, 1.5],
@@ -222,6 +226,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
             {"env": {"count": 8}, "replay": {"batch_size": 4, "capacity": 15}},
             ["capacity 15", "count 8"],
         ),
+        ({"env": {"cluster": "ray://auto"}}, ["cluster ray://auto", "workers is 0"]),
+        ({"env": {"cluster": "ray://auto", "workers": 2}}, ["cluster ray://auto", "workers is 2"]),
         (
             {"explore": {"start_steps": 501}, "train": {"total_steps": 500}},
             ["start-steps 501", "total-steps 500"],
@@ -433,3 +439,24 @@ def test_configurations_are_not_changed_but_replaced():
     with pytest.raises(AttributeError):
         config.train.seed = 3
     assert replace(config, train=replace(config.train, seed=3)) != config
+
+
+@pytest.mark.parametrize(
+    ("given_workers", "number", "on_ray"),
+    [
+        (0, 0, False),
+        (np.int64(2), 2, False),
+        (2.0, 2, False),
+        ("2", 2, False),
+        ("ray:8", 8, True),
+        ("ray:08", 8, True),
+    ],
+)
+def test_workers_are_a_number_here_or_on_ray(given_workers, number, on_ray):
+    config = from_dict({"env": {"workers": given_workers}})
+    workers = config.env.workers
+    assert (workers.number, workers.on_ray) == (number, on_ray)
+    assert str(workers) == f"{'ray:' if on_ray else ''}{number}"
+    written = tomllib.loads(tomli_w.dumps(to_dict(config)))
+    assert written["env"]["workers"] == (str(workers) if on_ray else number)
+    assert from_dict(written) == config

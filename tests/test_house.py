@@ -14,7 +14,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # A room may import from itself and from the floors below. Rooms of one floor do not know each
 # other, but for the ground floor's and the roof's.
-GROUND = ["errors", "tables", "config", "configure", "records", "presets", "wording"]
+GROUND = ["errors", "tables", "workers", "config", "configure", "records", "presets", "wording"]
 ROOF = ["cli", "forms", "__init__", "__main__"]
 FLOORS = [
     GROUND,

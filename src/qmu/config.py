@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmu.tables import Table
+from qmu.workers import HERE, Workers
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -22,6 +23,10 @@ FRACTION: Rule = (lambda value: 0 <= value <= 1, "must lie in [0, 1]")
 PART: Rule = (lambda value: 0 <= value < 1, "must lie in [0, 1)")
 WIDTH: Rule = (lambda value: 0 < value <= 2, "must lie in (0, 2]")
 SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
+WORKERS: Rule = (
+    lambda workers: workers.number >= int(workers.on_ray),
+    "must be 0 or greater, or ray:N with an N of 1 or greater",
+)
 UP_TO_1000: Rule = (lambda value: 0 < value <= 1000, "must lie in [1, 1000]")
 NOTICEABLE: Rule = (lambda value: value >= 0.001, "must be 0.001 or greater")
 FINITE: Rule = (lambda value: True, "must be a finite number")
@@ -88,10 +93,17 @@ class Env:
 
     id: str | None = structural(None, help="the environment's id, such as Pendulum-v1")
     count: int = structural(1, help="worlds per member, stepped together", rule=POSITIVE)
-    workers: int = structural(
-        0,
-        help="processes that step the run's worlds, for slow simulators; 0: its own",
-        rule=NOT_NEGATIVE,
+    workers: Workers = structural(
+        Workers("0"),
+        help="processes that step the run's worlds, for slow simulators: N, or ray:N on a cluster; "
+        "0: its own",
+        rule=WORKERS,
+    )
+    cluster: str = structural(
+        HERE,
+        help="where workers ray:N are: ray (this machine), ray://HOST:PORT, or ray://auto (the "
+        "cluster here)",
+        rule=NOT_EMPTY,
     )
     episode_length: int | None = structural(
         None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
@@ -534,4 +546,6 @@ def as_toml(value: Any) -> Any:
         return NONE
     if isinstance(value, Table):
         return value.values()
+    if isinstance(value, Workers):
+        return str(value) if value.on_ray else value.number
     return list(value) if isinstance(value, tuple) else value

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -28,6 +28,7 @@ from qmu.config import (
 )
 from qmu.errors import ConfigError
 from qmu.tables import Table, read_table
+from qmu.workers import HERE, Workers, read_workers
 
 # Levels of lists and tables in a file.
 DEEPEST = 100
@@ -97,7 +98,10 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
     if wanted in (tuple[int, ...], tuple[str, ...]) and isinstance(value, list | tuple):
         return tuple(convert(group, name, part, get_args(wanted)[0]) for part in value)
     if wanted is Table and isinstance(value, str | Mapping):
-        return read_option(group, name, value)
+        return read_option(group, name, value, read_given_table)
+    if wanted is Workers and (isinstance(value, str) or is_whole(value)):
+        text = value if isinstance(value, str) else str(int(value))
+        return read_option(group, name, text, read_workers)
     words = {
         bool: "true or false",
         str: "a text",
@@ -106,16 +110,22 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
         tuple[int, ...]: "a list of whole numbers",
         tuple[str, ...]: "a list of texts",
         Table: "a table of names and values",
+        Workers: "a whole number, or ray:N",
     }
     raise ConfigError(f"{flag(group, name)}: {value!r} is not {words[wanted]}")
 
 
-def read_option(group: str, name: str, value: Any) -> Table | None:
-    """Return the table that an option was given; None for an empty one."""
+def read_option(group: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    """Return what an option was given, as `read` reads it."""
     try:
-        table = read_table(value)
+        return read(value)
     except ConfigError as error:
         raise ConfigError(f"{flag(group, name)}: {error}") from None
+
+
+def read_given_table(given: Any) -> Table | None:
+    """Return the table that was given; None for an empty one."""
+    table = read_table(given)
     return table if table.values() else None
 
 
@@ -189,6 +199,11 @@ def check_together(config: Config) -> None:
         raise ConfigError(
             f"--replay.capacity {replay.capacity} is too small for --env.count "
             f"{config.env.count}: every world needs at least 2 rows"
+        )
+    if config.env.cluster != HERE and not config.env.workers.on_ray:
+        raise ConfigError(
+            f"--env.cluster {config.env.cluster} is where --env.workers ray:N are, and "
+            f"--env.workers is {config.env.workers}: give ray:N, or leave --env.cluster out"
         )
     steps = total_steps(config)
     if start_steps(config) > steps:

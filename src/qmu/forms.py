@@ -12,6 +12,7 @@ import tyro
 
 from qmu import config as options
 from qmu.tables import Table
+from qmu.workers import Workers
 
 Form = TypeVar("Form")
 
@@ -338,8 +339,8 @@ def group_form(group: str) -> Any:
     """Return a group's options as a form for the command line, with their help."""
     record = options.GROUPS[group]
     kinds = get_type_hints(record)
-    # A table is typed as text.
-    typed = {Table | None: str | None}
+    # What has a text for its value is typed as text.
+    typed = {Table | None: str | None, Workers: str}
     fields = [
         (
             option.name,

@@ -38,7 +38,7 @@ VALUES = (
 COMMANDS = ["train", "resume", "eval", "doctor", "study", "compare", "report"]
 GROUP_NAMES = st.sampled_from(list(options.GROUPS)) | st.text(max_size=8)
 MANY = tests(
-    max_examples=runs.count(300, 3000), suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=runs.count(100, 3000), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

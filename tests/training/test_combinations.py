@@ -65,7 +65,7 @@ SMALL = configs(
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking compiles for many minutes
     suppress_health_check=[HealthCheck.too_slow],

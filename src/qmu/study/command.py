@@ -12,6 +12,7 @@ from qmu.study.folder import begin, settle
 from qmu.study.plan import Study, programs
 from qmu.study.processes import Processes
 from qmu.study.report import write_report
+from qmu.study.rules import check_apart
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
 from qmu.study.tuned import show_trials, teller, write_page
 from qmu.study.tuning import (
@@ -44,11 +45,17 @@ class Where(NamedTuple):
     cpus: int = 1
     gpus: float = 0
 
-    def engine(self, directory: Path, typed: list[str]) -> Engine:
-        """Return what trains programs there; `typed` are environments that need a module.
+    def engine(self, directory: Path, typed: list[str], study: Study) -> Engine:
+        """Return what trains a study's programs there.
+
+        Args:
+            directory: the study's, on this machine.
+            typed: environments that need a module.
+            study: whose programs they are.
 
         Raises:
-            ConfigError: there is no such cluster, or it has no room for one of them.
+            ConfigError: there is no such cluster, it has no room for one of them, or one of them
+                would take more room there for its worlds.
         """
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers must be 1 or more, not {self.workers}")
@@ -57,6 +64,8 @@ class Where(NamedTuple):
         from qmu.study.away import Nodes, Request
 
         check_address(self.on, "--on")
+        for program in programs(study):
+            check_apart(program.config.env)
         return Nodes(directory, self.on, self.workers, Request(self.cpus, self.gpus), typed)
 
 
@@ -68,7 +77,7 @@ def dry_run(study: Study, where: Where) -> None:
         WorldError: a world failed while its steps were timed.
     """
     makers = worlds_of(study)
-    places = where.engine(Path(), []).places
+    places = where.engine(Path(), [], study).places
     show_plan(study, programs(study), makers, places, terminal())
 
 
@@ -94,7 +103,7 @@ def run_study(study: Study, directory: Path, where: Where, typed: list[str]) -> 
         QmuError: some programs have failed; the others have been trained.
     """
     worlds_of(study)
-    engine = where.engine(directory, typed)
+    engine = where.engine(directory, typed, study)
     out = terminal()
     begin(study, directory)
     with locked(directory):

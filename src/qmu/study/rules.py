@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from qmu import configure
+from qmu.config import Env
 from qmu.errors import ConfigError
 
 KEYS = {
@@ -140,6 +141,16 @@ def check_options(changes: Mapping[str, Any], where: str, arm: bool) -> None:
                     f"{where} sets {group}.{option}, in which arms cannot differ: give it to all "
                     "of them, in [options]"
                 )
+
+
+def check_apart(env: Env) -> None:
+    """Raise ConfigError where what is trained on Ray would have its worlds there, too."""
+    if env.workers.on_ray:
+        raise ConfigError(
+            f"--env.workers {env.workers}: what Ray trains takes the cluster's processors, and "
+            f"would wait for more of them: give --env.workers {env.workers.number} and --cpus, or "
+            "train a study without --on, whose worlds may then be on the cluster (--env.cluster)"
+        )
 
 
 def check_size(held: Mapping[str, Any], most: int) -> None:

@@ -28,14 +28,15 @@ from qmu.study.away import Request
 from qmu.study.mirror import unpack
 from qmu.study.plan import Study, study_of
 from qmu.study.processes import processors
-from qmu.study.rules import LOG, OWNED
+from qmu.study.rules import LOG, OWNED, check_apart
 from qmu.study.search import Conductor, Plan, Trial
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
-from qmu.training.cluster import AUTO, HERE, check_address, connect
+from qmu.training.cluster import AUTO, check_address, connect
 from qmu.training.directory import read_json
 from qmu.wording import counted
+from qmu.workers import HERE
 from qmu.world.families import family_of
 from qmu.world.make import maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
@@ -151,6 +152,7 @@ def check(tuning: Tuning) -> None:
     """Raise ConfigError for a search that cannot be done."""
     if tuning.base.train.total_episodes is not None:
         raise ConfigError("trials end after steps: give --train.total-steps, no episodes")
+    check_apart(tuning.base.env)
     if tuning.trials < 1:
         raise ConfigError(f"--trials must be 1 or more, not {tuning.trials}")
     if tuning.fresh_seeds < 0:
@@ -414,7 +416,10 @@ def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
 
 
 # Where worlds are made is no part of a recipe.
-RUNS_OWN = {("env", name) for name in ("workers", "render", "on_error", "step_timeout", "wrappers")}
+RUNS_OWN = {
+    ("env", name)
+    for name in ("workers", "cluster", "render", "on_error", "step_timeout", "wrappers")
+}
 
 
 def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path:

@@ -1,6 +1,6 @@
 """Ray: a cluster that is there, or one of this machine alone.
 
-Addresses are `ray` (a cluster of its own is started here and ends with the process),
+Addresses are `ray` (a cluster of its own is started here and ends with its last user),
 `ray://HOST:PORT` (a Ray Client server, usually on port 10001), and `ray://auto` (the cluster that
 this machine is a part of).
 """
@@ -11,57 +11,129 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from importlib import metadata
 from typing import Any, NamedTuple
 
 from qmu.errors import ConfigError, lacking
+from qmu.training.head import Head
+from qmu.workers import HERE
 
-HERE, AUTO, SCHEME = "ray", "ray://auto", "ray://"
+AUTO, SCHEME = "ray://auto", "ray://"
 # Seconds in which an address has to answer.
 WAIT = 10.0
 # Seconds in which a cluster starts a process.
 PATIENCE = 60.0
-# Bytes that a cluster of this machine keeps messages in.
-SHARED_MEMORY = 256 * 2**20
-# It listens to this machine only (Ray's name of the variable is from where it was first needed),
-# and tells nobody that it is used.
+# A cluster of this machine alone listens to this machine only (Ray's name of the variable is from
+# where it was first needed), and tells nobody that it is used. Who connects to it has to know the
+# token that Ray keeps in ~/.ray.
 OF_ITS_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+BY_DEFAULT = {"RAY_AUTH_MODE": "token"}
 
 
 class Cluster(NamedTuple):
-    """What a cluster has for programs, and whether it is this machine's own."""
+    """What a cluster has for programs, and whether it was started here for them."""
 
     cpus: int
     gpus: int
     own: bool
 
 
-def connect(address: str, option: str, processors: int) -> Cluster:
-    """Connect this process to a cluster, or start one on this machine with so many processors.
+class Connection:
+    """The one connection to a cluster that a process can have, which its users share."""
 
-    A connection that is there already is used again.
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.address: str | None = None
+        self.head: Head | None = None
+        self.users = 0
 
-    Raises:
-        ConfigError: Ray is not installed, nobody answers at the address, or what answers cannot
-            train (another version of Python, Ray or qmu, other tokens).
-    """
-    if address == HERE:
-        os.environ |= OF_ITS_OWN
-    ray = imported(option)
-    if not ray.is_initialized():
+    def open(self, address: str, option: str, processors: int) -> Cluster:
+        """Connect to a cluster, or start one on this machine with so many processors.
+
+        One that this program has connected to in its own way is used as it is, and stays.
+
+        Raises:
+            ConfigError: Ray is not installed, nobody answers at the address, what answers cannot
+                train (another version of Python, Ray or qmu, other tokens), or this process is
+                connected to another cluster.
+        """
+        if address == HERE:
+            prepare_own(option)
+        ray = imported(option)
+        if self.address is not None and self.address != address:
+            raise ConfigError(
+                f"{option}: this process uses the cluster {self.address}, and cannot use {address} "
+                "beside it: close what does, or give the same address"
+            )
+        try:
+            if not ray.is_initialized():
+                self.make(ray, address, option, processors)
+            if self.head is None:
+                check_nodes(ray, address, option)
+        except BaseException:
+            if not self.users:
+                self.break_off(ray)
+            raise
+        self.users += 1
+        there = ray.cluster_resources()
+        cpus, gpus = (int(there.get(kind, 0)) for kind in ("CPU", "GPU"))
+        return Cluster(cpus, gpus, own=self.head is not None)
+
+    def make(self, ray: Any, address: str, option: str, processors: int) -> None:
+        """Connect, for as long as there are users."""
+        self.address = address
         before = signal_handlers()
         try:
-            if address == HERE:
-                start(ray, processors)
-            else:
+            if address != HERE:
                 join(ray, address, option)
+            else:
+                self.head = Head(processors)
+                ray.init(self.head.address(), log_to_driver=False, logging_level=logging.ERROR)
         finally:
             put_back(before)
-    if address != HERE:
-        check_nodes(ray, address, option)
-    there = ray.cluster_resources()
-    return Cluster(int(there.get("CPU", 0)), int(there.get("GPU", 0)), address == HERE)
+
+    def close(self) -> None:
+        """Need the cluster no longer; the last user breaks the connection off."""
+        self.users -= 1
+        if not self.users:
+            self.break_off(importlib.import_module("ray"))
+
+    def break_off(self, ray: Any) -> None:
+        """Break off a connection that was made here; a cluster that was started for it ends."""
+        if self.address is not None:
+            ray.shutdown()
+        if self.head is not None:
+            self.head.close()
+        self.address = self.head = None
+
+
+CONNECTION = Connection()
+
+
+def connect(address: str, option: str, processors: int) -> Cluster:
+    """Connect this process to a cluster until it ends, as `Connection.open` does."""
+    return CONNECTION.open(address, option, processors)
+
+
+def prepare_own(option: str) -> None:
+    """Prepare this process for a cluster of its own, before it imports Ray.
+
+    Raises:
+        ConfigError: it has imported Ray, and is not connected to a cluster.
+    """
+    needed = BY_DEFAULT | os.environ | OF_ITS_OWN
+    if needed == os.environ:
+        return
+    ray = sys.modules.get("ray")
+    if ray is None:
+        os.environ |= needed
+    elif not ray.is_initialized():
+        raise ConfigError(
+            f"{option}: this program has imported Ray, and it is too late for a cluster that "
+            "only this machine can reach: call ray.init() before, whose cluster is then used"
+        )
 
 
 def imported(option: str) -> Any:
@@ -81,18 +153,6 @@ def check_address(address: str, option: str) -> None:
         f"{option} {address}: give `ray` (this machine alone), ray://HOST:PORT (the Ray Client "
         "server of a cluster, whose port is 10001 if nobody has changed it), or ray://auto (the "
         "cluster that this machine is a part of)"
-    )
-
-
-def start(ray: Any, processors: int) -> None:
-    """Start a cluster of this machine alone, which only this machine can reach."""
-    ray.init(
-        address="local",
-        num_cpus=processors,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=SHARED_MEMORY,
     )
 
 
@@ -132,8 +192,8 @@ def join(ray: Any, address: str, option: str) -> None:
     if not found:
         raise ConfigError(f"{option} {address}: the cluster starts no driver in {PATIENCE:.0f} s")
     if found[0] is not None:
-        first = str(found[0]).strip().partition("\n")[0]
-        raise ConfigError(f"{option} {address}: {first}") from None
+        first, *more = str(found[0]).strip().splitlines() or [type(found[0]).__name__]
+        raise ConfigError(" ".join([f"{option} {address}: {first}", *more[-1:]])) from None
 
 
 def check_speaks(host: str, port: str, wanted: str) -> None:

@@ -1,17 +1,22 @@
 """Everybody who collects for a run: the stations, and where the episodes of their worlds stand."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qmu.agent.exploration import Floats
-from qmu.config import Config, Explore
+from qmu.config import Config, Env, Explore
 from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, WorldError
 from qmu.records import Rows
+from qmu.training.cluster import CONNECTION, check_address
+from qmu.training.elsewhere import Elsewhere, LostError
+from qmu.training.far_station import FarStation, check_room
 from qmu.training.members import Member
-from qmu.training.outpost import LostError, Outpost
+from qmu.training.outpost import Outpost
 from qmu.training.station import (
     WORLD,
     Harvest,
@@ -22,13 +27,15 @@ from qmu.training.station import (
     Station,
     divide_worlds,
 )
+from qmu.wording import counted
+from qmu.workers import HERE
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, Guard
 from qmu.world.make import Maker
 
 
 class Crew:
-    """The stations of a run: one in this process, or `env.workers` in processes of their own.
+    """The stations of a run: one in this process, or `env.workers` in others, here or on Ray.
 
     Their rows are put together by member and world, whoever comes home first.
     """
@@ -39,30 +46,28 @@ class Crew:
         """Make the worlds of all members.
 
         Raises:
-            ConfigError: there are fewer worlds than workers, or they cannot be made in a process
-                of their own.
+            ConfigError: there are fewer worlds than workers, they cannot be made in another
+                process, or the cluster is not there, or too small.
         """
         self.config, self.members, self.maker = config, members, maker
         self.restarting = config.env.on_error == "restart"
         posts = [Post(member.seed, member.config.explore) for member in members]
         workers, worlds = config.env.workers, config.env.count
-        if workers > len(members) * worlds:
+        if workers.number > len(members) * worlds:
             raise ConfigError(
-                f"--env.workers {workers}: there are only {len(members) * worlds} world(s), one "
-                "for each seed and each of --env.count"
+                f"--env.workers {workers}: there are only {counted(len(members) * worlds, 'world')}, "
+                "one for each seed and each of --env.count"
             )
-        self.shares = divide_worlds(len(members), worlds, max(workers, 1))
+        self.shares = divide_worlds(len(members), worlds, max(workers.number, 1))
         self.stations: list[Station] = []
+        self.leaving = contextlib.ExitStack()
         try:
+            station_of = find_place(config.env, guard, self.leaving)
             for share in self.shares:
                 own = [posts[member] for member in share.members]
-                self.stations.append(
-                    Outpost(maker, config.env, own, share.worlds)
-                    if workers
-                    else HostStation(maker, config.env, own, share.worlds, guard)
-                )
+                self.stations.append(station_of(maker, config.env, own, share.worlds))
             for station in self.stations:
-                if isinstance(station, Outpost):
+                if isinstance(station, Elsewhere):
                     station.wait_ready()
         except BaseException:
             self.close()
@@ -157,7 +162,7 @@ class Crew:
             LostError: it cannot make its worlds.
         """
         station, share = self.stations[index], self.shares[index]
-        assert isinstance(station, Outpost)
+        assert isinstance(station, Elsewhere)
         station.start_again()
         seeds = world_seeds(self.members, self.config.env.count, order.step, attempt)
         heads = self.heads()
@@ -209,11 +214,32 @@ class Crew:
         return [{"explore/parameter_std": float(np.mean(own))} if own else {} for own in sizes]
 
     def close(self) -> None:
-        """Close all worlds."""
+        """Close all worlds, and leave the cluster."""
         for station in self.stations:
             station.dismiss()
         for station in self.stations:
             station.close()
+        self.leaving.close()
+
+
+def find_place(
+    env: Env, guard: Guard, leaving: contextlib.ExitStack
+) -> Callable[[Maker, Env, Sequence[Post], range], Station]:
+    """Return what makes a run's stations; `leaving` is closed when they are needed no longer.
+
+    Raises:
+        ConfigError: they are to be on a cluster that is not there, or is too small.
+    """
+    if not env.workers.number:
+        return partial(HostStation, guard=guard)
+    if not env.workers.on_ray:
+        return Outpost
+    check_address(env.cluster, "--env.cluster")
+    option = "--env.workers" if env.cluster == HERE else "--env.cluster"
+    cluster = CONNECTION.open(env.cluster, option, env.workers.number)
+    leaving.callback(CONNECTION.close)
+    check_room(cluster, env)
+    return partial(FarStation, cluster)
 
 
 def slices(share: Share) -> tuple[slice, slice]:

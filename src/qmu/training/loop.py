@@ -77,7 +77,7 @@ class Trainer:
         self.seeds = tuple(member.seed for member in self.members)
         self.networks = networks
         own_actor = networks is not None and networks.actor is not None
-        if own_actor and config.env.workers:
+        if own_actor and config.env.workers.number:
             raise ConfigError(
                 "--env.workers: networks.actor of your own acts in this process only; leave one of "
                 "them out"

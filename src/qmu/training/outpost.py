@@ -17,19 +17,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
-import cloudpickle
-import gymnasium as gym
 import psutil
 
-from qmu.agent.exploration import Floats
 from qmu.config import Env
-from qmu.errors import FAILURES, ConfigError, WorldError, told
-from qmu.training.limit import TimeLimit
+from qmu.training.elsewhere import REFUSED, Elsewhere, LostError, Message, Quarters, hello_of
 from qmu.training.signals import ending
-from qmu.training.station import Harvest, HostStation, Order, Post
+from qmu.training.station import Post
 from qmu.world.make import Maker
 
 LENGTH = struct.Struct("<Q")
@@ -37,16 +33,9 @@ LENGTH = struct.Struct("<Q")
 PATIENCE = 5.0
 # Seconds between two looks at whether a process is still there.
 LOOK = 1.0
-# What a message is about.
-READY, HARVEST, FAILED, REFUSED = "ready", "harvest", "failed", "refused"
-HANGING = "the process ended: a world hung where nothing could interrupt it"
 
 
-class LostError(WorldError):
-    """The process is gone."""
-
-
-class Outpost:
+class Outpost(Elsewhere):
     """The run's end of a station in a process of its own."""
 
     def __init__(self, maker: Maker, env: Env, posts: Sequence[Post], worlds: range) -> None:
@@ -55,22 +44,8 @@ class Outpost:
         Raises:
             ConfigError: the environment cannot be sent to another process.
         """
-        self.name = f"the process of {maker.name}"
-        try:
-            # Functions of the user's own script, and ids registered in it, travel by value.
-            spec = gym.registry.get(maker.name)
-            work = cloudpickle.dumps((spec, maker, env, posts, worlds))
-        except Exception as error:
-            raise ConfigError(
-                f"--env.workers: {maker.name} cannot be sent to another process "
-                f"({type(error).__name__}: {error}); give a function that makes it, or leave "
-                "--env.workers out"
-            ) from None
-        self.hello = pickle.dumps((sys.path, work))
-        # Answers carry the number of their question: one that nobody waited for is left alone.
-        self.number = 0
-        self.noise: tuple[Sequence[Mapping[str, Any]], Sequence[Floats]] | None = None
-        self.start()
+        hello = hello_of(maker, env, posts, worlds, sys.path)
+        super().__init__(f"the process of {maker.name}", f"--env.workers {env.workers}", hello)
 
     def start(self) -> None:
         """Start the process."""
@@ -85,77 +60,15 @@ class Outpost:
         )
         self.send(self.hello)
 
-    def start_again(self) -> None:
-        """Put another process in the place of one that is gone; its noise goes on.
-
-        Raises:
-            LostError: it cannot make its worlds.
-        """
-        self.close()
-        self.start()
-        try:
-            self.wait_ready()
-        except ConfigError as error:
-            raise LostError(str(error)) from error
-        if self.noise is not None:
-            self.restore(*self.noise)
-
-    def wait_ready(self) -> None:
-        """Wait until the worlds are made.
-
-        Raises:
-            ConfigError: they cannot be made there.
-        """
-        try:
-            kind, value = self.receive()
-        except LostError as error:
-            raise ConfigError(f"--env.workers: {error} before its worlds were made") from None
-        if kind == REFUSED:
-            raise ConfigError(f"--env.workers: {value}")
-
-    def ask(self, order: Order) -> None:
-        """Send an order.
-
-        Raises:
-            LostError: the process had to be replaced, and another one cannot make its worlds.
-        """
-        if self.torn:
-            self.start_again()
-        self.number += 1
-        self.send(pickle.dumps(("collect", self.number, order)))
-
-    def answer(self) -> Harvest:
-        """Return what the newest order has brought.
-
-        Raises:
-            WorldError: a world failed.
-            LostError: the process is gone.
-        """
-        while True:
-            kind, (number, value) = self.receive()
-            if number != self.number:
-                continue
-            if kind == FAILED:
-                raise WorldError(value)
-            harvest: Harvest = value
-            self.noise = harvest.behaviours, harvest.seen
-            return harvest
-
-    def restore(self, behaviours: Sequence[Mapping[str, Any]], seen: Sequence[Floats]) -> None:
-        """Go on with the noise of a harvest."""
-        self.noise = behaviours, seen
-        self.send(pickle.dumps(("restore", behaviours, seen)))
-
     def send(self, data: bytes) -> None:
         """Send a message; a process that is gone is noticed when its answer is read."""
         assert self.process.stdin is not None
-        # If it is broken off, by Ctrl-C say, the rest would be taken from the next message.
         self.torn = True
         with contextlib.suppress(OSError):
             write_message(self.process.stdin, data)
             self.torn = False
 
-    def receive(self) -> tuple[str, Any]:
+    def receive(self) -> Message:
         """Return the next message.
 
         Raises:
@@ -167,7 +80,7 @@ class Outpost:
         if data is None:
             raise LostError(f"{self.name} {ending(self.process.wait())}")
         self.torn = False
-        message: tuple[str, Any] = pickle.loads(data)
+        message: Message = pickle.loads(data)
         return message
 
     def dismiss(self) -> None:
@@ -247,37 +160,15 @@ def main() -> None:
     hello = messages.get()
     if hello is None:
         return
-    try:
-        sys.path[:], work = pickle.loads(hello)
-        spec, maker, env, posts, worlds = pickle.loads(work)
-        if spec is not None:
-            gym.registry.setdefault(spec.id, spec)
-        limit = TimeLimit(env.step_timeout)
-        station = HostStation(maker, env, posts, worlds, limit)
-    except FAILURES as error:
-        say(REFUSED, str(error) if isinstance(error, ConfigError) else told(error))
+    quarters = Quarters()
+    kind, value = quarters.begin(hello)
+    say(kind, value)
+    if kind == REFUSED:
         return
-    say(READY, None)
-    with limit.watched(HANGING):
-        serve(station, messages, say)
-    station.close()
-
-
-def serve(
-    station: HostStation, messages: "queue.Queue[bytes | None]", say: Callable[[str, Any], None]
-) -> None:
-    """Do what the messages say, until there are no more."""
     while (data := messages.get()) is not None:
-        kind, *values = pickle.loads(data)
-        if kind == "restore":
-            station.restore(*values)
-            continue
-        number, order = values
-        station.ask(order)
-        try:
-            say(HARVEST, (number, station.answer()))
-        except WorldError as error:
-            say(FAILED, (number, str(error)))
+        if (answer := quarters.do(data)) is not None:
+            say(*answer)
+    quarters.end()
 
 
 def listen(pipe: IO[bytes], put: Callable[[bytes | None], None]) -> None:

@@ -35,6 +35,7 @@ from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare
 from qmu.training.schedules import Schedule, check_again
 from qmu.training.sinks import Sink, check_sinks
+from qmu.workers import Workers
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
@@ -42,6 +43,7 @@ from qmu.world.named import check_id_in_file, check_wrappers_again
 # what is learned. `log.interval` does: chunks end at its multiples.
 MAY_CHANGE = {
     ("env", "id"),  # compared by what it makes
+    ("env", "cluster"),
     ("env", "render"),
     ("train", "total_steps"),
     ("train", "total_episodes"),
@@ -206,8 +208,7 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
     config = dataclasses.replace(config, train=train)
     changed = []
     for group, option in options.options():
-        was = getattr(getattr(before, group), option.name)
-        now = getattr(getattr(config, group), option.name)
+        was, now = (shape_of(getattr(getattr(one, group), option.name)) for one in (before, config))
         # A number that appears or goes away changes the program.
         shaping = options.shapes(option) or (was is None) != (now is None)
         if shaping and (group, option.name) not in MAY_CHANGE and was != now:
@@ -219,6 +220,11 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
         )
     configure.check(config)
     return config
+
+
+def shape_of(value: Any) -> Any:
+    """Return what of an option's value shapes a run: of workers, how many there are."""
+    return value.number if isinstance(value, Workers) else value
 
 
 def source_of(run: Run, config: Config, env: Source | None) -> Source:

@@ -168,7 +168,7 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
                 "a ready-made vector environment serves one member: give the environment's id or "
                 "a factory to train several seeds"
             )
-        if config.env.workers:
+        if config.env.workers.number:
             raise ConfigError(
                 "a ready-made vector environment steps its worlds itself: leave --env.workers out"
             )
