@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import errno
 import json
-import threading
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -124,16 +123,20 @@ def test_files_of_two_policies_are_refused(tmp_path):
         load_policy(tmp_path / "other")
 
 
-def test_files_that_are_being_replaced_are_read_again(tmp_path):
+def test_files_that_are_being_replaced_are_read_again(tmp_path, monkeypatch):
     newer = make_policy(hidden_sizes=(4,), high=HIGH + 1)
+    older = make_policy(hidden_sizes=(4,)).files()["policy.safetensors"]
     newer.save(tmp_path)
-    description = (tmp_path / "policy.json").read_bytes()
-    make_policy(hidden_sizes=(4,)).save(tmp_path)
-    newest = threading.Timer(0.15, (tmp_path / "policy.safetensors").write_bytes)
-    newest.args = (newer.files()["policy.safetensors"],)
-    (tmp_path / "policy.json").write_bytes(description)
-    newest.start()
+    looks = []
+
+    def read(path):
+        looks.append(path.name)
+        with path.open("rb") as file:
+            return older if len(looks) < 3 else file.read()
+
+    monkeypatch.setattr(Path, "read_bytes", read)
     np.testing.assert_array_equal(load_policy(tmp_path)(draw_obs(3)), newer(draw_obs(3)))
+    assert looks == 3 * ["policy.safetensors"]
 
 
 def test_a_policy_without_a_sum_is_read(tmp_path):

@@ -80,7 +80,7 @@ DISEASES = {
         },
     ),
     "Diverging Q": (
-        PENDULUM,
+        shaped(reward=lambda action, before: 0.001),
         {
             "target": {"tau": 1.0, "smoothing_std": None},
             "critic": {

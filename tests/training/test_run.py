@@ -94,17 +94,20 @@ def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
 
 
 def test_what_nobody_expected_is_saved_too(tmp_path):
+    class Unheard(BaseException):
+        pass
+
     class Leaving(Failing):
         def step(self, action):
             if self.steps == 100:
-                raise SystemExit(3)
+                raise Unheard(3)
             return super().step(action)
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(Unheard):
         run_small(tmp_path, lambda: Leaving(raises, at=10**9))
     (directory,) = (tmp_path / "Leaving").iterdir()
     info = json.loads((directory / "run.json").read_text())
-    assert (info["status"], info["error"]) == ("failed", "SystemExit: 3")
+    assert (info["status"], info["error"]) == ("failed", "Unheard: 3")
     assert (directory / "checkpoints" / "000000096" / "seed-0").is_dir()
 
 

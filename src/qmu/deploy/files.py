@@ -6,7 +6,6 @@ as something that is called as a policy is).
 """
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,8 +19,9 @@ from qmu.errors import ConfigError, lacking
 
 # The folder in a run's directory that holds its best policy.
 BEST = "best"
-# How often, and how many seconds apart, two files that do not belong together are read again.
-LOOKS, LOOK_SECONDS = 5, 0.1
+# How often two files that do not belong together are read again: a run that goes on may have
+# replaced one of them just now.
+LOOKS = 50
 HOMES = {".npz": "qmu.deploy.npz", ".onnx": "qmu.deploy.onnx", ".pt": "qmu.deploy.torch"}
 
 
@@ -68,8 +68,6 @@ def read_pair(folder: Path) -> tuple[Any, bytes]:
         # Versions before wrote no sum.
         if said in (None, sum_of(data)):
             return description, data
-        # A run that goes on may have replaced one of them just now.
-        time.sleep(LOOK_SECONDS)
     raise ValueError(f"{ARRAYS} is damaged, or of another policy than {DESCRIPTION}")
 
 

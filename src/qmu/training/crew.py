@@ -54,9 +54,10 @@ class Crew:
         posts = [Post(member.seed, member.config.explore) for member in members]
         workers, worlds = config.env.workers, config.env.count
         if workers.number > len(members) * worlds:
+            there = counted(len(members) * worlds, "world")
             raise ConfigError(
-                f"--env.workers {workers}: there are only {counted(len(members) * worlds, 'world')}, "
-                "one for each seed and each of --env.count"
+                f"--env.workers {workers}: there are only {there}, one for each seed and "
+                "each of --env.count"
             )
         self.shares = divide_worlds(len(members), worlds, max(workers.number, 1))
         self.stations: list[Station] = []

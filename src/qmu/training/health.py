@@ -72,8 +72,12 @@ def overestimation(chart: Chart) -> Finding | None:
     )
 
 
+# How many times what the rewards could be worth a Q is that has diverged, whether it grows or not.
+FAR = 100
+
+
 def diverging_values(chart: Chart) -> Finding | None:
-    """Q beyond what any sequence of the rewards seen could be worth, and growing."""
+    """Q beyond what any sequence of the rewards seen could be worth, and growing, or far beyond."""
     values = [abs(value) for value in chart.all("train/q_mean")]
     if len(values) < 2 * RECENT:
         return None
@@ -82,11 +86,13 @@ def diverging_values(chart: Chart) -> Finding | None:
     # The reward of a window is that of up to n steps.
     bound = reward / (1 - gamma**steps) if gamma < 1 else float("inf")
     now, before = float(np.mean(values[-RECENT:])), float(np.mean(values[-2 * RECENT : -RECENT]))
-    if not (now > 2 * bound and now > 1.2 * before):
+    growing = now > 2 * bound and now > 1.2 * before
+    if not (growing or 0 < FAR * bound < now):
         return None
     return Finding(
         "Diverging Q",
-        f"The mean |Q| is {now:.3g} and grows; the rewards seen are worth {bound:.3g} at most",
+        f"The mean |Q| is {now:.3g}{' and grows' if growing else ''}; the rewards seen are worth "
+        f"{bound:.3g} at most",
         "Each target is made of a value that is too large already",
         CERTAIN,
         "--critic.count 2, --critic.norm layer, a lower --critic.lr and --target.tau, "
