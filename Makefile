@@ -17,11 +17,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 EXTRAS_STAMP := .venv-extras/.installed
+RAY_STAMP := .venv-ray/.installed
 ROBOTICS_STAMP := .venv-robotics/.installed
 SITE_STAMP := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-extras test-robotics check check-format check-lint check-types check-tests format bench docs site clean
+.PHONY: help demo test test-faults test-extras test-ray test-robotics check check-format check-lint check-types check-tests format bench docs site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: 
 
 test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)
 	.venv-extras/bin/python -m pytest -m extra
+
+test-ray: $(RAY_STAMP)  ## the tests that start clusters of Ray and kill parts of them (.venv-ray)
+	XLA_FLAGS= .venv-ray/bin/python -m pytest -m extra tests/extras/test_ray.py tests/extras/test_ray_tune.py tests/extras/test_ray_workers.py
 
 test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (.venv-robotics)
 	.venv-robotics/bin/python -m pytest -m extra tests/extras/test_robotics.py
@@ -82,7 +86,7 @@ site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools liv
 	@echo "The site begins with site/index.html"
 
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-robotics build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-ray .venv-robotics build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -106,7 +110,13 @@ $(EXTRAS_STAMP): pyproject.toml constraints.txt
 	@echo "Installing qmu and its extras into .venv-extras"
 	@.venv-extras/bin/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
 	@.venv-extras/bin/python -m pip install -q -c constraints.txt \
-		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,ray,torch,video,wandb]'
+		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,torch,video,wandb]'
+	@touch $@
+
+$(RAY_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-ray)
+	@echo "Installing qmu with Ray into .venv-ray"
+	@.venv-ray/bin/python -m pip install -q -c constraints.txt -e '.[dev,ray]'
 	@touch $@
 
 # An older mujoco than that of dm-control.

@@ -73,7 +73,7 @@ def test_the_families_are_listed(capsys):
 def test_the_study_bullet_begins(tmp_path):
     pytest.importorskip("pybullet_envs_gymnasium")
     study = plan.read_study("bullet", ["HopperBulletEnv-v0"], 1)
-    command.dry_run(study, 1)
+    command.dry_run(study, command.Where(1))
 
 
 def test_robotics_that_are_not_here_are_a_sentence(capsys):
