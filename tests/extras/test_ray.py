@@ -1,17 +1,14 @@
 """Studies on a Ray cluster of three nodes, which are processes of this machine."""
 
-import contextlib
 import importlib.util
 import json
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 import tomli_w
+from clusters import three_nodes, wait_for
 
 from qmu import cli
 from qmu.study import results
@@ -44,39 +41,11 @@ TINY = {
 }
 
 
-class ThreeNodes:
-    """A cluster in a process of its own; `address` is that of its Ray Client server."""
-
-    def __init__(self):
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-        self.address = f"ray://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("three_nodes.py")), str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def kill_a_node(self):
-        """End one of the nodes that train."""
-        self.process.stdin.write("kill\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == "killed\n"
-
-
 @pytest.fixture
-def cluster(monkeypatch):
-    """Return a cluster of three nodes."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = ThreeNodes()
-    try:
+def cluster():
+    """Return a cluster of three nodes, of which one may be killed."""
+    with three_nodes() as made:
         yield made
-    finally:
-        made.process.communicate(timeout=60)
 
 
 def begin(words, folder):
@@ -92,27 +61,6 @@ def begin(words, folder):
         if len({path.parent.parent for path in folder.glob("runs/*/*/checkpoints/*/man*")}) == 2:
             return process
         time.sleep(0.05)
-    process.kill()
-    raise AssertionError(process.communicate())
-
-
-def processes(name):
-    """Return the processes of Ray whose name begins like this."""
-    found = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if one.name().startswith(name):
-                found.append(one)
-    return found
-
-
-def wait_for(name, count, process):
-    """Wait until there are so many processes of Ray; return them."""
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and process.poll() is None:
-        if len(found := processes(name)) >= count:
-            return found
-        time.sleep(0.1)
     process.kill()
     raise AssertionError(process.communicate())
 

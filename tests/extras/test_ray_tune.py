@@ -9,7 +9,7 @@ import time
 
 import pytest
 import tomli_w
-from test_ray import ThreeNodes, wait_for
+from clusters import three_nodes, wait_for
 
 from qmu import cli
 from qmu.presets import read_preset
@@ -86,13 +86,11 @@ def scores(folder):
     return {json.dumps(one.drawn): (one.score, one.scores) for one in tuning.kept_trials(folder)}
 
 
-def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path):
     # Nothing is stopped early, and the first ten recipes do not depend on one another.
     steps = ["--train.total-steps", "3000", "--grace-steps", "3000", "--trials", "4"]
     more = [*steps, "--fresh-seeds", "0", "--train.save-interval", "500"]
-    cluster = ThreeNodes()
-    try:
+    with three_nodes() as cluster:
         where = ["--on", cluster.address, "--storage", str(tmp_path / "shared")]
         process = subprocess.Popen(
             [sys.executable, "-m", "qmu", *words, *more, *where, "--dir", str(tmp_path / "away")],
@@ -106,8 +104,6 @@ def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path, 
         cluster.kill_a_node()
         said, errors = process.communicate(timeout=300)
         assert process.returncode == 0, said + errors
-    finally:
-        cluster.process.communicate(timeout=60)
     assert cli.main([*words, *more, "--dir", str(tmp_path / "here")]) == 0
     assert len(scores(tmp_path / "here")) == 4
     assert scores(tmp_path / "away") == scores(tmp_path / "here")

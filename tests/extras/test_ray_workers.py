@@ -11,7 +11,7 @@ import psutil
 import pytest
 import runs
 import tomli_w
-from test_ray import ThreeNodes, processes
+from clusters import processes, three_nodes
 
 # Not imported here: a cluster of this machine alone is prepared for before Ray is imported.
 NO_RAY = importlib.util.find_spec("ray") is None
@@ -40,13 +40,8 @@ assert run.info["status"] == "finished"
 @pytest.fixture(scope="module")
 def cluster():
     """Return a cluster of three nodes with two processors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        made = ThreeNodes()
-        try:
-            yield made
-        finally:
-            made.process.communicate(timeout=60)
+    with three_nodes() as made:
+        yield made
 
 
 def start(folder, *words, **changes):

@@ -8,7 +8,6 @@ and the base recipe on other seeds), and `ray/`, which is Ray's own.
 import importlib
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import tomli_w
 from qmu import config as options
 from qmu import configure
 from qmu.config import Config
-from qmu.errors import ConfigError, QmuError, StoppedError
+from qmu.errors import ConfigError, QmuError
 from qmu.saving import storage
 from qmu.study import space as spaces
 from qmu.study.away import Request
@@ -35,6 +34,7 @@ from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
 from qmu.training.cluster import AUTO, check_address, connect
 from qmu.training.directory import read_json
+from qmu.training.signals import ended_by, noted
 from qmu.wording import counted
 from qmu.workers import HERE
 from qmu.world.families import family_of
@@ -306,12 +306,8 @@ def search(
     plan = Plan(tuning.trials, tuning.steps, tuning.grace, tuning.seed, first, site.places)
     actor = ray.remote(num_cpus=0, max_concurrency=2)(Conductor)
     stopped: list[int] = []
-    before = {
-        number: signal.signal(number, lambda received, _: stopped.append(received))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     lost = 0
-    try:
+    with noted(stopped):
         while True:
             conductor = actor.remote(task, plan, site.storage)
             try:
@@ -329,12 +325,7 @@ def search(
                 raise QmuError(f"Ray has ended the search: {last}") from None
             finally:
                 ray.kill(conductor)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if signal.SIGINT in stopped:
-        raise KeyboardInterrupt
-    raise StoppedError("the search was stopped by SIGTERM")
+    raise ended_by(stopped, "search")
 
 
 def conducted(

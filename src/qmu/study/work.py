@@ -1,16 +1,15 @@
 """Trains the programs of a study, some at a time; goes on where it was stopped."""
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from qmu.errors import StoppedError
 from qmu.study.folder import apart, log_of, run_of, status_of, steps_taken, take_apart
 from qmu.study.plan import Program, Study, programs
 from qmu.training.directory import RUN_FILE, read_json
+from qmu.training.signals import ended_by, noted
 
 # Seconds between two looks at the programs.
 PAUSE = 0.5
@@ -98,24 +97,17 @@ class Conduct:
             StoppedError: of SIGTERM; what had been learned is saved.
             KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
         """
-        before = {
-            number: signal.signal(number, lambda received, _: self.stopped.append(received))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            while (self.doing or self.left()) and not self.stopped:
-                self.start()
-                time.sleep(PAUSE)
-                self.collect()
-                show(self.progress())
-        finally:
-            self.end()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if signal.SIGINT in self.stopped:
-            raise KeyboardInterrupt
+        with noted(self.stopped):
+            try:
+                while (self.doing or self.left()) and not self.stopped:
+                    self.start()
+                    time.sleep(PAUSE)
+                    self.collect()
+                    show(self.progress())
+            finally:
+                self.end()
         if self.stopped:
-            raise StoppedError("the study was stopped by SIGTERM")
+            raise ended_by(self.stopped, "study")
 
     def left(self) -> list[Program]:
         """Return the programs that nobody is at, and that have not failed just now."""

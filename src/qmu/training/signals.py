@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from qmu.errors import StoppedError
+
 SHOW_CURSOR = "\x1b[?25h"
 # What a shell says of a process that a signal has ended.
 ENDED_BY = 128
@@ -45,6 +47,27 @@ def interrupt(number: int, frame: FrameType | None) -> None:
             end_at_once(ENDED_BY + number)
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def noted(received: list[int]) -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM into a list until it is left; they do nothing else."""
+    before = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in ORDINARY
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ended_by(received: list[int], what: str) -> BaseException:
+    """Return what to raise where signals have ended something, which has been saved."""
+    if signal.SIGINT in received:
+        return KeyboardInterrupt()
+    return StoppedError(f"the {what} was stopped by SIGTERM")
 
 
 # What Python does at a signal that nobody hears, or the command line.
