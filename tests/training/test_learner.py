@@ -133,6 +133,51 @@ def test_a_group_is_compiled_once_whatever_is_due(tiny_config):
     assert learner.compiled._cache_size() == 1
 
 
+def test_learners_that_differ_in_numbers_and_names_share_a_program(tiny_config):
+    one = make_learner(tiny_config(), 0, 1)
+    other = tiny_config(
+        actor={"lr": 0.5},
+        env={"id": "Hopper-v5", "reward_scale": 2.0},
+        log={"dir": "elsewhere"},
+        train={"total_steps": 7, "seed": 3},
+    )
+    assert make_learner(other, 3, 4).compiled is one.compiled
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actor": {"hidden_sizes": [9]}},
+        {"critic": {"activation": "tanh"}},
+        {"env": {"normalize_obs": True}},
+        {"env": {"count": 2}},
+        {"replay": {"capacity": 65}},
+        {"train": {"chunk": 16}},
+    ],
+    ids=str,
+)
+def test_learners_of_other_shapes_have_programs_of_their_own(changes, tiny_config):
+    one = make_learner(tiny_config(), 0)
+    assert make_learner(tiny_config(**changes), 0).compiled is not one.compiled
+
+
+def test_a_shared_program_mixes_nothing_of_its_learners(tiny_config):
+    configs = tiny_config(), tiny_config(actor={"lr": 0.1})
+    together = [make_learner(config, 0) for config in configs]
+    for index in range(2):
+        for learner in together:
+            learner.learn(draw_rows(1, seed=index), 3)
+    for config, learner in zip(configs, together, strict=True):
+        alone = make_learner(config, 0)
+        for index in range(2):
+            alone.learn(draw_rows(1, seed=index), 3)
+        assert np.array_equal(
+            alone.actors(lag=False)[0].weights[0], learner.actors(lag=False)[0].weights[0]
+        )
+    one, other = (learner.actors(lag=False)[0].weights[0] for learner in together)
+    assert not np.array_equal(one, other)
+
+
 def test_updates_are_counted_over_chunks_and_blocks(tiny_config):
     learner = make_learner(tiny_config(), 0)
     for due in (0, 5, BLOCK + 3):

@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Set
-from functools import partial
+from collections.abc import Callable, Hashable, Set
+from functools import lru_cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -77,9 +77,22 @@ def init_members(
 
 
 def stack_numbers(group: Group) -> Config:
-    """Return the members' configuration with each numeric option as an array over them."""
-    traced = [algorithm.trace_numbers(member.config) for member in group.members]
+    """Return the members' configuration with each numeric option as an array over them.
+
+    Of the options that are part of the program, those that it never asks for are the default ones:
+    runs that differ in nothing else share a program.
+    """
+    traced = [algorithm.trace_numbers(learned_by(member.config)) for member in group.members]
     return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
+
+
+def learned_by(config: Config) -> Config:
+    """Return a configuration without what says where, how long and in which world is learned."""
+    usual = Config()
+    env = dataclasses.replace(
+        usual.env, obs_clip=config.env.obs_clip, reward_scale=config.env.reward_scale
+    )
+    return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)
 
 
 def learn(
@@ -223,6 +236,16 @@ def draw_batches(
     return batches._replace(weight=weight), places
 
 
+@lru_cache(maxsize=16)
+def program(platform: str, given: frozenset[str], shape: Hashable) -> Callable[..., Any]:
+    """Return the compiled function for learners of a shape, which all of them share.
+
+    It is compiled with their first chunk; programs of shapes that were not asked for lately go.
+    """
+    del shape
+    return jax.jit(partial(learn, platform=platform, given=given), donate_argnums=0)
+
+
 class Learner:
     """All members of a run, in groups: one compiled call per group and chunk.
 
@@ -256,15 +279,26 @@ class Learner:
         self.planned = options.planned_updates(groups[0].members[0].config)
         self.members = [init_members(group, obs_size, action_size, makers) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
-        self.compiled = jax.jit(
-            partial(learn, platform=groups[0].device.platform, given=given), donate_argnums=0
-        )
+        self.compiled = program(groups[0].device.platform, frozenset(given), self.shape())
         # A copy: the members' own arrays are given away with the next chunk.
         self.newest = [
             jax.tree.map(jnp.copy, algorithm.acting(members.agents)) for members in self.members
         ]
         self.previous = self.newest
         self.totals: list[tuple[list[Totals], int]] = []
+
+    def shape(self) -> Hashable:
+        """Return what a program is compiled for: devices, chunk, and each array's type and size."""
+        chunk = self.groups[0].members[0].config.train.chunk
+        groups = zip(self.groups, self.members, self.numbers, strict=True)
+        return chunk, tuple(
+            (
+                group.device,
+                jax.tree.structure(arrays),
+                tuple(map(jax.typeof, jax.tree.leaves(arrays))),
+            )
+            for group, *arrays in groups
+        )
 
     def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
         """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
