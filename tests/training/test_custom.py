@@ -247,7 +247,7 @@ def test_acting_proceeds_while_a_chunk_is_learned():
         critic={"hidden_sizes": [256, 256]},
         replay={"batch_size": 256, "capacity": 1_000},
         explore={"start_steps": 0},
-        train={"updates_per_step": 20, "learn_after": 64, "chunk": 32, "seeds": 1},
+        train={"updates_per_step": 4, "learn_after": 64, "chunk": 32, "seeds": 1},
     )
     list(trainer.run(128, evaluating=False))
     trainer.learner.actors(lag=False)
@@ -264,7 +264,7 @@ def test_acting_proceeds_while_a_chunk_is_learned():
     trainer.close()
     if trainer.learner.acting_device in [group.device for group in trainer.learner.groups]:
         pytest.skip("there is one CPU device only")
-    assert beside, "the 640 updates ended before 32 steps were taken beside them"
+    assert beside, "the 128 updates ended before 32 steps were taken beside them"
 
 
 def test_nobody_learns_where_the_actor_acts_unless_there_is_no_other_place():

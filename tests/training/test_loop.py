@@ -205,7 +205,7 @@ def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
         actor={"hidden_sizes": [256, 256]},
         critic={"hidden_sizes": [256, 256]},
         replay={"batch_size": 256, "capacity": 1_000},
-        train={"updates_per_step": 20, "learn_after": 64, "chunk": 32},
+        train={"updates_per_step": 4, "learn_after": 64, "chunk": 32},
     )
     run(trainer, 128, evaluating=False)
     trainer.learner.actors(lag=False)
@@ -217,7 +217,7 @@ def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
     waiting.start()
     networks, explore = trainer.learner.actors(lag=True), trainer.config.explore
     trainer.crew.collect(32, trainer.step, networks, [explore], random_steps=0)
-    assert not worked.is_set(), "the 640 updates ended before 32 steps were taken beside them"
+    assert not worked.is_set(), "the 128 updates ended before 32 steps were taken beside them"
     waiting.join()
 
 
