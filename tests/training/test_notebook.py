@@ -52,7 +52,7 @@ def test_a_notebook_has_one_output_that_is_renewed_in_place(tmp_path, display, m
     assert "\x1b" not in display.shown[5]["text/plain"]
     printed = "".join(display.printed)
     assert "writing to" in printed
-    assert "best policy on 1 new episodes" in printed
+    assert "best policy on 1 new episode" in printed
     # A line per evaluation is for those who see no display.
     assert "evaluation by seed" not in printed
 

@@ -24,6 +24,7 @@ from qmu.training.members import Member
 from qmu.training.model import DDPG
 from qmu.training.results import Run
 from qmu.training.stats import Interval
+from qmu.wording import counted
 
 # How every card begins.
 MARK = "<!-- model card by qmu export -->"
@@ -73,7 +74,9 @@ def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str,
         "shape": policy.obs_shape,
         "needs": NEEDS[files.ending(export.path)],
         "scores": scores,
-        "episodes": None if run is None else run.config.train.final_episodes,
+        "episodes": None
+        if run is None
+        else counted(run.config.train.final_episodes, "new episode"),
         "unscored": unscored(home, info),
         "recipe": None if config is None else recipe_of(config),
         "run": run is not None,

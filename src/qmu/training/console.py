@@ -24,6 +24,7 @@ from qmu.training.loop import Trainer
 from qmu.training.notebook import Notebook
 from qmu.training.record import Record
 from qmu.training.results import Run
+from qmu.wording import counted
 
 # More members than this are summed up in one line.
 MOST_ROWS = 16
@@ -177,7 +178,9 @@ class Console:
         """Print the scores of all members, where the run is, and what to type next."""
         info = run.info
         episodes = run.config.train.final_episodes
-        table = Table("seed", "last", "best", "at step", f"best policy on {episodes} new episodes")
+        table = Table(
+            "seed", "last", "best", "at step", f"best policy on {counted(episodes, 'new episode')}"
+        )
         for column in table.columns[1:]:
             column.justify = "right"
         for member in info["members"]:
