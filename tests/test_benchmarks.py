@@ -125,6 +125,17 @@ def test_workers(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_cluster(run, tmp_path):
+    run("cluster", "--steps 60 --rounds 1 --trials 0", PLACES={"processes": []}, ARMS=(4, 5))
+    one, two = results(tmp_path)["cluster"]["studies"]
+    assert (one["workers"], two["workers"]) == (1, 2)
+    for row in (one, two):
+        ((first, second),) = row["training_seconds"]
+        assert 0 < max(first, second) < row["seconds"][0]
+        assert 0 < row["serial_seconds"][0] < row["seconds"][0]
+
+
+@pytest.mark.slow
 def test_saving(run, tmp_path):
     run("saving", "--rows 1000 --saves 2", WORLD="Pendulum-v1", NEW_ROWS=100)
     uniform, prioritized = results(tmp_path)["saving"]["cases"]

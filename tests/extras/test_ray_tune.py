@@ -65,6 +65,10 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     before = (folder / "trials.json").stat().st_mtime_ns
     assert cli.main(["tune", "--resume", str(folder)]) == 0
     assert (folder / "trials.json").stat().st_mtime_ns == before
+    # A search that ended, but could not write down what it had found, trains nothing again.
+    (folder / "trials.json").unlink()
+    assert cli.main(["tune", "--resume", str(folder)]) == 0
+    assert tuning.kept_trials(folder) == trials
 
 
 def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path, capsys):

@@ -12,7 +12,9 @@ import pytest
 import runs
 
 import qmu
+from qmu.agent import agent as algorithm
 from qmu.saving import store
+from qmu.training import learner
 
 FINE = np.full(3, 0.5, np.float32)
 
@@ -305,9 +307,19 @@ def test_a_vector_environment_has_no_worlds_to_replace(tmp_path):
         train(tmp_path, vector, env={"on_error": "restart"})
 
 
-def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, monkeypatch):
-    from qmu.agent import agent as algorithm
+@pytest.fixture
+def learn_by(monkeypatch):
+    """Return a function that gives critics another loss, in programs that the test compiles."""
 
+    def patch(loss):
+        monkeypatch.setattr(algorithm, "critic_loss", loss)
+        learner.program.cache_clear()
+
+    yield patch
+    learner.program.cache_clear()
+
+
+def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, learn_by):
     def poisoned(value, target, weight):
         return jnp.sum(value * weight) * jnp.where((target > 1e3).any(), jnp.nan, 1.0)
 
@@ -316,7 +328,7 @@ def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, monkeypa
             obs, _, *rest = super().step(action)
             return obs, 1e4 if World.steps > 60 else 1.0, *rest
 
-    monkeypatch.setattr(algorithm, "critic_loss", poisoned)
+    learn_by(poisoned)
     # The actor, which is looked at in every chunk, never learns.
     with pytest.raises(qmu.DivergedError, match="critics"):
         train(
@@ -330,9 +342,7 @@ def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, monkeypa
     assert runs.checkpoints(directory) == []
 
 
-def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, monkeypatch):
-    from qmu.agent import agent as algorithm
-
+def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, learn_by):
     healthy = algorithm.critic_loss
 
     def poisoned(value, target, weight):
@@ -344,7 +354,7 @@ def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, monkeyp
             obs, _, *rest = super().step(action)
             return obs, 1e4 if World.steps > 100 else 1.0, *rest
 
-    monkeypatch.setattr(algorithm, "critic_loss", poisoned)
+    learn_by(poisoned)
     with pytest.raises(qmu.DivergedError, match=r"diverged: at step .*no finite numbers\. Lower"):
         train(tmp_path, lambda: Late(raises, 10**9), train={"save_interval": 40})
     directory = runs.only_run(tmp_path)

@@ -17,3 +17,8 @@ class Watching(tune.Callback):
         """Keep what there is."""
         del iteration, info
         Watching.trials = list(trials)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Keep what there is, also of a search that had nothing left to do."""
+        del info
+        Watching.trials = list(trials)
