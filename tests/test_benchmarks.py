@@ -126,7 +126,7 @@ def test_workers(run, tmp_path):
 
 @pytest.mark.slow
 def test_cluster(run, tmp_path):
-    run("cluster", "--steps 60 --rounds 1 --trials 0", PLACES={"processes": []}, ARMS=(4, 5))
+    run("cluster", "--steps 200 --rounds 1 --trials 0", PLACES={"processes": []}, ARMS=(4, 5))
     one, two = results(tmp_path)["cluster"]["studies"]
     assert (one["workers"], two["workers"]) == (1, 2)
     for row in (one, two):
