@@ -131,12 +131,13 @@ class Conductor:
 
     def trials(self) -> list[Trial]:
         """Return the trials so far, in the order in which they were begun."""
-        return [told(number, trial, self.plan.steps) for number, trial in enumerate(self.there())]
+        there = self.there()
+        return [told(number, there[number], self.plan.steps) for number in sorted(there)]
 
-    def there(self) -> list[Any]:
-        """Return Ray Tune's trials."""
+    def there(self) -> dict[int, Any]:
+        """Return Ray Tune's trials by their numbers."""
         held: list[Any] = importlib.import_module("qmu.study.watching").Watching.trials
-        return held
+        return {number_of(trial): trial for trial in held}
 
     def bring(self, number: int) -> list[Parcel]:
         """Return what is brought home of a trial's run; nothing where no checkpoint was written."""
@@ -159,6 +160,14 @@ def distributions(space: Sequence[Dimension]) -> dict[str, Any]:
             kind = kinds.IntDistribution if one.whole else kinds.FloatDistribution
             found[one.path] = kind(*one.bounds, log=one.kind == MAGNITUDES)
     return found
+
+
+def number_of(trial: Any) -> int:
+    """Return a trial's number: Ray lists those of a search that goes on in another order.
+
+    Its tag begins with how many trials there were with it: `1_actor.lr=0.001`.
+    """
+    return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
 def told(number: int, trial: Any, steps: int) -> Trial:
