@@ -1,10 +1,14 @@
 """Episodes in windows and as videos: what is in them, and what is said where none can be made."""
 
+import ctypes.util
 import gc
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -530,3 +534,52 @@ def test_a_run_that_goes_on_can_be_shown(tmp_path):
     (run.directory / "run.json").write_text(json.dumps(info | {"status": "running"}))
     seen = qmu.open_run(run.directory)
     assert seen.in_world(Made).video(tmp_path / "out.mp4").rewards == (6.0,)
+
+
+# MuJoCo's OpenGL beside the window's, in one process.
+SHOWS = """
+import gymnasium as gym
+from qmu.training.window import Window
+
+world = gym.make("HalfCheetah-v5", render_mode="rgb_array")
+world.reset(seed=0)
+window = Window("a cheetah")
+while window.show(world.render()):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("Xvfb") and shutil.which("xwd") and ctypes.util.find_library("OSMesa")),
+    reason="there is no Xvfb to look at, or no libosmesa6",
+)
+def test_what_mujoco_renders_is_seen_on_a_display():
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "600x600x24"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    display = {"DISPLAY": f":{server.stdout.readline().strip()}"}
+    hidden = {"SDL_VIDEODRIVER", "SDL_FRAMEBUFFER_ACCELERATION"}
+    own = {name: value for name, value in os.environ.items() if name not in hidden}
+    shown = subprocess.Popen(
+        [sys.executable, "-c", SHOWS], env=own | display | {"MUJOCO_GL": "osmesa"}
+    )
+    try:
+        limit = time.monotonic() + 60
+        bright = 0.0
+        while bright < 0.2 and shown.poll() is None and time.monotonic() < limit:
+            time.sleep(0.5)
+            screen = subprocess.run(
+                ["xwd", "-root", "-silent"], env=os.environ | display, stdout=subprocess.PIPE
+            ).stdout
+            pixels = np.frombuffer(screen[-600 * 600 * 4 :], np.uint8)
+            bright = float(np.mean(pixels > 0))
+        assert bright >= 0.2, "the window is black"
+    finally:
+        shown.kill()
+        server.kill()
+        shown.wait()
+        server.communicate()
