@@ -18,8 +18,8 @@ class Window:
 
     def __init__(self, name: str) -> None:
         """Take what stands above the pictures."""
-        # It would greet whoever imports it, and draw through OpenGL: beside a simulator that renders
-        # with it, in the same process, the window stayed black.
+        # It would greet whoever imports it, and draw through OpenGL: beside a simulator that
+        # renders by it, in the same process, windows stayed black.
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "hide")
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         import pygame
