@@ -119,7 +119,8 @@ def measure_trials(folder: Path, steps: int, trials: int) -> dict[str, Any]:
             *("tune", *shared, "--space", str(space), "--trials", str(trials), "--workers", "1"),
             *("--grace-steps", str(steps), "--fresh-seeds", "0", "--dir", str(folder / "search")),
         ],
-        folder / "search",
+        # Not beside it, where Ray keeps the checkpoints of the same runs.
+        folder / "search" / "runs",
     )
     alone = timed(["train", *shared, "--log.dir", str(folder / "alone")], folder / "alone")
     between = searched.seconds - searched.serial - sum(searched.trainings)
