@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import gymnasium as gym
@@ -18,7 +20,7 @@ from rich.console import Console
 
 import qmu
 from qmu import cli
-from qmu.study import estimate, folder, plan, processes, results, work
+from qmu.study import away, estimate, folder, plan, processes, results, work
 from qmu.study.plan import programs
 from qmu.study.show import progress_bar
 from qmu.world.make import find_maker
@@ -292,6 +294,19 @@ def test_an_arm_that_diverges_does_not_take_the_others_with_it(tmp_path, capsys)
     assert [one.failed for one in results.rows(found, found.places[0])] == [0, 1]
     # It would diverge again: the study is over.
     assert cli.main(["study", file, "--dir", str(tmp_path / "tiny")]) == 0
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0, None), (0.5, "0.450"), (1, None), (2, None)])
+def test_programs_that_share_a_gpu_take_their_part_of_its_memory(
+    gpus, share, tmp_path, monkeypatch
+):
+    name = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # What is set is taken back after the test.
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    away.Trainee(1, gpus).lease.end()
+    assert os.environ.get(name) == share
 
 
 def test_processors_are_divided_among_workers():

@@ -17,8 +17,8 @@ from qmu.errors import ConfigError
 from qmu.study.folder import APART_FILE, RUNS, STUDY_FILE, log_of, run_of
 from qmu.study.mirror import Parcel, Watch, packed, unpack
 from qmu.study.plan import Program
-from qmu.study.processes import Lease, Process, processors, words_of
-from qmu.training.cluster import Cluster, connect
+from qmu.study.processes import Lease, Process, processors, share_gpu, words_of
+from qmu.training.cluster import CONNECTION, Cluster
 
 # What a job says whose node or process is gone.
 LOST = -1
@@ -75,11 +75,11 @@ class Nodes:
             ConfigError: there is no such cluster, or it has no node that is large enough.
         """
         self.directory, self.request, self.typed = directory, request, typed
-        self.cluster = connect(address, "--on", len(processors()))
+        cluster = CONNECTION.open(address, "--on", len(processors()))
         self.ray: Any = importlib.import_module("ray")
         alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         request.check(alive, f"--on {address}")
-        self.places = workers or request.places(self.cluster)
+        self.places = workers or request.places(cluster)
 
     def start(self, place: int, program: Program) -> "Away":
         """Train a program, or go on with it, where there is room."""
@@ -92,7 +92,7 @@ class Nodes:
         needed += [] if run is None else [run.directory.relative_to(self.directory).as_posix()]
         log = log_of(self.directory, program).relative_to(self.directory)
         words = words_of(Path(), program, [], self.typed)[1:]
-        away = Away(self.ray, actor.remote(self.request.cpus), self.directory)
+        away = Away(self.ray, actor.remote(self.request.cpus, self.request.gpus), self.directory)
         away.send(packed(self.directory, needed), words, str(log))
         return away
 
@@ -148,8 +148,9 @@ class Away:
 class Trainee:
     """A Ray actor that trains one program, in a folder that ends with it."""
 
-    def __init__(self, cpus: int) -> None:
-        """Make the folder, and take processors of this node."""
+    def __init__(self, cpus: int, gpus: float) -> None:
+        """Make the folder, and take processors of this node and a part of its GPU."""
+        share_gpu(gpus)
         self.root = Path(tempfile.mkdtemp(prefix="qmu-study-"))
         self.lease = Lease(cpus)
         self.process: Process | None = None

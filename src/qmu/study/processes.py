@@ -12,6 +12,9 @@ from filelock import FileLock, Timeout
 from qmu.study.folder import arms_of, log_of
 from qmu.study.plan import Program
 
+# Of a GPU's memory, what the programs that share it may take.
+GPU_ROOM = 0.9
+
 
 class Process:
     """A program in a process of its own, which ends when its standard input does."""
@@ -95,6 +98,12 @@ class Lease:
         """Give the processors back."""
         for lock in self.locks:
             lock.release()
+
+
+def share_gpu(gpus: float) -> None:
+    """Let JAX, in this process and in its children, take its part of a GPU's memory only."""
+    if 0 < gpus < 1:
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{GPU_ROOM * gpus:.3f}"
 
 
 def words_of(directory: Path, program: Program, share: list[int], typed: list[str]) -> list[str]:

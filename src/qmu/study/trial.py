@@ -18,7 +18,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import store
-from qmu.study.processes import Lease
+from qmu.study.processes import Lease, share_gpu
 from qmu.study.results import SCORE
 from qmu.study.space import Drawn, chosen, space_of, with_values
 from qmu.training import stats
@@ -101,8 +101,7 @@ def run_trial(drawn: dict[str, Drawn], task: Task) -> None:
     lease = Lease(task.cpus)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, lease.processors)
-    if 0 < task.gpus < 1:
-        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * task.gpus:.3f}"
+    share_gpu(task.gpus)
     from ray import tune
 
     def report(metrics: dict[str, Any], directory: Path | None) -> None:
