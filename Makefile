@@ -51,7 +51,7 @@ test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but
 	.venv-extras/bin/python -m pytest -m extra
 
 test-ray: $(RAY_STAMP)  ## the tests that start clusters of Ray and kill parts of them (.venv-ray)
-	XLA_FLAGS= .venv-ray/bin/python -m pytest -m extra tests/extras/test_ray.py tests/extras/test_ray_tune.py tests/extras/test_ray_workers.py
+	XLA_FLAGS= .venv-ray/bin/python -m pytest -m extra $(wildcard tests/extras/test_ray*.py)
 
 test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (.venv-robotics)
 	.venv-robotics/bin/python -m pytest -m extra tests/extras/test_robotics.py
@@ -115,8 +115,8 @@ $(EXTRAS_STAMP): pyproject.toml constraints.txt
 
 $(RAY_STAMP): pyproject.toml constraints.txt
 	$(call environment,.venv-ray)
-	@echo "Installing qmu with Ray into .venv-ray"
-	@.venv-ray/bin/python -m pip install -q -c constraints.txt -e '.[dev,ray]'
+	@echo "Installing qmu with Ray and W&B into .venv-ray"
+	@.venv-ray/bin/python -m pip install -q -c constraints.txt -e '.[dev,ray,wandb]'
 	@touch $@
 
 # An older mujoco than that of dm-control.

@@ -1,5 +1,6 @@
 """Searches with Ray Tune: on this machine, and on three nodes of which one is lost."""
 
+import contextlib
 import importlib.util
 import json
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import tomli_w
 from clusters import three_nodes, wait_for
@@ -43,6 +45,7 @@ def words(tmp_path):
 def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, capsys):
     folder = tmp_path / "t"
     more = ["--trials", "5", "--train.total-steps", "600", "--fresh-seeds", "2"]
+    more += ["--log.wandb", "offline"]
     assert cli.main([*words, *more, "--dir", str(folder)]) == 0
     said = capsys.readouterr().out
     trials = tuning.kept_trials(folder)
@@ -56,6 +59,7 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     assert len(run.members) == 2
     assert run.config.actor.lr == best.drawn["actor.lr"]
     assert list(run.directory.glob("tensorboard/*/events*"))
+    assert len(list(run.directory.glob("wandb/offline-run-*/*.wandb"))) == 2
     assert "Is the best recipe of the search better" in said
     assert (folder / "fresh" / "report.html").exists()
     page = (folder / "report.html").read_text()
@@ -106,6 +110,10 @@ def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path):
         time.sleep(8)
         wait_for("ray::ImplicitFunc", 2, process)
         cluster.kill_a_node()
+        # What conducts the search, too; it may have been on that node.
+        for one in wait_for("ray::Conductor", 1, process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         said, errors = process.communicate(timeout=300)
         assert process.returncode == 0, said + errors
     assert cli.main([*words, *more, "--dir", str(tmp_path / "here")]) == 0

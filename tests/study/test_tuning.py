@@ -1,16 +1,18 @@
 """What a tuning asks and keeps, without Ray: tests/extras/test_ray_tune.py searches."""
 
+import io
 import json
 import math
 import re
 
 import pytest
+from rich.console import Console
 
 from qmu import cli, configure
 from qmu.config import Config, replace
 from qmu.errors import ConfigError, QmuError
 from qmu.presets import read_preset
-from qmu.study import tuning
+from qmu.study import tuned, tuning
 from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
 from qmu.study.space import space_of
 
@@ -55,6 +57,24 @@ def test_what_was_tried_is_kept(tmp_path):
     tuning.keep_trials(tmp_path, tried())
     assert tuning.kept_trials(tmp_path) == tried()
     json.loads((tmp_path / tuning.TRIALS_FILE).read_text(), parse_constant=pytest.fail)
+
+
+def test_a_search_says_once_that_nothing_is_trained(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(tuned, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    tell = tuned.teller(asked(), Console(file=out, width=200))
+    waiting = [tried()[0]._replace(status="pending")]
+    running = [tried()[0]._replace(status="running")]
+    for seconds, trials in [(0, waiting), (59, waiting), (61, waiting), (200, waiting)]:
+        now[0] = seconds
+        tell(trials)
+        assert out.getvalue().count("no trial has been trained for a minute") == (seconds > 60)
+    tell(running)
+    for seconds in (250, 261, 262):
+        now[0] = seconds
+        tell(waiting)
+    assert out.getvalue().count("no room for one now") == 2
 
 
 def test_the_best_trial_becomes_a_preset(tmp_path):

@@ -22,11 +22,12 @@ REDUCTION = 3
 # A trial that has failed or been lost so often is given up.
 MOST_FAILURES = 3
 # A trial's checkpoint holds its whole run; what of it is brought home.
-BROUGHT = ("config.toml", "run.json", "metrics.jsonl", "best", "videos", "tensorboard")
+BROUGHT = ("config.toml", "run.json", "metrics.jsonl", "best", "videos", "tensorboard", "wandb")
 # Fewer trials say nothing about what matters.
 LEAST = 4
 # How a trial has ended.
 WHOLE, EARLY, IMPOSSIBLE, FAILED = "finished", "stopped early", "impossible", "failed"
+RUNNING = "running"
 
 
 class Trial(NamedTuple):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from qmu.saving import storage
 from qmu.study.pictures import svg
 from qmu.study.report import rendered
 from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
-from qmu.study.search import EARLY, FAILED, IMPOSSIBLE, WHOLE, Trial, importance
+from qmu.study.search import EARLY, FAILED, IMPOSSIBLE, RUNNING, WHOLE, Trial, importance
 from qmu.study.space import MAGNITUDES, Dimension
 from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, recipe
 from qmu.training.curves import COLOURS, axes_of
@@ -24,16 +25,32 @@ from qmu.training.curves import COLOURS, axes_of
 # Lines of the table in a terminal.
 SHOWN = 10
 ENDED = (WHOLE, EARLY, IMPOSSIBLE, FAILED)
+# Seconds without any training after which that is said.
+LONG = 60.0
 REPORT = "report.html"
 PANEL = (3.6, 2.8)
 COLUMNS = 3
 
 
 def teller(tuning: Tuning, out: Console) -> Callable[[Sequence[Trial]], None]:
-    """Return what prints a line for each trial that has ended since it was called last."""
+    """Return what prints a line for each trial that has ended since it was called last.
+
+    Where no trial has been trained for a minute, it says that, too.
+    """
     said: set[int] = set()
+    trained = monotonic()
+    silent = False
 
     def tell(trials: Sequence[Trial]) -> None:
+        nonlocal trained, silent
+        if any(one.status == RUNNING for one in trials):
+            trained, silent = monotonic(), False
+        elif monotonic() - trained > LONG and not silent:
+            silent = True
+            out.print(
+                "no trial has been trained for a minute: the cluster has no room for one now. The "
+                "search goes on when it has"
+            )
         for one in trials:
             if one.status in ENDED and one.number not in said:
                 said.add(one.number)

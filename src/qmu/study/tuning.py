@@ -32,7 +32,7 @@ from qmu.study.search import Conductor, Plan, Trial
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
-from qmu.training.cluster import AUTO, check_address, connect
+from qmu.training.cluster import AUTO, CONNECTION, Cluster, check_address
 from qmu.training.directory import read_json
 from qmu.training.signals import ended_by, noted
 from qmu.wording import counted
@@ -275,13 +275,27 @@ class Site:
                 f"--on {address}: its nodes cannot see {directory}: give --storage, a folder that "
                 "all of them see, or s3://..., for the checkpoints of the trials"
             )
-        cluster = connect(address, "--on", len(processors()))
+        self.address = address
+        cluster = self.connect()
         self.ray: Any = importlib.import_module("ray")
         alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         request.check(alive, f"--on {address}")
         self.request = request
         self.places = at_once or request.places(cluster)
         self.storage = storage or str((directory / OWN).absolute())
+
+    def connect(self) -> Cluster:
+        """Connect to the cluster."""
+        return CONNECTION.open(self.address, "--on", len(processors()))
+
+    def renew(self) -> None:
+        """Connect anew: with a connection ends what a lost process of the search still holds."""
+        self.close()
+        self.connect()
+
+    def close(self) -> None:
+        """Break the connection off."""
+        CONNECTION.close()
 
 
 def search(
@@ -294,7 +308,6 @@ def search(
         StoppedError: of SIGTERM.
         KeyboardInterrupt: of Ctrl-C.
     """
-    ray = site.ray
     task = Task(
         base=options.to_dict(tuning.base),
         space=spaces.described(tuning.space),
@@ -304,43 +317,53 @@ def search(
     )
     first = spaces.base_drawn(tuning.space, tuning.base)
     plan = Plan(tuning.trials, tuning.steps, tuning.grace, tuning.seed, first, site.places)
-    actor = ray.remote(num_cpus=0, max_concurrency=2)(Conductor)
     stopped: list[int] = []
-    lost = 0
+    errors = site.ray.exceptions
     with noted(stopped):
-        while True:
-            conductor = actor.remote(task, plan, site.storage)
+        for lost in range(MOST_LOST):
+            if lost:
+                site.renew()
             try:
-                trials = conducted(ray, conductor, show, lambda: bool(stopped))
-                if trials is not None:
-                    bring(ray, conductor, trials, directory)
-                    return trials
-                break
-            except ray.exceptions.RayActorError:
-                lost += 1
-                if lost == MOST_LOST:
-                    raise QmuError(f"the search lost its process {lost} times") from None
-            except ray.exceptions.RayError as error:
+                trials = conducted(site, task, plan, directory, show, lambda: bool(stopped))
+            except errors.RayActorError:
+                continue
+            except errors.RayError as error:
                 last = str(error).strip().rpartition("\n")[2]
                 raise QmuError(f"Ray has ended the search: {last}") from None
-            finally:
-                ray.kill(conductor)
-    raise ended_by(stopped, "search")
+            if trials is None:
+                raise ended_by(stopped, "search")
+            return trials
+    raise QmuError(f"the search lost its process {MOST_LOST} times")
 
 
 def conducted(
-    ray: Any, conductor: Any, show: Callable[[list[Trial]], None], stopped: Callable[[], bool]
+    site: Site,
+    task: Task,
+    plan: Plan,
+    directory: Path,
+    show: Callable[[list[Trial]], None],
+    stopped: Callable[[], bool],
 ) -> list[Trial] | None:
-    """Wait until a conductor has found everything; None: `stopped` said so before."""
-    answer = conductor.fit.remote()
-    while not stopped():
-        ready, _ = ray.wait([answer], timeout=PAUSE)
-        if ready:
-            found: list[Trial] = ray.get(answer)
-            show(found)
-            return found
-        show(ray.get(conductor.trials.remote()))
-    return None
+    """Let a process of the cluster search, and bring home what it has found.
+
+    None: `stopped` said so before.
+    """
+    ray = site.ray
+    actor = ray.remote(num_cpus=0, max_concurrency=2)(Conductor)
+    conductor = actor.remote(task, plan, site.storage)
+    try:
+        answer = conductor.fit.remote()
+        while not stopped():
+            ready, _ = ray.wait([answer], timeout=PAUSE)
+            if ready:
+                found: list[Trial] = ray.get(answer)
+                show(found)
+                bring(ray, conductor, found, directory)
+                return found
+            show(ray.get(conductor.trials.remote()))
+        return None
+    finally:
+        ray.kill(conductor)
 
 
 def bring(ray: Any, conductor: Any, trials: Sequence[Trial], directory: Path) -> None:

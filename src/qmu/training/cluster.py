@@ -5,6 +5,7 @@ Addresses are `ray` (a cluster of its own is started here and ends with its last
 this machine is a part of).
 """
 
+import atexit
 import contextlib
 import importlib
 import logging
@@ -84,6 +85,8 @@ class Connection:
     def make(self, ray: Any, address: str, option: str, processors: int) -> None:
         """Connect, for as long as there are users."""
         self.address = address
+        # Ray's own end would come too late: it ends a process with code 1 whose cluster is gone.
+        atexit.register(self.break_off, ray)
         before = signal_handlers()
         try:
             if address != HERE:
@@ -102,6 +105,7 @@ class Connection:
 
     def break_off(self, ray: Any) -> None:
         """Break off a connection that was made here; a cluster that was started for it ends."""
+        atexit.unregister(self.break_off)
         if self.address is not None:
             ray.shutdown()
         if self.head is not None:
@@ -110,11 +114,6 @@ class Connection:
 
 
 CONNECTION = Connection()
-
-
-def connect(address: str, option: str, processors: int) -> Cluster:
-    """Connect this process to a cluster until it ends, as `Connection.open` does."""
-    return CONNECTION.open(address, option, processors)
 
 
 def prepare_own(option: str) -> None:
@@ -197,16 +196,27 @@ def join(ray: Any, address: str, option: str) -> None:
 
 
 def check_speaks(host: str, port: str, wanted: str) -> None:
-    """Raise ConfigError if what answers at an address does not speak as a Ray Client server."""
+    """Raise ConfigError if what answers at an address is no Ray Client server."""
     grpc = importlib.import_module("grpc")
+    words = importlib.import_module("ray.core.generated.ray_client_pb2")
+    services = importlib.import_module("ray.core.generated.ray_client_pb2_grpc")
+    question = words.ClusterInfoRequest(type=words.ClusterInfoType.PING)
+    # A proxy opens a channel to nobody, and answers by itself.
+    foreign = (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNIMPLEMENTED,
+    )
     with grpc.insecure_channel(f"{host}:{port}") as channel:
+        ask = services.RayletDriverStub(channel).ClusterInfo
         try:
-            grpc.channel_ready_future(channel).result(timeout=WAIT)
-        except grpc.FutureTimeoutError:
-            raise ConfigError(
-                f"{wanted}: something answers there, but not as a Ray Client server within "
-                f"{WAIT:.0f} s"
-            ) from None
+            ask(question, timeout=WAIT, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() in foreign:
+                raise ConfigError(
+                    f"{wanted}: something answers there, but not as a Ray Client server within "
+                    f"{WAIT:.0f} s"
+                ) from None
 
 
 def check_nodes(ray: Any, address: str, option: str) -> None:
