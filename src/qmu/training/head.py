@@ -7,7 +7,6 @@ In the process that trains it could not be started: Ray forks, which a process t
 not, and signals to a group of processes would end it before a run has saved.
 """
 
-import atexit
 import contextlib
 import logging
 import subprocess
@@ -35,7 +34,6 @@ class Head:
             # Ctrl-C in a terminal is for the run, which ends it.
             process_group=0,
         )
-        atexit.register(self.close)
 
     def address(self) -> str:
         """Return its address. Raises ConfigError where it did not start."""
@@ -48,8 +46,7 @@ class Head:
         raise ConfigError(f"Ray does not start on this machine: {last}")
 
     def close(self) -> None:
-        """End it."""
-        atexit.unregister(self.close)
+        """End it; nobody may be connected to it any more."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.communicate(timeout=PATIENCE)
         self.process.kill()
