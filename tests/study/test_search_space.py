@@ -8,6 +8,7 @@ from qmu.config import Config, replace
 from qmu.errors import ConfigError
 from qmu.study import space
 from qmu.study.space import base_drawn, chosen, described, fitting, space_of, with_values
+from qmu.world.families import FAMILIES
 
 HELD = {
     "actor": {"lr": {"log": [1e-5, 1e-2]}, "hidden_sizes": {"choice": [[64, 64], [256, 256]]}},
@@ -25,10 +26,13 @@ def test_the_built_in_spaces_hold_the_default_recipe(name):
     assert space_of(described(held), Config()) == held
 
 
-def test_families_have_a_space_of_their_own_or_that_of_any_world():
-    assert fitting("classic control") == "classic-control"
-    assert fitting("mujoco") == "mujoco"
-    assert fitting("robotics") == fitting(None) == "any"
+@pytest.mark.parametrize("family", [one.name for one in FAMILIES])
+def test_families_have_a_space_of_their_own(family):
+    assert fitting(family) == family.replace(" ", "-").replace("_", "-")
+
+
+def test_a_world_of_no_family_has_that_of_any_world():
+    assert fitting(None) == fitting("weather") == "any"
 
 
 def test_what_is_drawn_becomes_options():
