@@ -121,6 +121,16 @@ def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path):
     assert scores(tmp_path / "away") == scores(tmp_path / "here")
 
 
+def listening(pid):
+    """Return the addresses at which the processes below a process listen, by their names."""
+    found = {}
+    for one in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            there = [held for held in one.net_connections("inet") if held.status == "LISTEN"]
+            found.setdefault(one.name(), set()).update(held.laddr.ip for held in there)
+    return found
+
+
 def test_a_search_that_is_stopped_goes_on(words, tmp_path, capsys):
     folder = tmp_path / "t"
     more = ["--trials", "3", "--train.total-steps", "4000", "--grace-steps", "4000"]
@@ -132,6 +142,10 @@ def test_a_search_that_is_stopped_goes_on(words, tmp_path, capsys):
         start_new_session=True,
     )
     wait_for("ray::ImplicitFunc", 2, process)
+    found = listening(process.pid)
+    assert {"gcs_server", "raylet"} <= set(found)
+    assert set().union(*found.values()) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert not [name for name, where in found.items() if "ashboard" in name and where]
     time.sleep(12)
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=60)
