@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import tomli_w
 from process import machine, package_versions
 
+from qmu.wording import counted
+
 HERE = Path(__file__).resolve().parent
 WORLD = "Pendulum-v1"
 WORKERS = (1, 2)
@@ -136,7 +138,7 @@ def show_studies(rows: Sequence[dict[str, Any]]) -> None:
     """Print the studies' rows."""
     for row in rows:
         print(
-            f"study, {row['place']:9} {row['workers']} workers: "
+            f"study, {row['place']:9} {counted(row['workers'], 'worker'):9}: "
             f"{statistics.median(row['seconds']):6.1f} s, of which "
             f"{statistics.median(row['serial_seconds']):.1f} s serial"
         )

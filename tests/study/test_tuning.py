@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from qmu import cli, configure
 from qmu.config import Config, replace
 from qmu.errors import ConfigError, QmuError
 from qmu.presets import read_preset
-from qmu.study import tuned, tuning
+from qmu.study import trial, tuned, tuning
 from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
 from qmu.study.space import space_of
 
@@ -75,6 +76,27 @@ def test_a_search_says_once_that_nothing_is_trained(monkeypatch):
         now[0] = seconds
         tell(waiting)
     assert out.getvalue().count("no room for one now") == 2
+
+
+def test_a_trial_tells_its_last_step_when_its_run_is_over(tmp_path):
+    told = []
+    reporter = trial.Reporter(lambda *words: told.append(words), "mean", 100, {})
+    folder = tmp_path / "checkpoints" / "0"
+
+    def evaluate(step, score):
+        scores = {name: SimpleNamespace(mean=score) for name in "ab"}
+        reporter.on_evaluation(SimpleNamespace(step=step, members=["a", "b"], scores=scores))
+
+    reporter.on_chunk(None)
+    evaluate(50, 1.0)
+    reporter.on_chunk(None)
+    reporter.on_save(None, folder)
+    assert [(words["step"], where) for words, where in told] == [(50, None), (50, tmp_path)]
+    evaluate(100, 3.0)
+    reporter.on_save(None, folder)
+    reporter.on_chunk(None)
+    assert len(told) == 2
+    assert reporter.newest() == {"score": 3.0, "step": 100, "scores": [3.0, 3.0]}
 
 
 def test_the_best_trial_becomes_a_preset(tmp_path):

@@ -206,10 +206,9 @@ def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[s
         out.print(f"writing to {directory}; `{again}` goes on where it was stopped")
         trials = kept_trials(directory)
         try:
-            with contextlib.closing(site):
-                if not trials:
-                    trials = search(asked, directory, site, teller(asked, out))
-                    keep_trials(directory, trials)
+            if not trials:
+                trials = search(asked, directory, site, teller(asked, out))
+                keep_trials(directory, trials)
         except (QmuError, KeyboardInterrupt) as error:
             error.add_note(f"what was tried is saved: go on with {again}")
             raise

@@ -61,11 +61,14 @@ def score_of(curves: Mapping[int, list[float]], rule: str) -> float:
 
 
 class Reporter(Callback):
-    """Reports every evaluation; with a checkpoint, if one has been written at the same step."""
+    """Reports every evaluation; with a checkpoint, if one has been written at the same step.
 
-    def __init__(self, report: Any, rule: str, curves: dict[int, list[float]]) -> None:
+    That of the last step is left for the run's end: with its report Ray ends the trial.
+    """
+
+    def __init__(self, report: Any, rule: str, steps: int, curves: dict[int, list[float]]) -> None:
         """Report by `report(metrics, run's directory or None)`; go on with these curves."""
-        self.report, self.rule, self.curves = report, rule, curves
+        self.report, self.rule, self.steps, self.curves = report, rule, steps, curves
         self.waiting = False
 
     def on_evaluation(self, moment: Moment) -> None:
@@ -86,7 +89,9 @@ class Reporter(Callback):
     def tell(self, directory: Path | None) -> None:
         """Report the evaluation that is waiting, or with a checkpoint the newest one again."""
         if self.curves and (self.waiting or directory is not None):
-            self.report(self.newest(), directory)
+            metrics = self.newest()
+            if metrics["step"] < self.steps:
+                self.report(metrics, directory)
         self.waiting = False
 
     def newest(self) -> dict[str, Any]:
@@ -111,9 +116,10 @@ def run_trial(drawn: dict[str, Drawn], task: Task) -> None:
     with tempfile.TemporaryDirectory(prefix="qmu-trial-") as work:
         try:
             config = config_of(task, drawn)
+            steps = options.total_steps(config)
             given = tune.get_checkpoint()
             if given is None:
-                reporter = Reporter(report, task.score, {})
+                reporter = Reporter(report, task.score, steps, {})
                 config = options.replace(
                     config, "log", dir=work, name=tune.get_context().get_trial_id()
                 )
@@ -122,7 +128,7 @@ def run_trial(drawn: dict[str, Drawn], task: Task) -> None:
                 with given.as_directory() as held:
                     directory = Path(work) / RUN
                     shutil.copytree(held, directory)
-                reporter = Reporter(report, task.score, curves_of(directory))
+                reporter = Reporter(report, task.score, steps, curves_of(directory))
                 env = config.env
                 run = resume(directory, env=env.id, wrappers=env.wrappers, callbacks=[reporter])
             report(reporter.newest(), run.directory)

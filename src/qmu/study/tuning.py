@@ -290,12 +290,8 @@ class Site:
 
     def renew(self) -> None:
         """Connect anew: with a connection ends what a lost process of the search still holds."""
-        self.close()
-        self.connect()
-
-    def close(self) -> None:
-        """Break the connection off."""
         CONNECTION.close()
+        self.connect()
 
 
 def search(
