@@ -132,4 +132,4 @@ def test_a_file_of_options_that_need_others_is_a_recipe(tmp_path, capsys):
     assert model.trainer.config.explore.start_steps == 150_000
     model.close()
     assert cli.main(["presets", str(path)]) == 0
-    assert "#   --explore.start-steps 150000  (default: None)" in capsys.readouterr().out
+    assert "#   --explore.start-steps 150000  (default: none)" in capsys.readouterr().out

@@ -432,4 +432,6 @@ def differences(values: Config, base: Config) -> list[str]:
 
 def spelled(value: Any) -> str:
     """Return an option's value as it is typed."""
+    if value is None:
+        return NONE
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -12,10 +12,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-import runs
 from policies import draw_obs, make_of_parts, make_policy
 
 import qmu
+import runs
 from qmu import configure
 from qmu.cli import main
 from qmu.deploy import files
@@ -194,7 +194,7 @@ def test_the_card_names_the_preset_that_the_recipe_is_nearest_to():
         model.close()
         assert recipe_in(Path("p.md").read_text()) == (
             f"The preset `{preset}` (`qmu presets {preset}` prints it), with:\n\n"
-            "- `--env.id Pendulum-v1  (default: None)`\n"
+            "- `--env.id Pendulum-v1  (default: none)`\n"
             "- `--target.tau 0.25  (default: 0.005)`\n"
         ).replace("(default:", f"({preset}:")
     # The recipe of the environment's own, which `auto` stands for.
@@ -203,7 +203,7 @@ def test_the_card_names_the_preset_that_the_recipe_is_nearest_to():
     model.close()
     assert recipe_in(Path("p.md").read_text()) == (
         "The preset `auto` (`qmu presets auto --env Pendulum-v1` prints it), with:\n\n"
-        "- `--env.id Pendulum-v1  (auto: None)`\n"
+        "- `--env.id Pendulum-v1  (auto: none)`\n"
     )
 
 

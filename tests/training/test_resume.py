@@ -252,7 +252,7 @@ def test_what_followed_from_the_length_of_the_run_stays(tmp_path):
 def test_a_number_that_appears_shapes_the_program(run, capsys):
     edit(run, "lr = 0.001", "lr = 0.001\nclip_norm = 1.0")
     said = refused(capsys, run, "--train.total-steps", "120")
-    assert "--actor.clip-norm was None" in said
+    assert "--actor.clip-norm was none" in said
 
 
 def test_damaged_lines_of_metrics_are_left_out(run):

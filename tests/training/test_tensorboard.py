@@ -113,7 +113,7 @@ def test_a_missing_number_and_a_list_have_a_spelling(tiny_config):
     (member,) = members_of(tiny_config(actor={"hidden_sizes": [8, 4]}), {})
     told = settings(member)
     assert told["actor.hidden_sizes"] == "8 4"
-    assert told["actor.momentum"] == "None"
+    assert told["actor.momentum"] == "none"
     assert told["target.tau"] == 0.005
 
 

@@ -214,7 +214,7 @@ def base_drawn(space: Sequence[Dimension], base: Config) -> dict[str, Drawn] | N
     for one in space:
         value = getattr(getattr(base, one.group), one.option)
         if one.bounds is None:
-            word = options.NONE if value is None else configure.spelled(value)
+            word = configure.spelled(value)
             if word not in one.choices:
                 return None
             found[one.path] = word

@@ -21,6 +21,7 @@ from qmu.study.search import EARLY, FAILED, IMPOSSIBLE, RUNNING, WHOLE, Trial, i
 from qmu.study.space import MAGNITUDES, Dimension
 from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, recipe
 from qmu.training.curves import COLOURS, axes_of
+from qmu.wording import counted
 
 # Lines of the table in a terminal.
 SHOWN = 10
@@ -121,9 +122,9 @@ def write_page(
         "tuning.html",
         {
             "world": tuning.world,
-            "trials": len(trials),
+            "trials": f"{counted(len(trials), 'recipe')} {'was' if len(trials) == 1 else 'were'}",
             "steps": f"{tuning.steps:,}",
-            "seeds": tuning.base.train.seeds,
+            "seeds": counted(tuning.base.train.seeds, "seed"),
             "score": tuning.score,
             "best": best_of(trials).number,
             "best_file": BEST_FILE,
@@ -197,7 +198,13 @@ def panel(axes: Any, dimension: Dimension, trials: Sequence[Trial]) -> None:
         axes.set_xticks(range(len(words)), words)
         axes.set_xlim(-0.5, len(words) - 0.5)
     elif dimension.kind == MAGNITUDES:
+        low, high = dimension.bounds
+        margin = (high / low) ** 0.05
         axes.set_xscale("log")
+        axes.set_xlim(low / margin, high * margin)
+        axes.set_xticks([low, math.sqrt(low * high), high])
+        axes.xaxis.set_major_formatter("{x:.2g}")
+        axes.minorticks_off()
     looks: Mapping[bool, Mapping[str, Any]] = {
         True: {"color": COLOURS[0]},
         False: {"facecolors": "none", "edgecolors": COLOURS[6]},
