@@ -12,10 +12,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+import runs
 from policies import draw_obs, make_of_parts, make_policy
 
 import qmu
-import runs
 from qmu import configure
 from qmu.cli import main
 from qmu.deploy import files
