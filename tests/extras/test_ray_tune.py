@@ -58,8 +58,8 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     # The runs are at home, as those of `qmu train` are.
     run = open_run(folder / "runs" / f"trial-{best.number:04d}")
     assert len(run.members) == 2
-    assert run.status == "finished"
-    assert all(math.isfinite(member.final_mean_reward) for member in run.members)
+    assert run.info["status"] == "finished"
+    assert all(math.isfinite(member["final_mean_reward"]) for member in run.info["members"])
     assert run.config.actor.lr == best.drawn["actor.lr"]
     assert list(run.directory.glob("tensorboard/*/events*"))
     assert len(list(run.directory.glob("wandb/offline-run-*/*.wandb"))) == 2
