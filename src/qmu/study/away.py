@@ -40,6 +40,17 @@ class Request:
             raise ConfigError(f"--gpus must be 0 or more, not {gpus}")
         self.cpus, self.gpus = cpus, gpus
 
+    def join(self, address: str) -> int:
+        """Connect to a cluster; return how many programs it has room for.
+
+        Raises:
+            ConfigError: there is no such cluster, or it has no node that is large enough.
+        """
+        cluster = CONNECTION.open(address, "--on", len(processors()))
+        nodes = importlib.import_module("ray").nodes()
+        self.check([node["Resources"] for node in nodes if node["Alive"]], f"--on {address}")
+        return self.places(cluster)
+
     def check(self, nodes: list[dict[str, float]], option: str) -> None:
         """Raise ConfigError if no node of a cluster has so much."""
         if any(n.get("CPU", 0) >= self.cpus and n.get("GPU", 0) >= self.gpus for n in nodes):
@@ -75,11 +86,9 @@ class Nodes:
             ConfigError: there is no such cluster, or it has no node that is large enough.
         """
         self.directory, self.request, self.typed = directory, request, typed
-        cluster = CONNECTION.open(address, "--on", len(processors()))
+        places = request.join(address)
         self.ray: Any = importlib.import_module("ray")
-        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        request.check(alive, f"--on {address}")
-        self.places = workers or request.places(cluster)
+        self.places = workers or places
 
     def start(self, place: int, program: Program) -> "Away":
         """Train a program, or go on with it, where there is room."""

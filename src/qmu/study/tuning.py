@@ -32,7 +32,7 @@ from qmu.study.search import Conductor, Plan, Trial
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES, Task
 from qmu.training import stats
-from qmu.training.cluster import AUTO, CONNECTION, Cluster, check_address
+from qmu.training.cluster import AUTO, CONNECTION, check_address
 from qmu.training.directory import read_json
 from qmu.training.signals import ended_by, noted
 from qmu.wording import counted
@@ -275,23 +275,16 @@ class Site:
                 f"--on {address}: its nodes cannot see {directory}: give --storage, a folder that "
                 "all of them see, or s3://..., for the checkpoints of the trials"
             )
-        self.address = address
-        cluster = self.connect()
+        places = request.join(address)
         self.ray: Any = importlib.import_module("ray")
-        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        request.check(alive, f"--on {address}")
-        self.request = request
-        self.places = at_once or request.places(cluster)
+        self.address, self.request = address, request
+        self.places = at_once or places
         self.storage = storage or str((directory / OWN).absolute())
-
-    def connect(self) -> Cluster:
-        """Connect to the cluster."""
-        return CONNECTION.open(self.address, "--on", len(processors()))
 
     def renew(self) -> None:
         """Connect anew: with a connection ends what a lost process of the search still holds."""
         CONNECTION.close()
-        self.connect()
+        CONNECTION.open(self.address, "--on", len(processors()))
 
 
 def search(
