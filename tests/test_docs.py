@@ -158,7 +158,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     checkup = SimpleNamespace(possible=True)
     monkeypatch.setattr("qmu.training.check.check_env", lambda *args, **kw: checkup)
     monkeypatch.setattr("qmu.training.doctor.told", lambda run: [])
-    monkeypatch.setattr("qmu.study.tuning.Site", lambda *arguments: None)
+    monkeypatch.setattr("qmu.study.site.Site", lambda *arguments: None)
     for command in ("run_study", "tune", "compare", "report", "export"):
         monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])

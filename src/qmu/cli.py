@@ -291,6 +291,7 @@ def tune(words: list[str]) -> None:
 
     form, config, written = read_recipe(forms.Tune, "tune", words)
     from qmu.study import away, command, space, tuning
+    from qmu.study.site import Site
 
     if form.list:
         width = max(map(len, space.names()))
@@ -315,9 +316,9 @@ def tune(words: list[str]) -> None:
         directory = form.dir or tuning.default_directory(asked.world)
         tuning.check_new(directory)
     request = away.Request(form.cpus, form.gpus)
-    site = tuning.Site(directory, form.on, form.storage, form.workers, request)
+    site = Site(directory, form.on, form.storage, form.workers, request)
     where = command.Where(form.workers, form.on, form.cpus, form.gpus)
-    command.tune(asked, directory, site, where, [config.env.id or ""])
+    command.tune(asked, site, where, [config.env.id or ""])
 
 
 def compare(words: list[str]) -> None:

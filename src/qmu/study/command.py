@@ -14,16 +14,15 @@ from qmu.study.processes import Processes
 from qmu.study.report import write_report
 from qmu.study.rules import check_apart
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
+from qmu.study.site import Site, search
 from qmu.study.tuned import show_trials, teller, write_page
 from qmu.study.tuning import (
     FRESH,
-    Site,
     Tuning,
     begin_tuning,
     fresh_study,
     keep_trials,
     kept_trials,
-    search,
     write_best,
 )
 from qmu.study.work import Conduct, Engine
@@ -184,7 +183,7 @@ def results_of(paths: Sequence[Path]) -> found.Results:
     return found.study_results(paths[0]) if studies else found.run_results(paths)
 
 
-def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[str]) -> None:
+def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
     """Search, or go on with a search; then train the best recipe on fresh seeds.
 
     `typed` are environments that need a module.
@@ -194,7 +193,7 @@ def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[s
         QmuError: no trial has a score.
     """
     maker_of(asked.world, asked.base.env)
-    out = terminal()
+    out, directory = terminal(), site.directory
     begin_tuning(asked, directory)
     with locked(directory):
         out.print(
@@ -207,7 +206,7 @@ def tune(asked: Tuning, directory: Path, site: Site, where: Where, typed: list[s
         trials = kept_trials(directory)
         try:
             if not trials:
-                trials = search(asked, directory, site, teller(asked, out))
+                trials = search(asked, site, teller(asked, out))
                 keep_trials(directory, trials)
         except (QmuError, KeyboardInterrupt) as error:
             error.add_note(f"what was tried is saved: go on with {again}")
