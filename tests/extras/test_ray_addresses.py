@@ -43,6 +43,50 @@ def refused(folder, *words):
     return line
 
 
+@pytest.fixture
+def guarded():
+    """Return the port of a Ray Client server that answers to those with a token only."""
+    import grpc
+    from ray.core.generated import ray_client_pb2_grpc
+
+    class Guard(ray_client_pb2_grpc.RayletDriverServicer):
+        def ClusterInfo(self, request, context):  # noqa: N802
+            if ("authorization", "Bearer secret") not in context.invocation_metadata():
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "enough")
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    ray_client_pb2_grpc.add_RayletDriverServicer_to_server(Guard(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None)
+
+
+def test_a_cluster_that_asks_for_a_token(guarded, tmp_path, monkeypatch):
+    words = ["study", "noise", "--on", f"ray://127.0.0.1:{guarded}"]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    said = refused(tmp_path, *words)
+    assert "the cluster asks for the token of its head: copy ~/.ray/auth_token" in said
+    assert "export RAY_AUTH_MODE=token" in said
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+    assert "the cluster asks for the token of its head" in refused(tmp_path, *words)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    assert "not as a Ray Client server" in refused(tmp_path, *words)
+
+
+def test_a_machine_that_is_no_part_of_a_cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path.parent))
+    said = refused(tmp_path, "study", "noise", "--on", "ray://auto")
+    assert "this machine is a part of no cluster: start one (`ray start --head`)" in said
+
+
+def test_a_storage_that_cannot_be_written(tmp_path):
+    said = refused(tmp_path, "tune", "Pendulum-v1", "--storage", "/proc/nowhere")
+    assert "--storage /proc/nowhere: the cluster cannot write there (" in said
+
+
 def test_an_address_where_nobody_listens(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"ray://127.0.0.1:{server.getsockname()[1]}"
@@ -65,4 +109,4 @@ def test_an_address_where_somebody_else_listens(server, tmp_path, request):
 def test_more_than_a_node_of_the_cluster_has(words, what, tmp_path):
     said = refused(tmp_path, *words, "--on", "ray", *what)
     assert f"{' '.join(what)} " in said
-    assert "are asked for each program, and no node has that" in said
+    assert "are asked for each training, and no node has that: ask for less" in said

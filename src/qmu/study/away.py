@@ -57,8 +57,8 @@ class Request:
             return
         cpus, gpus = (max((node.get(kind, 0) for node in nodes), default=0) for kind in KINDS)
         raise ConfigError(
-            f"{option}: --cpus {self.cpus} and --gpus {self.gpus:g} are asked for each program, "
-            f"and no node has that: the largest have {cpus:g} and {gpus:g}"
+            f"{option}: --cpus {self.cpus} and --gpus {self.gpus:g} are asked for each training, "
+            f"and no node has that: ask for less, the largest have {cpus:g} and {gpus:g}"
         )
 
     def places(self, cluster: Cluster) -> int:

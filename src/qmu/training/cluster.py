@@ -190,14 +190,20 @@ def join(ray: Any, address: str, option: str) -> None:
     thread.join(PATIENCE)
     if not found:
         raise ConfigError(f"{option} {address}: the cluster starts no driver in {PATIENCE:.0f} s")
+    if isinstance(found[0], ConnectionError) and address == AUTO:
+        raise ConfigError(
+            f"{option} {address}: this machine is a part of no cluster: start one (`ray start "
+            "--head`), or give `ray` (this machine alone) or ray://HOST:PORT"
+        )
     if found[0] is not None:
         first, *more = str(found[0]).strip().splitlines() or [type(found[0]).__name__]
         raise ConfigError(" ".join([f"{option} {address}: {first}", *more[-1:]])) from None
 
 
 def check_speaks(host: str, port: str, wanted: str) -> None:
-    """Raise ConfigError if what answers at an address is no Ray Client server."""
+    """Raise ConfigError if what answers is no Ray Client server, or one for others' tokens."""
     grpc = importlib.import_module("grpc")
+    channels = importlib.import_module("ray._private.grpc_utils")
     words = importlib.import_module("ray.core.generated.ray_client_pb2")
     services = importlib.import_module("ray.core.generated.ray_client_pb2_grpc")
     question = words.ClusterInfoRequest(type=words.ClusterInfoType.PING)
@@ -207,11 +213,17 @@ def check_speaks(host: str, port: str, wanted: str) -> None:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.UNIMPLEMENTED,
     )
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
+    # As Ray's own client opens it: with TLS and a token, if the environment says so.
+    with channels.init_grpc_channel(f"{host}:{port}") as channel:
         ask = services.RayletDriverStub(channel).ClusterInfo
         try:
             ask(question, timeout=WAIT, wait_for_ready=True)
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise ConfigError(
+                    f"{wanted}: the cluster asks for the token of its head: copy ~/.ray/auth_token "
+                    "from there to this machine, and export RAY_AUTH_MODE=token"
+                ) from None
             if error.code() in foreign:
                 raise ConfigError(
                     f"{wanted}: something answers there, but not as a Ray Client server within "
