@@ -48,6 +48,11 @@ examples:
 
 # The short spellings of the options that are typed most.
 SHORTCUTS = {"--seed": "--train.seed", "--seeds": "--train.seeds", "--render": "--env.render"}
+# What may be typed beside `qmu tune --resume`: where it goes on, and what is imported.
+BESIDE_RESUME = (
+    *("--resume", "--on", "--storage", "--workers", "--cpus", "--gpus"),
+    *("--env.id", "--env.wrappers"),
+)
 INTERRUPTED = 130
 
 
@@ -301,6 +306,7 @@ def tune(words: list[str]) -> None:
     if form.resume is not None:
         asked, directory = tuning.open_tuning(form.resume), form.resume
         tuning.check_typed(asked, config, form.resume / tuning.TUNING_FILE)
+        check_resumed(form.resume, written)
     else:
         check_files(form, config, written)
         asked = tuning.asked(
@@ -311,7 +317,7 @@ def tune(words: list[str]) -> None:
             form.score,
             form.search_seed,
             form.fresh_seeds,
-            lambda path: is_typed(f"--{path.replace('_', '-')}", written),
+            lambda path: is_given(path, form.config, written),
         )
         directory = form.dir or tuning.default_directory(asked.world)
         tuning.check_new(directory)
@@ -372,6 +378,24 @@ def expand(word: str) -> str:
 def is_typed(option: str, words: list[str]) -> bool:
     """Tell whether an option is among the words of the command line."""
     return any(word.partition("=")[0] == option for word in words)
+
+
+def is_given(path: str, file: Path | None, words: list[str]) -> bool:
+    """Tell whether an option such as train.seeds is in a file, or among the words."""
+    group, _, option = path.partition(".")
+    held = {} if file is None else configure.read_toml(file)
+    return option in held.get(group, {}) or is_typed(f"--{path.replace('_', '-')}", words)
+
+
+def check_resumed(directory: Path, words: list[str]) -> None:
+    """Raise ConfigError for words that would ask something else of a tuning that goes on."""
+    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
+    others = [option for option in typed if option not in BESIDE_RESUME]
+    if others:
+        raise ConfigError(
+            f"--resume {directory} goes on with what was asked for: leave out "
+            f"{', '.join(others)}, or begin another tuning, with --dir"
+        )
 
 
 def check_sizes(words: list[str]) -> None:

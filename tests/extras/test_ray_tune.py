@@ -154,5 +154,17 @@ def test_a_search_that_is_stopped_goes_on(words, tmp_path, capsys):
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 143, said + errors
     assert f"go on with qmu tune --resume {folder}" in errors
+    # What had ended by then is at home.
+    for one in tuning.kept_trials(folder):
+        if one.status == WHOLE:
+            assert (folder / "runs" / f"trial-{one.number:04d}" / "best" / "policy.json").exists()
     assert cli.main(["tune", "--resume", str(folder)]) == 0
     assert [one.status for one in tuning.kept_trials(folder)] == [WHOLE] * 3
+    (folder / "trials.json").unlink()
+    next((folder / "ray" / "trials").glob("tuner.pkl")).write_bytes(b"junk")
+    capsys.readouterr()
+    assert cli.main(["tune", "--resume", str(folder)]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "what Ray has kept of the search in" in errors
+    assert "begin a new one, with another --dir" in errors

@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from qmu import cli, configure
+from qmu import config as options
 from qmu.config import Config, replace
 from qmu.errors import ConfigError, QmuError
 from qmu.presets import read_preset
-from qmu.study import trial, tuned, tuning
+from qmu.study import results, trial, tuned, tuning
+from qmu.study.folder import begin
 from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
 from qmu.study.space import space_of
 
@@ -110,6 +112,36 @@ def test_the_best_trial_becomes_a_preset(tmp_path):
         tuning.best_of(tried()[2:])
 
 
+def test_a_trial_that_was_stopped_early_is_the_best_only_where_none_was_trained_to_the_end():
+    early, whole, impossible = tried()
+    early = early._replace(score=-100.0)
+    assert tuning.best_of([early, whole, impossible]) == whole
+    assert tuned.ranked([impossible, early, whole]) == [whole, early, impossible]
+    assert tuning.best_of([early, impossible]) == early
+    assert tuned.best_words(early) == (
+        "None was trained to the end. Trial 0, stopped early at step 200, has the highest one"
+    )
+
+
+def test_a_search_is_over_when_every_trial_has_ended():
+    trials = tried()
+    assert tuning.is_over(asked(), trials)
+    assert not tuning.is_over(asked(), trials[:2])
+    assert not tuning.is_over(asked(), [trials[0]._replace(status="running"), *trials[1:]])
+
+
+def test_a_base_recipe_that_is_the_best_is_trained_once_and_called_so(tmp_path):
+    values = options.to_dict(asked().base)
+    better = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    one = asked(base=configure.from_dict(configure.merge(values, better)))
+    study = tuning.fresh_study(one, tried())
+    assert [arm.name for arm in study.arms] == [tuning.BASE]
+    begin(study, tmp_path / "fresh")
+    fresh = results.study_results(tmp_path / "fresh")
+    text = tuned.write_page(one, tried(), fresh, tmp_path).read_text()
+    assert "Nothing better than the base recipe was found." in text
+
+
 def test_the_best_recipe_is_trained_on_seeds_that_no_trial_had():
     study = tuning.fresh_study(asked(), tried())
     assert (study.seeds, study.first_seed) == (5, tuning.LATER)
@@ -124,6 +156,31 @@ def test_short_trials_are_evaluated_and_saved_often_unless_it_is_said():
     assert (base.seeds, base.eval_interval, base.save_interval) == (3, 100, 500)
     base = tuning.base_of(config, lambda path: path == "train.eval_interval").train
     assert base.eval_interval == config.train.eval_interval
+
+
+def test_what_a_file_says_is_kept_as_what_is_typed(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("[train]\nseeds = 1\n")
+    assert cli.is_given("train.seeds", file, [])
+    assert not cli.is_given("train.eval_interval", file, [])
+    assert cli.is_given("train.eval_interval", None, ["--train.eval-interval=5"])
+
+
+def test_nothing_else_is_asked_of_a_tuning_that_goes_on(tmp_path, capsys):
+    folder = tmp_path / "t"
+    tuning.begin_tuning(asked(), folder)
+    before = (folder / tuning.TUNING_FILE).read_text()
+    for words, said in [
+        (["--fresh-seeds", "3", "--seeds=4"], "leave out --fresh-seeds, --train.seeds, or begin"),
+        (["InvertedPendulum-v5"], "asks for Pendulum-v1, not InvertedPendulum-v5"),
+    ]:
+        assert cli.main(["tune", *words, "--resume", str(folder)]) == 2
+        assert said in capsys.readouterr().err
+    lines = [line for line in before.splitlines() if not line.startswith("grace_steps")]
+    (folder / tuning.TUNING_FILE).write_text("\n".join(lines))
+    assert cli.main(["tune", "--resume", str(folder)]) == 2
+    assert "describes no tuning: grace_steps is missing" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == [tuning.TUNING_FILE]
 
 
 @pytest.mark.parametrize(

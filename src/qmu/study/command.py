@@ -21,7 +21,7 @@ from qmu.study.tuning import (
     Tuning,
     begin_tuning,
     fresh_study,
-    keep_trials,
+    is_over,
     kept_trials,
     write_best,
 )
@@ -205,9 +205,10 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
         out.print(f"writing to {directory}; `{again}` goes on where it was stopped")
         trials = kept_trials(directory)
         try:
-            if not trials:
+            if not is_over(asked, trials):
                 trials = search(asked, site, teller(asked, out))
-                keep_trials(directory, trials)
+        except ConfigError:
+            raise
         except (QmuError, KeyboardInterrupt) as error:
             error.add_note(f"what was tried is saved: go on with {again}")
             raise

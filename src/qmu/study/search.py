@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmu import configure
+from qmu.errors import ConfigError
 from qmu.study.mirror import Parcel, packed
 from qmu.study.space import MAGNITUDES, Dimension, Drawn, space_of
 from qmu.study.trial import WORST, Task, run_trial
@@ -28,6 +29,7 @@ LEAST = 4
 # How a trial has ended.
 WHOLE, EARLY, IMPOSSIBLE, FAILED = "finished", "stopped early", "impossible", "failed"
 RUNNING = "running"
+ENDED = (WHOLE, EARLY, IMPOSSIBLE, FAILED)
 
 
 class Trial(NamedTuple):
@@ -74,7 +76,11 @@ class Conductor:
         self.task, self.plan, self.storage = task, plan, storage
 
     def fit(self) -> list[Trial]:
-        """Try all recipes, or go on where a search was stopped; return what was found."""
+        """Try all recipes, or go on where a search was stopped; return what was found.
+
+        Raises:
+            ConfigError: what Ray has kept of the search cannot be read.
+        """
         tune = importlib.import_module("ray.tune")
         path = f"{self.storage.rstrip('/')}/{NAME}"
         trainable = tune.with_resources(
@@ -82,9 +88,15 @@ class Conductor:
             {"cpu": self.task.cpus, "gpu": self.task.gpus},
         )
         if tune.Tuner.can_restore(path):
-            tuner = tune.Tuner.restore(
-                path, trainable, resume_unfinished=True, restart_errored=True
-            )
+            try:
+                tuner = tune.Tuner.restore(
+                    path, trainable, resume_unfinished=True, restart_errored=True
+                )
+            except Exception as error:
+                raise ConfigError(
+                    f"what Ray has kept of the search in {path} cannot be read "
+                    f"({type(error).__name__}): begin a new one, with another --dir or --storage"
+                ) from None
         else:
             tuner = self.tuner(tune, trainable)
         with warnings.catch_warnings():
@@ -193,6 +205,14 @@ def told(number: int, trial: Any, steps: int) -> Trial:
         status=status,
         why=str(why),
     )
+
+
+def standing(trial: Trial) -> tuple[bool, bool, float]:
+    """Return what trials are ranked by: one that was stopped early is below all finished ones.
+
+    Scores of different steps do not compare.
+    """
+    return math.isfinite(trial.score), trial.status == WHOLE, trial.score
 
 
 def importance(space: Sequence[Dimension], trials: Sequence[Trial]) -> dict[str, float]:

@@ -11,9 +11,9 @@ from qmu.study import space as spaces
 from qmu.study.away import Request
 from qmu.study.mirror import unpack
 from qmu.study.processes import processors
-from qmu.study.search import Conductor, Plan, Trial
+from qmu.study.search import ENDED, Conductor, Plan, Trial
 from qmu.study.trial import Task
-from qmu.study.tuning import Tuning
+from qmu.study.tuning import Tuning, keep_trials
 from qmu.training.cluster import AUTO, CONNECTION, check_address
 from qmu.training.signals import ended_by, noted
 from qmu.workers import HERE
@@ -47,18 +47,23 @@ class Site:
             request: what each of them needs.
 
         Raises:
-            ConfigError: it is not there, or too small, or cannot reach the directory.
+            ConfigError: it is not there, or too small, or cannot write to the storage.
         """
         if at_once is not None and at_once < 1:
             raise ConfigError(f"--workers must be 1 or more, not {at_once}")
         check_address(address, "--on")
         if storage is None and address not in (HERE, AUTO):
             raise ConfigError(
-                f"--on {address}: its nodes cannot see {directory}: give --storage, a folder that "
-                "all of them see, or s3://..., for the checkpoints of the trials"
+                f"--on {address}: the nodes of a cluster have to see the trials' checkpoints, and "
+                f"cannot see {directory}: give --storage, a folder that all of them see, or "
+                "s3://..."
             )
         places = request.join(address)
         self.ray: Any = importlib.import_module("ray")
+        if storage is not None:
+            why = self.ray.get(self.ray.remote(num_cpus=0)(unwritable).remote(storage))
+            if why:
+                raise ConfigError(f"--storage {storage}: the cluster cannot write there ({why})")
         self.directory, self.address, self.request = directory, address, request
         self.places = at_once or places
         self.storage = storage or str((directory / OWN).absolute())
@@ -69,10 +74,24 @@ class Site:
         CONNECTION.open(self.address, "--on", len(processors()))
 
 
+def unwritable(folder: str) -> str:
+    """Return why a folder, or s3://..., cannot be made where this runs; nothing if it can be."""
+    fs = importlib.import_module("pyarrow.fs")
+    try:
+        system, path = fs.FileSystem.from_uri(folder)
+        system.create_dir(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
 def search(tuning: Tuning, site: Site, show: Callable[[list[Trial]], None]) -> list[Trial]:
-    """Try all recipes, or go on where a search was stopped; bring the trials' runs home.
+    """Try all recipes, or go on where a search was stopped.
+
+    A trial that has ended is written down, and its run brought home.
 
     Raises:
+        ConfigError: what Ray has kept of a search that was stopped cannot be read.
         QmuError: Ray has given up.
         StoppedError: of SIGTERM.
         KeyboardInterrupt: of Ctrl-C.
@@ -96,6 +115,9 @@ def search(tuning: Tuning, site: Site, show: Callable[[list[Trial]], None]) -> l
                 trials = conducted(site, task, plan, show, lambda: bool(stopped))
             except errors.RayActorError:
                 continue
+            except ConfigError as error:
+                # Ray raises one that is its own error, too, with the traceback in its text.
+                raise ConfigError(str(error.cause)) from None  # type: ignore[attr-defined]
             except errors.RayError as error:
                 last = str(error).strip().rpartition("\n")[2]
                 raise QmuError(f"Ray has ended the search: {last}") from None
@@ -119,16 +141,20 @@ def conducted(
     ray = site.ray
     actor = ray.remote(num_cpus=0, max_concurrency=2)(Conductor)
     conductor = actor.remote(task, plan, site.storage)
+    home: set[int] = set()
     try:
         answer = conductor.fit.remote()
         while not stopped():
             ready, _ = ray.wait([answer], timeout=PAUSE)
+            found: list[Trial] = ray.get(answer if ready else conductor.trials.remote())
+            show(found)
+            ended = [one for one in found if one.status in ENDED and one.number not in home]
+            if ended:
+                bring(ray, conductor, ended, site.directory)
+                home |= {one.number for one in ended}
+                keep_trials(site.directory, found)
             if ready:
-                found: list[Trial] = ray.get(answer)
-                show(found)
-                bring(ray, conductor, found, site.directory)
                 return found
-            show(ray.get(conductor.trials.remote()))
         return None
     finally:
         ray.kill(conductor)

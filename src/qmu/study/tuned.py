@@ -17,15 +17,14 @@ from qmu.saving import storage
 from qmu.study.pictures import svg
 from qmu.study.report import rendered
 from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
-from qmu.study.search import EARLY, FAILED, IMPOSSIBLE, RUNNING, WHOLE, Trial, importance
+from qmu.study.search import ENDED, RUNNING, WHOLE, Trial, importance, standing
 from qmu.study.space import MAGNITUDES, Dimension
-from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, recipe
+from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, is_base, recipe
 from qmu.training.curves import COLOURS, axes_of
 from qmu.wording import counted
 
 # Lines of the table in a terminal.
 SHOWN = 10
-ENDED = (WHOLE, EARLY, IMPOSSIBLE, FAILED)
 # Seconds without any training after which that is said.
 LONG = 60.0
 REPORT = "report.html"
@@ -56,7 +55,7 @@ def teller(tuning: Tuning, out: Console) -> Callable[[Sequence[Trial]], None]:
             if one.status in ENDED and one.number not in said:
                 said.add(one.number)
                 scored = [t for t in trials if t.number in said and math.isfinite(t.score)]
-                best = max(scored, key=lambda t: t.score, default=None)
+                best = max(scored, key=standing, default=None)
                 told = "" if best is None else f"; best: {number(best.score)} (trial {best.number})"
                 out.print(f"{len(said)}/{tuning.trials}  {line_of(one)}{told}")
 
@@ -77,7 +76,7 @@ def drawn_words(trial: Trial) -> str:
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """Return the trials, the best first, those without a score last."""
-    return sorted(trials, key=lambda one: -one.score)
+    return sorted(trials, key=standing, reverse=True)
 
 
 def shares_of(tuning: Tuning, trials: Sequence[Trial]) -> dict[str, float]:
@@ -98,6 +97,16 @@ def show_trials(tuning: Tuning, trials: Sequence[Trial], out: Console) -> None:
     if shares:
         told = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
         out.print(f"what matters: {told}")
+
+
+def best_words(trial: Trial) -> str:
+    """Return which trial is the best, and by what."""
+    if trial.status == WHOLE:
+        return f"Trial {trial.number} has the highest one of those that were trained to the end"
+    return (
+        f"None was trained to the end. Trial {trial.number}, {trial.status} at step "
+        f"{trial.step:,}, has the highest one"
+    )
 
 
 def best_lines(tuning: Tuning, trials: Sequence[Trial]) -> list[str]:
@@ -126,7 +135,7 @@ def write_page(
             "steps": f"{tuning.steps:,}",
             "seeds": counted(tuning.base.train.seeds, "seed"),
             "score": tuning.score,
-            "best": best_of(trials).number,
+            "best": best_words(best_of(trials)),
             "best_file": BEST_FILE,
             "differences": best_lines(tuning, trials),
             "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
@@ -134,6 +143,7 @@ def write_page(
             "paths": [one.path for one in tuning.space],
             "rows": [page_row(one) for one in ranked(trials)],
             "fresh": None if fresh is None else fresh_contents(fresh),
+            "is_base": is_base(tuning, best_of(trials)),
             "protocol": PROTOCOL,
         },
     )

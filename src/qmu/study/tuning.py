@@ -24,7 +24,7 @@ from qmu.saving import storage
 from qmu.study import space as spaces
 from qmu.study.plan import Study, study_of
 from qmu.study.rules import LOG, OWNED, check_apart
-from qmu.study.search import Trial
+from qmu.study.search import ENDED, Trial, standing
 from qmu.study.space import MEASURES, Dimension
 from qmu.study.trial import LOW, SCORES
 from qmu.training import stats
@@ -121,8 +121,16 @@ def family_name(world: str) -> str | None:
 
 
 def check_typed(tuning: Tuning, config: Config, file: Path) -> None:
-    """Raise ConfigError where a tuning's file, and nothing typed, says what is to be imported."""
-    if config.env.id != tuning.world:
+    """Raise ConfigError where a tuning's file, and nothing typed, says what is to be imported.
+
+    Or where another environment was typed.
+    """
+    if config.env.id not in (None, tuning.world):
+        raise ConfigError(
+            f"{file} asks for {tuning.world}, not {config.env.id}: leave it out, or begin a "
+            "tuning in another --dir"
+        )
+    if config.env.id is None:
         check_id_in_file(tuning.world, file, "give it on the command line, beside --resume")
     if config.env.wrappers != tuning.base.env.wrappers:
         way_out = "give them on the command line, with --env.wrappers"
@@ -216,8 +224,15 @@ def open_tuning(directory: Path) -> Tuning:
             seed=int(held["seed"]),
             fresh_seeds=int(held["fresh_seeds"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} describes no tuning: {error!r}") from None
+    except KeyError as error:
+        raise ConfigError(
+            f"{path} describes no tuning: {error.args[0]} is missing. Begin a new one, with "
+            "another --dir"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} describes no tuning ({error}). Begin a new one, with another --dir"
+        ) from None
     check(tuning)
     return tuning
 
@@ -244,7 +259,7 @@ def keep_trials(directory: Path, trials: Sequence[Trial]) -> None:
 
 
 def kept_trials(directory: Path) -> list[Trial]:
-    """Return what was tried; nothing before the search has ended."""
+    """Return what was tried, as far as it is at home."""
     held = read_json(directory / TRIALS_FILE).get("trials", [])
     return [
         Trial(
@@ -258,18 +273,28 @@ def kept_trials(directory: Path) -> list[Trial]:
     ]
 
 
+def is_over(tuning: Tuning, trials: Sequence[Trial]) -> bool:
+    """Tell whether all recipes were tried."""
+    return len(trials) == tuning.trials and all(one.status in ENDED for one in trials)
+
+
 def best_of(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the highest score. Raises QmuError if none has one."""
+    """Return the best trial (`standing`). Raises QmuError if none has a score."""
     scored = [one for one in trials if math.isfinite(one.score)]
     if not scored:
         why = next((one.why for one in trials if one.why), "see the trials' runs")
         raise QmuError(f"no trial has a score: {why}")
-    return max(scored, key=lambda one: one.score)
+    return max(scored, key=standing)
 
 
 def recipe(tuning: Tuning, trial: Trial) -> Config:
     """Return the configuration of a trial."""
     return spaces.with_values(tuning.base, spaces.chosen(tuning.space, trial.drawn))
+
+
+def is_base(tuning: Tuning, trial: Trial) -> bool:
+    """Tell whether a trial's recipe is the base recipe."""
+    return recipe(tuning, trial) == tuning.base
 
 
 def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
@@ -302,7 +327,8 @@ def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path
     head = (
         f"# {tuning.world}, found by `qmu tune`: trial {best.number} of {len(trials)}\n"
         f"# Score {best.score:.6g} (the {tuning.score} of "
-        f"{counted(tuning.base.train.seeds, 'seed')}, {best.step} steps), which flatters it: "
+        f"{counted(tuning.base.train.seeds, 'seed')}, {best.status} at step {best.step:,}), "
+        "which flatters it: "
         "of many, luck helps to choose the best.\n\n"
     )
     path = directory / BEST_FILE
@@ -312,7 +338,10 @@ def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path
 
 
 def fresh_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
-    """Return the study that trains the best and the base recipe on seeds that no trial had."""
+    """Return the study that trains the best and the base recipe on seeds that no trial had.
+
+    One arm, where they are the same.
+    """
     base = options.to_dict(tuning.base)
     shared = {
         group: {
@@ -322,18 +351,23 @@ def fresh_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
         }
         for group, own in base.items()
     }
-    best = spaces.chosen(tuning.space, best_of(trials).drawn)
+    best = best_of(trials)
+    question = f"Is the best recipe of the search better in {tuning.world}?"
+    arms: dict[str, Any] = {BASE: {}, BEST: spaces.chosen(tuning.space, best.drawn)}
+    if is_base(tuning, best):
+        question = f"What is the base recipe worth in {tuning.world}, the best of the search?"
+        del arms[BEST]
     return study_of(
         f"tuning of {tuning.world}",
         {
-            "question": f"Is the best recipe of the search better in {tuning.world}?",
+            "question": question,
             "environments": [tuning.world],
             "seeds": tuning.fresh_seeds,
             "first_seed": tuning.base.train.seed + LATER,
             "total_steps": tuning.steps,
             "base": BASE,
             "options": shared,
-            "arms": {BASE: {}, BEST: best},
+            "arms": arms,
         },
     )
 
