@@ -113,7 +113,9 @@ def measure_studies(folder: Path, steps: int, rounds: int) -> list[dict[str, Any
 def measure_trials(folder: Path, steps: int, trials: int) -> dict[str, Any]:
     """Return what a search's trials take, and a single training of their base recipe."""
     recipe, space = folder / "recipe.toml", folder / "space.toml"
-    recipe.write_text(tomli_w.dumps(options(steps)))
+    # Evaluations and checkpoints are those that a search chooses for its trials.
+    networks = {group: own for group, own in options(steps).items() if group != "train"}
+    recipe.write_text(tomli_w.dumps(networks))
     space.write_text(tomli_w.dumps({"actor": {"lr": {"log": [5e-4, 2e-3]}}}))
     shared = [WORLD, "--config", str(recipe), "--train.total-steps", str(steps), "--seeds", "1"]
     searched = timed(

@@ -23,7 +23,9 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"{directory} is being trained by {holder(directory)}") from None
+        raise ConfigError(
+            f"{directory} is being trained by {holder(directory)}: wait for its end, or stop it"
+        ) from None
     except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(
