@@ -324,7 +324,9 @@ class Doctor(OfRun):
 def read(form: type[Form], command: str, words: Sequence[str], default: Form | None = None) -> Form:
     """Return a command's words as its form; a wrong word is said, and the program ends with 2."""
     usual = tyro.MISSING_NONPROP if default is None else default
-    return tyro.cli(form, prog=f"qmu {command}", args=words, default=usual)
+    # All help is in the fields; looking for comments beside them takes as long as the rest.
+    only_fields = (tyro.conf.HelptextFromCommentsOff,)
+    return tyro.cli(form, prog=f"qmu {command}", args=words, default=usual, config=only_fields)
 
 
 def with_groups(form: type[Train], groups: Mapping[str, Any]) -> Any:
