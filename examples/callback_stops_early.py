@@ -50,6 +50,7 @@ def main(total_steps: int = 20_000, wanted: float = -200.0) -> qmu.Run:
     watch = Watch()
     run = qmu.train(
         "Pendulum-v1",
+        preset="auto",
         seeds=2,
         total_steps=total_steps,
         train={"eval_interval": max(total_steps // 20, 1)},
