@@ -29,7 +29,7 @@ def test_the_example_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main = load(path).main
     few = {"seeds": 2} if "seeds" in inspect.signature(main).parameters else {}
-    made = main(total_steps=500, **few)
+    made = main(total_steps=300, **few)
     found = made.values() if isinstance(made, dict) else [made]
     for one in found:
         assert isinstance(one, qmu.Run | qmu.DDPG)

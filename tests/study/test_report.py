@@ -32,6 +32,13 @@ def run(tmp_path_factory):
     return results.open_run(directory)
 
 
+@pytest.fixture(scope="module")
+def car(tmp_path_factory):
+    """Return the directory of a finished run in another world, with another option."""
+    changes = {"train": {"total_steps": 120}, "explore": {"std": 0.5}}
+    return runs.train(tmp_path_factory.mktemp("car"), "MountainCarContinuous-v0", **changes)
+
+
 def trial(run):
     """Return two arms in two worlds, with the directory of a real run; one arm has not finished."""
     generator = np.random.default_rng(0)
@@ -187,15 +194,13 @@ def arms_told(found, run, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["html", "markdown"])
-def test_what_the_arms_are_is_said_of_several(run, tmp_path, kind):
+def test_what_the_arms_are_is_said_of_several(run, car, tmp_path, kind):
     alone = results.run_results([run.directory])
     assert arms_told(alone, run, tmp_path, kind) == ""
     told = arms_told(trial(run), run, tmp_path, kind)
     assert told.count("what the others are held against") == 1
     assert told.count("the same") == 2
-    changes = {"train": {"total_steps": 120}, "explore": {"std": 0.5}}
-    other = runs.train(tmp_path, "MountainCarContinuous-v0", **changes)
-    told = arms_told(results.run_results([run.directory, other]), run, tmp_path, kind)
+    told = arms_told(results.run_results([run.directory, car]), run, tmp_path, kind)
     assert told.count("what the others are held against") == 1
     assert "the same" not in told
     for option in ("--env.id MountainCarContinuous-v0", "--explore.std 0.5"):
@@ -345,9 +350,8 @@ def test_every_arm_of_a_run_can_be_trained_again_as_its_report_says(tmp_path, mo
         np.testing.assert_allclose(scores(repeated), scores(directory, f"{arm}."), rtol=1e-3)
 
 
-def test_runs_of_several_worlds_are_beside_each_other(run, tmp_path, capsys):
-    other = runs.train(tmp_path, "MountainCarContinuous-v0", train={"total_steps": 120})
-    assert cli.main(["report", str(run.directory), str(other), "--out", str(tmp_path)]) == 0
+def test_runs_of_several_worlds_are_beside_each_other(run, car, tmp_path, capsys):
+    assert cli.main(["report", str(run.directory), str(car), "--out", str(tmp_path)]) == 0
     text = (tmp_path / "report.html").read_text()
     assert "<h2>Pendulum-v1</h2>" in text
     assert "<h2>MountainCarContinuous-v0</h2>" in text

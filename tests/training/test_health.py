@@ -136,7 +136,7 @@ def test_a_disease_is_recognized(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "seeds"), [(PENDULUM, 2), ("InvertedPendulum-v5", 1)])
 def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
-    steps = {"total_steps": 10_000, "eval_interval": 500, "seeds": seeds, "eval_episodes": 5}
+    steps = {"total_steps": 6_000, "eval_interval": 500, "seeds": seeds, "eval_episodes": 5}
     options = configure.merge(
         BASE,
         {
