@@ -28,7 +28,7 @@ commands:
   envs         list the environment ids that can be trained here, by family
   presets      list the recipes; `qmu presets NAME` prints one
   study NAME   compare recipes over seeds and worlds; `qmu study --list` shows the built-in ones
-  tune ENV     search for a better recipe, and train it on fresh seeds
+  tune ENV     search for a better recipe, and try the best ones on fresh seeds
   compare RUN  put runs beside each other, or show what a study has found
   doctor RUN   say what is wrong with a run, and what to try
   export RUN   write its best policy as one file for NumPy, ONNX or PyTorch
@@ -316,6 +316,7 @@ def tune(words: list[str]) -> None:
             form.grace_steps,
             form.score,
             form.search_seed,
+            form.finalists,
             form.fresh_seeds,
             lambda path: is_given(path, form.config, written),
         )

@@ -226,7 +226,7 @@ class Study:
 
 @dataclasses.dataclass
 class Tune(Train):
-    """Search for a better recipe with Ray Tune, and train it on fresh seeds."""
+    """Search for a better recipe with Ray Tune, and try the best ones on fresh seeds."""
 
     space: Annotated[
         str | None,
@@ -249,8 +249,16 @@ class Tune(Train):
         ),
     ] = "mean"
     search_seed: Annotated[int, tyro.conf.arg(help="seed of what is drawn")] = 0
+    finalists: Annotated[
+        int,
+        tyro.conf.arg(
+            help="of the best recipes, how many are trained again beside the base recipe; 0: the "
+            "best of the search is the best"
+        ),
+    ] = 3
     fresh_seeds: Annotated[
-        int, tyro.conf.arg(help="seeds of the re-run of the best recipe; 0: there is none")
+        int,
+        tyro.conf.arg(help="seeds of that final, and of the re-run of its winner; 0: neither"),
     ] = 5
     list: Annotated[bool, tyro.conf.arg(help="list the built-in spaces")] = False
     dir: Annotated[

@@ -16,7 +16,7 @@ from clusters import three_nodes, wait_for
 
 from qmu import cli
 from qmu.presets import read_preset
-from qmu.study import tuning
+from qmu.study import final, results, tuning
 from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE
 from qmu.training.results import open_run
 
@@ -52,9 +52,21 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     trials = tuning.kept_trials(folder)
     assert len(trials) == 5
     assert {one.status for one in trials} <= {WHOLE, EARLY}
-    best = tuning.best_of(trials)
+    best = final.best_of(trials)
     assert f"trial {best.number}: " in said
-    assert read_preset(str(folder / "best.toml"))["actor"]["lr"] == best.drawn["actor.lr"]
+    # Whether a trial or the base recipe won the final: that is the preset, and in the re-run.
+    one = tuning.open_tuning(folder)
+    contestants = final.finalists(one, trials)
+    reached = results.study_results(folder / "final")
+    assert reached.arms == (final.BASE, *map(final.named, contestants))
+    assert all(map(reached.complete, reached.arms))
+    winner = final.winner_of(one, trials, reached)
+    assert f"the best recipe of the final: {final.named(winner)}\n" in said
+    recipe = final.recipe_options(final.recipe(one, winner))
+    assert read_preset(str(folder / "best.toml")) == recipe
+    fresh = results.study_results(folder / "fresh")
+    assert fresh.arms == tuple(dict.fromkeys([final.BASE, final.named(winner)]))
+    assert fresh.study.first_seed == reached.study.first_seed + final.LATER
     # The runs are at home, as those of `qmu train` are.
     run = open_run(folder / "runs" / f"trial-{best.number:04d}")
     assert len(run.members) == 2
@@ -63,7 +75,7 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     assert run.config.actor.lr == best.drawn["actor.lr"]
     assert list(run.directory.glob("tensorboard/*/events*"))
     assert len(list(run.directory.glob("wandb/offline-run-*/*.wandb"))) == 2
-    assert "Is the best recipe of the search better" in said
+    assert "Which of the search's best recipes is the best in Pendulum-v1?" in said
     assert (folder / "fresh" / "report.html").exists()
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == 1
@@ -89,7 +101,7 @@ def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path,
     trials = tuning.kept_trials(tmp_path / "t")
     diverged = [one for one in trials if one.drawn["actor.lr"] == "1e+30"]
     assert all(one.status == IMPOSSIBLE and "diverged" in one.why for one in diverged)
-    assert tuning.best_of(trials).drawn["actor.lr"] == "0.001"
+    assert final.best_of(trials).drawn["actor.lr"] == "0.001"
 
 
 def scores(folder):

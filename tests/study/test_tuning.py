@@ -2,44 +2,17 @@
 
 import io
 import json
-import math
 import re
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from searches import asked, tried
 
-from qmu import cli, configure
-from qmu import config as options
+from qmu import cli
 from qmu.config import Config, replace
-from qmu.errors import ConfigError, QmuError
-from qmu.presets import read_preset
-from qmu.study import results, trial, tuned, tuning
-from qmu.study.folder import begin
-from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
-from qmu.study.space import space_of
-
-SPACE = {
-    "actor": {"lr": {"log": [1e-4, 1e-2]}},
-    "critic": {"count": {"choice": [1, 2]}},
-}
-
-
-def asked(**changes):
-    """Return a tuning of Pendulum-v1."""
-    train = {"total_steps": 600, "seeds": 2, "eval_interval": 100}
-    base = configure.from_dict({"env": {"id": "Pendulum-v1"}, "train": train})
-    whole = tuning.Tuning(base, space_of(SPACE, base), 3, 200, "mean", 0, 5)
-    return whole if not changes else tuning.Tuning(**(vars(whole) | changes))
-
-
-def tried():
-    """Return three trials: one stopped early, the best, one that could not be."""
-    return [
-        Trial(0, {"actor.lr": 0.001, "critic.count": "1"}, -500.0, (-5.0,), 200, 3.0, EARLY, ""),
-        Trial(1, {"actor.lr": 0.002, "critic.count": "2"}, -200.0, (-2.0,), 600, 9.0, WHOLE, ""),
-        Trial(2, {"actor.lr": 0.01, "critic.count": "1"}, -math.inf, (), 0, 1.0, IMPOSSIBLE, "no"),
-    ]
+from qmu.errors import ConfigError
+from qmu.study import trial, tuned, tuning
 
 
 def test_what_is_asked_is_kept_in_the_directory(tmp_path):
@@ -101,53 +74,11 @@ def test_a_trial_tells_its_last_step_when_its_run_is_over(tmp_path):
     assert reporter.newest() == {"score": 3.0, "step": 100, "scores": [3.0, 3.0]}
 
 
-def test_the_best_trial_becomes_a_preset(tmp_path):
-    path = tuning.write_best(asked(), tried(), tmp_path)
-    assert read_preset(str(path)) == {
-        "actor": {"lr": 0.002},
-        "critic": {"count": 2},
-    }
-    assert "trial 1 of 3" in path.read_text()
-    with pytest.raises(QmuError, match="no trial has a score: no"):
-        tuning.best_of(tried()[2:])
-
-
-def test_a_trial_that_was_stopped_early_is_the_best_only_where_none_was_trained_to_the_end():
-    early, whole, impossible = tried()
-    early = early._replace(score=-100.0)
-    assert tuning.best_of([early, whole, impossible]) == whole
-    assert tuned.ranked([impossible, early, whole]) == [whole, early, impossible]
-    assert tuning.best_of([early, impossible]) == early
-    assert tuned.best_words(early) == (
-        "None was trained to the end. Trial 0, stopped early at step 200, has the highest one"
-    )
-
-
 def test_a_search_is_over_when_every_trial_has_ended():
     trials = tried()
     assert tuning.is_over(asked(), trials)
     assert not tuning.is_over(asked(), trials[:2])
     assert not tuning.is_over(asked(), [trials[0]._replace(status="running"), *trials[1:]])
-
-
-def test_a_base_recipe_that_is_the_best_is_trained_once_and_called_so(tmp_path):
-    values = options.to_dict(asked().base)
-    better = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
-    one = asked(base=configure.from_dict(configure.merge(values, better)))
-    study = tuning.fresh_study(one, tried())
-    assert [arm.name for arm in study.arms] == [tuning.BASE]
-    begin(study, tmp_path / "fresh")
-    fresh = results.study_results(tmp_path / "fresh")
-    text = tuned.write_page(one, tried(), fresh, tmp_path).read_text()
-    assert "Nothing better than the base recipe was found." in text
-
-
-def test_the_best_recipe_is_trained_on_seeds_that_no_trial_had():
-    study = tuning.fresh_study(asked(), tried())
-    assert (study.seeds, study.first_seed) == (5, tuning.LATER)
-    assert [arm.name for arm in study.arms] == [tuning.BASE, tuning.BEST]
-    assert study.arms[1].changes == {"actor": {"lr": 0.002}, "critic": {"count": 2}}
-    assert study.worlds[0].total_steps == 600
 
 
 def test_short_trials_are_evaluated_and_saved_often_unless_it_is_said():
@@ -193,6 +124,11 @@ def test_nothing_else_is_asked_of_a_tuning_that_goes_on(tmp_path, capsys):
         (["Pendulum-v1", "--grace-steps", "1000000"], "--grace-steps must lie between"),
         (["Pendulum-v1", "--space", "none"], "there is no search space 'none'"),
         (["Pendulum-v1", "--fresh-seeds", "-1"], "--fresh-seeds must be 0 or more"),
+        (["Pendulum-v1", "--finalists", "-1"], "--finalists must be 0 or more"),
+        (
+            ["Pendulum-v1", "--score", "low", "--seeds", "5", "--fresh-seeds", "3"],
+            "in the final as well: give --fresh-seeds 5 \\(or 0, for no final\\)",
+        ),
         (["Pendulum-v1", "--cpus", "0"], "--cpus must be 1 or more"),
         (["Pendulum-v1", "--gpus", "-1"], "--gpus must be 0 or more"),
         (["Pendulum-v1", "--workers", "0"], "--workers must be 1 or more"),

@@ -1,4 +1,4 @@
-"""What the commands `study`, `compare`, `report` and `export` do."""
+"""What the commands `study`, `compare`, `report`, `export` and `tune` do."""
 
 import contextlib
 from collections.abc import Sequence
@@ -8,23 +8,27 @@ from typing import NamedTuple
 from qmu.errors import ConfigError, QmuError
 from qmu.study import results as found
 from qmu.study import ship
-from qmu.study.folder import begin, settle
-from qmu.study.plan import Study, programs
+from qmu.study.final import (
+    FINAL,
+    FRESH,
+    Found,
+    best_of_search,
+    final_study,
+    finalists,
+    fresh_study,
+    named,
+    winner_of,
+    write_best,
+)
+from qmu.study.folder import begin, run_of, settle, status_of
+from qmu.study.plan import Program, Study, programs
 from qmu.study.processes import Processes
 from qmu.study.report import write_report
 from qmu.study.rules import check_apart
 from qmu.study.show import progress_bar, show_plan, show_results, terminal
 from qmu.study.site import Site, search
 from qmu.study.tuned import show_trials, teller, write_page
-from qmu.study.tuning import (
-    FRESH,
-    Tuning,
-    begin_tuning,
-    fresh_study,
-    is_over,
-    kept_trials,
-    write_best,
-)
+from qmu.study.tuning import Tuning, begin_tuning, is_over, kept_trials
 from qmu.study.work import Conduct, Engine
 from qmu.training.cluster import check_address
 from qmu.training.lock import locked
@@ -101,6 +105,18 @@ def run_study(study: Study, directory: Path, where: Where, typed: list[str]) -> 
             be made, or nobody is there to train; nothing was started.
         QmuError: some programs have failed; the others have been trained.
     """
+    failed = train(study, directory, where, typed, "the same command")
+    terminal().print(f"report: qmu report {directory}")
+    check_failed(study, failed)
+
+
+def train(
+    study: Study, directory: Path, where: Where, typed: list[str], again: str
+) -> list[tuple[Program, str]]:
+    """Train what is left of a study, print what it has found, return what has failed, and why.
+
+    `again` is what goes on where it is stopped. Raises ConfigError as `run_study`.
+    """
     worlds_of(study)
     engine = where.engine(directory, typed, study)
     out = terminal()
@@ -108,19 +124,23 @@ def run_study(study: Study, directory: Path, where: Where, typed: list[str]) -> 
     with locked(directory):
         study = settle(study, directory)
         out.print(f"{study.name}: {study.question}")
-        out.print(f"writing to {directory}; the same command goes on where it was stopped")
+        out.print(f"writing to {directory}; {again} goes on where it was stopped")
         conduct = Conduct(study, directory, engine)
         bar, show = progress_bar(study, out)
         try:
             with bar or contextlib.nullcontext():
                 conduct.run(show)
         except (QmuError, KeyboardInterrupt) as error:
-            error.add_note(f"what was learned is saved in {directory}: the same command goes on")
+            error.add_note(f"what was learned is saved in {directory}: {again} goes on")
             raise
     show_results(found.study_results(directory), out)
-    out.print(f"report: qmu report {directory}")
-    if conduct.failed:
-        lines = [f"{program.called(study)}: {why}" for program, why in conduct.failed]
+    return conduct.failed
+
+
+def check_failed(study: Study, failed: Sequence[tuple[Program, str]]) -> None:
+    """Raise QmuError if programs of a study have failed."""
+    if failed:
+        lines = [f"{program.called(study)}: {why}" for program, why in failed]
         raise QmuError("\n".join(["some programs have failed:", *lines]))
 
 
@@ -184,16 +204,17 @@ def results_of(paths: Sequence[Path]) -> found.Results:
 
 
 def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
-    """Search, or go on with a search; then train the best recipe on fresh seeds.
+    """Search, or go on with a search; then train the best recipes on fresh seeds.
 
     `typed` are environments that need a module.
 
     Raises:
         ConfigError: another process is at it, or a world cannot be made; nothing was started.
-        QmuError: no trial has a score.
+        QmuError: no trial has a score, or what was to be trained again could not be.
     """
     maker_of(asked.world, asked.base.env)
     out, directory = terminal(), site.directory
+    again = f"qmu tune --resume {directory}"
     begin_tuning(asked, directory)
     with locked(directory):
         out.print(
@@ -201,8 +222,7 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
             f"{counted(asked.base.train.seeds, 'seed')}, {asked.steps:,} steps, "
             f"{site.places} side by side"
         )
-        again = f"qmu tune --resume {directory}"
-        out.print(f"writing to {directory}; `{again}` goes on where it was stopped")
+        out.print(f"writing to {directory}; {again} goes on where it was stopped")
         trials = kept_trials(directory)
         try:
             if not is_over(asked, trials):
@@ -212,15 +232,41 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
         except (QmuError, KeyboardInterrupt) as error:
             error.add_note(f"what was tried is saved: go on with {again}")
             raise
-        show_trials(asked, trials, out)
-        best = write_best(asked, trials, directory)
-        out.print(f"preset: {best}")
-    fresh = None
+    show_trials(asked, trials, out)
+    result = Found(trials, best_of_search(asked, trials))
+    write_best(asked, result, directory)
+
+    def reached(study: Study, name: str) -> found.Results:
+        out.print()
+        return train_again(study, directory / name, where, typed, again)
+
+    contestants = finalists(asked, trials)
+    if contestants:
+        final = reached(final_study(asked, contestants), FINAL)
+        result = result._replace(final=final, winner=winner_of(asked, trials, final))
+        out.print(f"the best recipe of the final: {named(result.winner)}")
+        write_best(asked, result, directory)
     if asked.fresh_seeds:
-        folder = directory / FRESH
-        study = fresh_study(asked, trials)
-        run_study(study, folder, where, typed)
-        fresh = found.study_results(folder)
-        if any(one.curves.size for place in fresh.places for one in place.outcomes):
-            write_report(fresh, folder, [folder], "html")
-    out.print(f"report: {write_page(asked, trials, fresh, directory)}")
+        result = result._replace(fresh=reached(fresh_study(asked, result.winner), FRESH))
+    out.print(f"preset: {write_best(asked, result, directory)}")
+    out.print(f"report: {write_page(asked, result, directory)}")
+
+
+def train_again(
+    study: Study, directory: Path, where: Where, typed: list[str], again: str
+) -> found.Results:
+    """Train recipes of a search on other seeds; write a report, and return what they have reached.
+
+    A recipe that diverges has no score, and is told as one that has diverged.
+
+    Raises:
+        ConfigError: as `run_study`.
+        QmuError: a program has failed otherwise: trained again, it may do better.
+    """
+    failed = train(study, directory, where, typed, again)
+    lost = [one for one in failed if status_of(run_of(directory, one[0])) != "diverged"]
+    check_failed(study, lost)
+    results = found.study_results(directory)
+    if any(one.curves.size for place in results.places for one in place.outcomes):
+        write_report(results, directory, [directory], "html")
+    return results

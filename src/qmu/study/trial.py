@@ -55,7 +55,11 @@ class Task:
 
 def score_of(curves: Mapping[int, list[float]], rule: str) -> float:
     """Return what a trial has reached so far: evaluations [seeds] by their steps."""
-    scores = stats.last_scores(np.array([curves[step] for step in sorted(curves)]).T)
+    return worth(stats.last_scores(np.array([curves[step] for step in sorted(curves)]).T), rule)
+
+
+def worth(scores: stats.Floats, rule: str) -> float:
+    """Return what recipes are compared by: the mean of scores [seeds], or its low end."""
     found = stats.mean(scores)
     return found.low if rule == LOW else found.value
 

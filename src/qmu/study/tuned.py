@@ -14,12 +14,13 @@ from rich.table import Table
 from qmu import configure
 from qmu.errors import ConfigError
 from qmu.saving import storage
+from qmu.study.final import BASE, BEST_FILE, FINAL, FRESH, Found, best_of, named, recipe
 from qmu.study.pictures import svg
 from qmu.study.report import rendered
 from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
 from qmu.study.search import ENDED, RUNNING, WHOLE, Trial, importance, standing
 from qmu.study.space import MAGNITUDES, Dimension
-from qmu.study.tuning import BEST_FILE, FRESH, Tuning, best_of, changes_of, is_base, recipe
+from qmu.study.tuning import Tuning, changes_of
 from qmu.training.curves import COLOURS, axes_of
 from qmu.wording import counted
 
@@ -109,23 +110,21 @@ def best_words(trial: Trial) -> str:
     )
 
 
-def best_lines(tuning: Tuning, trials: Sequence[Trial]) -> list[str]:
+def best_lines(tuning: Tuning, winner: Trial | None) -> list[str]:
     """Return in which options the best recipe differs from the base recipe."""
-    own = recipe(tuning, best_of(trials))
     return [
-        line.replace("(default:", "(base recipe:")
-        for line in configure.differences(own, tuning.base)
+        line.replace("(default:", f"({BASE}:")
+        for line in configure.differences(recipe(tuning, winner), tuning.base)
     ]
 
 
-def write_page(
-    tuning: Tuning, trials: Sequence[Trial], fresh: Results | None, directory: Path
-) -> Path:
+def write_page(tuning: Tuning, found: Found, directory: Path) -> Path:
     """Write the tuning's page; return its path.
 
     Raises:
         ConfigError: it cannot be written.
     """
+    trials = found.trials
     shares = shares_of(tuning, trials)
     text = rendered(
         "tuning.html",
@@ -137,13 +136,15 @@ def write_page(
             "score": tuning.score,
             "best": best_words(best_of(trials)),
             "best_file": BEST_FILE,
-            "differences": best_lines(tuning, trials),
+            "winner": named(found.winner),
+            "differences": best_lines(tuning, found.winner),
             "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
             "picture": panels(tuning, trials),
             "paths": [one.path for one in tuning.space],
             "rows": [page_row(one) for one in ranked(trials)],
-            "fresh": None if fresh is None else fresh_contents(fresh),
-            "is_base": is_base(tuning, best_of(trials)),
+            "final": again_contents(FINAL, found.final),
+            "fresh": again_contents(FRESH, found.fresh),
+            "is_base": found.winner is None,
             "protocol": PROTOCOL,
         },
     )
@@ -168,14 +169,17 @@ def page_row(trial: Trial) -> dict[str, Any]:
     }
 
 
-def fresh_contents(results: Results) -> dict[str, Any]:
-    """Return what the page shows of the re-run."""
+def again_contents(name: str, results: Results | None) -> dict[str, Any] | None:
+    """Return what the page shows of a study of recipes that are trained again."""
+    if results is None:
+        return None
     (place,) = results.places
     return {
         "answer": answer(results),
         "seeds": max((len(one.seeds) for one in place.outcomes), default=0),
         "rows": [{"arm": row.arm, "cells": cells(row)} for row in rows(results, place)],
-        "report": f"{FRESH}/{REPORT}",
+        "finalists": len(results.arms) - 1,
+        "report": f"{name}/{REPORT}",
     }
 
 

@@ -1,8 +1,8 @@
-"""`qmu tune`: a search, the best recipe as a preset, and what it is worth on fresh seeds.
+"""`qmu tune`: what is asked, and what was tried.
 
 A tuning's directory holds `tuning.toml` (what is asked, complete), `trials.json` (what was tried),
-`runs/` (the trials' runs), `best.toml` (the preset), `report.html`, `fresh/` (the study of the best
-and the base recipe on other seeds), and `ray/`, which is Ray's own.
+`runs/` (the trials' runs), `final/` and `fresh/` (studies of the best recipes on other seeds),
+`best.toml` (the preset), `report.html`, and `ray/`, which is Ray's own.
 """
 
 import json
@@ -19,28 +19,22 @@ import tomli_w
 from qmu import config as options
 from qmu import configure
 from qmu.config import Config
-from qmu.errors import ConfigError, QmuError
+from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.study import space as spaces
-from qmu.study.plan import Study, study_of
-from qmu.study.rules import LOG, OWNED, check_apart
-from qmu.study.search import ENDED, Trial, standing
-from qmu.study.space import MEASURES, Dimension
+from qmu.study.rules import check_apart
+from qmu.study.search import ENDED, Trial
+from qmu.study.space import Dimension
 from qmu.study.trial import LOW, SCORES
 from qmu.training import stats
 from qmu.training.directory import read_json
-from qmu.wording import counted
 from qmu.world.families import family_of
 from qmu.world.make import maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
-TUNING_FILE, TRIALS_FILE, BEST_FILE = "tuning.toml", "trials.json", "best.toml"
-FRESH = "fresh"
-# Seeds of the re-run begin so much later than those of the trials.
-LATER = 1_000_000
+TUNING_FILE, TRIALS_FILE = "tuning.toml", "trials.json"
 # What a trial's options are, unless they are given: shares of its steps, and a number of seeds.
 EVALUATIONS, SAVES, SEEDS = 20, 4, 3
-BASE, BEST = "base recipe", "best of the search"
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,8 @@ class Tuning:
         grace: steps before which no trial is stopped.
         score: what they are compared by, one of `SCORES`.
         seed: of the search.
-        fresh_seeds: seeds of the re-run; 0: there is none.
+        finalists: how many of the best recipes are trained again, beside the base recipe.
+        fresh_seeds: seeds of that final, and others of the re-run of its winner; 0: neither.
     """
 
     base: Config
@@ -63,6 +58,7 @@ class Tuning:
     grace: int
     score: str
     seed: int
+    finalists: int
     fresh_seeds: int
 
     @property
@@ -84,6 +80,7 @@ def asked(
     grace: int | None,
     score: str,
     seed: int,
+    finalists: int,
     fresh_seeds: int,
     typed: Callable[[str], bool],
 ) -> Tuning:
@@ -108,7 +105,7 @@ def asked(
     except ConfigError as error:
         raise ConfigError(f"the search space {name}: {error}") from None
     steps = grace or max(options.total_steps(base) // 3, base.train.eval_interval, 1)
-    tuning = Tuning(base, dimensions, trials, steps, score, seed, fresh_seeds)
+    tuning = Tuning(base, dimensions, trials, steps, score, seed, finalists, fresh_seeds)
     check(tuning)
     return tuning
 
@@ -154,6 +151,8 @@ def check(tuning: Tuning) -> None:
         raise ConfigError(f"--trials must be 1 or more, not {tuning.trials}")
     if tuning.fresh_seeds < 0:
         raise ConfigError(f"--fresh-seeds must be 0 or more, not {tuning.fresh_seeds}")
+    if tuning.finalists < 0:
+        raise ConfigError(f"--finalists must be 0 or more, not {tuning.finalists}")
     if not 1 <= tuning.grace <= tuning.steps:
         raise ConfigError(
             f"--grace-steps must lie between 1 and the {tuning.steps} steps of a trial, not "
@@ -165,6 +164,11 @@ def check(tuning: Tuning) -> None:
         raise ConfigError(
             f"--score low is the low end of an interval, which takes {stats.FEWEST} seeds: give "
             f"--seeds {stats.FEWEST}, or --score mean"
+        )
+    if tuning.score == LOW and tuning.finalists and 0 < tuning.fresh_seeds < stats.FEWEST:
+        raise ConfigError(
+            f"--score low is the low end of an interval, in the final as well: give --fresh-seeds "
+            f"{stats.FEWEST} (or 0, for no final), or --score mean"
         )
     if tuning.base.train.eval_interval > tuning.grace or not tuning.base.train.eval_interval:
         raise ConfigError(
@@ -197,6 +201,7 @@ def described(tuning: Tuning) -> dict[str, Any]:
         "grace_steps": tuning.grace,
         "score": tuning.score,
         "seed": tuning.seed,
+        "finalists": tuning.finalists,
         "fresh_seeds": tuning.fresh_seeds,
         "options": options.to_dict(tuning.base),
         "search": spaces.described(tuning.space),
@@ -222,6 +227,7 @@ def open_tuning(directory: Path) -> Tuning:
             grace=int(held["grace_steps"]),
             score=str(held["score"]),
             seed=int(held["seed"]),
+            finalists=int(held["finalists"]),
             fresh_seeds=int(held["fresh_seeds"]),
         )
     except KeyError as error:
@@ -276,100 +282,6 @@ def kept_trials(directory: Path) -> list[Trial]:
 def is_over(tuning: Tuning, trials: Sequence[Trial]) -> bool:
     """Tell whether all recipes were tried."""
     return len(trials) == tuning.trials and all(one.status in ENDED for one in trials)
-
-
-def best_of(trials: Sequence[Trial]) -> Trial:
-    """Return the best trial (`standing`). Raises QmuError if none has a score."""
-    scored = [one for one in trials if math.isfinite(one.score)]
-    if not scored:
-        why = next((one.why for one in trials if one.why), "see the trials' runs")
-        raise QmuError(f"no trial has a score: {why}")
-    return max(scored, key=standing)
-
-
-def recipe(tuning: Tuning, trial: Trial) -> Config:
-    """Return the configuration of a trial."""
-    return spaces.with_values(tuning.base, spaces.chosen(tuning.space, trial.drawn))
-
-
-def is_base(tuning: Tuning, trial: Trial) -> bool:
-    """Tell whether a trial's recipe is the base recipe."""
-    return recipe(tuning, trial) == tuning.base
-
-
-def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
-    """Return what a recipe is, as a preset holds it: options that differ from the defaults.
-
-    Options that say where, how long and with which seeds it is trained are none of it.
-    """
-    usual = options.to_dict(Config())
-    found: dict[str, dict[str, Any]] = {}
-    for group, own in options.to_dict(config).items():
-        for option, value in own.items():
-            path = (group, option)
-            if group == LOG or path in OWNED or path in MEASURES or path in RUNS_OWN:
-                continue
-            if usual[group].get(option) != value:
-                found.setdefault(group, {})[option] = value
-    return found
-
-
-# Where worlds are made is no part of a recipe.
-RUNS_OWN = {
-    ("env", name)
-    for name in ("workers", "cluster", "render", "on_error", "step_timeout", "wrappers")
-}
-
-
-def write_best(tuning: Tuning, trials: Sequence[Trial], directory: Path) -> Path:
-    """Write the best recipe as a preset; return its path."""
-    best = best_of(trials)
-    head = (
-        f"# {tuning.world}, found by `qmu tune`: trial {best.number} of {len(trials)}\n"
-        f"# Score {best.score:.6g} (the {tuning.score} of "
-        f"{counted(tuning.base.train.seeds, 'seed')}, {best.status} at step {best.step:,}), "
-        "which flatters it: "
-        "of many, luck helps to choose the best.\n\n"
-    )
-    path = directory / BEST_FILE
-    text = head + tomli_w.dumps(recipe_options(recipe(tuning, best)))
-    storage.replace_file(path, text.encode())
-    return path
-
-
-def fresh_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
-    """Return the study that trains the best and the base recipe on seeds that no trial had.
-
-    One arm, where they are the same.
-    """
-    base = options.to_dict(tuning.base)
-    shared = {
-        group: {
-            option: value
-            for option, value in own.items()
-            if (group, option) not in OWNED and (group, option) != ("env", "wrappers")
-        }
-        for group, own in base.items()
-    }
-    best = best_of(trials)
-    question = f"Is the best recipe of the search better in {tuning.world}?"
-    arms: dict[str, Any] = {BASE: {}, BEST: spaces.chosen(tuning.space, best.drawn)}
-    if is_base(tuning, best):
-        question = f"What is the base recipe worth in {tuning.world}, the best of the search?"
-        del arms[BEST]
-    return study_of(
-        f"tuning of {tuning.world}",
-        {
-            "question": question,
-            "environments": [tuning.world],
-            "seeds": tuning.fresh_seeds,
-            "first_seed": tuning.base.train.seed + LATER,
-            "total_steps": tuning.steps,
-            "base": BASE,
-            "options": shared,
-            "arms": arms,
-        },
-    )
 
 
 def changes_of(trial: Trial) -> Mapping[str, str]:

@@ -1,0 +1,208 @@
+"""Which recipe of a search is the best: by a final on fresh seeds, and a re-run on others.
+
+The best trial owes a part of its score to luck: of many, the luckiest of the good ones is the best.
+So the best few are trained again, beside the base recipe; and the best of these, which owes
+something to luck again, once more.
+"""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tomli_w
+
+from qmu import config as options
+from qmu.config import Config
+from qmu.errors import QmuError
+from qmu.saving import storage
+from qmu.study import space as spaces
+from qmu.study.plan import Study, study_of
+from qmu.study.results import Results, answer, number
+from qmu.study.rules import LOG, OWNED
+from qmu.study.search import Trial, standing
+from qmu.study.space import MEASURES
+from qmu.study.trial import worth
+from qmu.study.tuning import Tuning
+from qmu.wording import counted
+
+BEST_FILE, FINAL, FRESH = "best.toml", "final", "fresh"
+# Seeds of the final begin so much later than those of the trials, those of the re-run after them.
+LATER = 1_000_000
+BASE = "base recipe"
+# Letters of a line of the preset.
+WIDTH = 100
+# Where worlds are made is no part of a recipe.
+RUNS_OWN = {
+    ("env", name)
+    for name in ("workers", "cluster", "render", "on_error", "step_timeout", "wrappers")
+}
+
+
+class Found(NamedTuple):
+    """What a tuning has found: its trials, its final, and the re-run; None: there is none so far.
+
+    `winner` is the trial whose recipe is the best so far, None for the base recipe.
+    """
+
+    trials: Sequence[Trial]
+    winner: Trial | None
+    final: Results | None = None
+    fresh: Results | None = None
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """Return the best trial (`standing`). Raises QmuError if none has a score."""
+    scored = [one for one in trials if math.isfinite(one.score)]
+    if not scored:
+        why = next((one.why for one in trials if one.why), "see the trials' runs")
+        raise QmuError(f"no trial has a score: {why}")
+    return max(scored, key=standing)
+
+
+def best_of_search(tuning: Tuning, trials: Sequence[Trial]) -> Trial | None:
+    """Return the best trial, None where that is the base recipe's. Raises QmuError."""
+    best = best_of(trials)
+    return None if recipe(tuning, best) == tuning.base else best
+
+
+def recipe(tuning: Tuning, trial: Trial | None) -> Config:
+    """Return the configuration of a trial, that of the base recipe for None."""
+    return tuning.base if trial is None else spaces.with_values(tuning.base, values(tuning, trial))
+
+
+def values(tuning: Tuning, trial: Trial) -> dict[str, dict[str, Any]]:
+    """Return the options that a trial was given."""
+    return spaces.chosen(tuning.space, trial.drawn)
+
+
+def finalists(tuning: Tuning, trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that meet the base recipe in the final, the best first.
+
+    All have been trained as long as the best one, and none is the base recipe.
+    """
+    if not tuning.fresh_seeds:
+        return []
+    best = best_of(trials)
+    alike = [one for one in trials if (one.status, one.step) == (best.status, best.step)]
+    others = [one for one in alike if recipe(tuning, one) != tuning.base]
+    return sorted(others, key=standing, reverse=True)[: tuning.finalists]
+
+
+def final_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
+    """Return the study that trains the finalists and the base recipe on seeds that no trial had."""
+    question = f"Which of the search's best recipes is the best in {tuning.world}?"
+    return study(tuning, question, trials, tuning.base.train.seed + LATER)
+
+
+def winner_of(tuning: Tuning, trials: Sequence[Trial], final: Results) -> Trial | None:
+    """Return the trial that has won the final, None for the base recipe.
+
+    That needs the highest score, and more than the base recipe's.
+
+    Raises:
+        QmuError: no recipe has a score there.
+    """
+    (place,) = final.places
+    reached = {
+        one.arm: worth(one.scores, tuning.score)
+        for one in place.outcomes
+        if np.isfinite(one.scores).all()
+    }
+    if not reached:
+        raise QmuError(f"no recipe of the final has a score: see `qmu compare {FINAL}`")
+    best = max(reached, key=lambda arm: (reached[arm], arm == BASE))
+    return next((one for one in trials if named(one) == best), None)
+
+
+def fresh_study(tuning: Tuning, winner: Trial | None) -> Study:
+    """Return the study that trains the winner and the base recipe on seeds that nothing had.
+
+    One arm, where they are the same.
+    """
+    question = f"Is {named(winner)}, the best recipe, better than the {BASE} in {tuning.world}?"
+    if winner is None:
+        question = f"What is the {BASE}, the best one, worth in {tuning.world}?"
+    trials = [] if winner is None else [winner]
+    return study(tuning, question, trials, tuning.base.train.seed + 2 * LATER)
+
+
+def study(tuning: Tuning, question: str, trials: Sequence[Trial], first_seed: int) -> Study:
+    """Return the study that trains the base recipe and those of trials."""
+    shared = {
+        group: {
+            option: value
+            for option, value in own.items()
+            if (group, option) not in OWNED and (group, option) != ("env", "wrappers")
+        }
+        for group, own in options.to_dict(tuning.base).items()
+    }
+    return study_of(
+        f"tuning of {tuning.world}",
+        {
+            "question": question,
+            "environments": [tuning.world],
+            "seeds": tuning.fresh_seeds,
+            "first_seed": first_seed,
+            "total_steps": tuning.steps,
+            "base": BASE,
+            "options": shared,
+            "arms": {BASE: {}} | {named(one): values(tuning, one) for one in trials},
+        },
+    )
+
+
+def named(trial: Trial | None) -> str:
+    """Return what a recipe is called: after its trial, if it is not the base recipe."""
+    return BASE if trial is None else f"trial {trial.number}"
+
+
+def recipe_options(config: Config) -> dict[str, dict[str, Any]]:
+    """Return what a recipe is, as a preset holds it: options that differ from the defaults.
+
+    Options that say where, how long and with which seeds it is trained are none of it.
+    """
+    usual = options.to_dict(Config())
+    found: dict[str, dict[str, Any]] = {}
+    for group, own in options.to_dict(config).items():
+        for option, value in own.items():
+            path = (group, option)
+            if group == LOG or path in OWNED or path in MEASURES or path in RUNS_OWN:
+                continue
+            if usual[group].get(option) != value:
+                found.setdefault(group, {})[option] = value
+    return found
+
+
+def write_best(tuning: Tuning, found: Found, directory: Path) -> Path:
+    """Write the best recipe as a preset, and above it what is known of it; return its path."""
+    told = "\n".join(map(comment, preset_lines(tuning, found)))
+    path = directory / BEST_FILE
+    text = f"{told}\n\n{tomli_w.dumps(recipe_options(recipe(tuning, found.winner)))}"
+    storage.replace_file(path, text.encode())
+    return path
+
+
+def preset_lines(tuning: Tuning, found: Found) -> list[str]:
+    """Return what is known of the best recipe, a sentence for each stage."""
+    tried = counted(len(found.trials), "recipe")
+    lines = [
+        f"{tuning.world}: {named(found.winner)}, the best of {tried} that `qmu tune` has tried"
+    ]
+    if found.winner is not None:
+        score, seeds = number(found.winner.score), counted(tuning.base.train.seeds, "seed")
+        lines.append(
+            f"Search: {score}, the {tuning.score} of {seeds}, {found.winner.status} at step "
+            f"{found.winner.step:,}. That flatters it: of many, luck helps to choose the best."
+        )
+    for name, results in (("Final", found.final), ("Other fresh seeds", found.fresh)):
+        if results is not None:
+            lines.append(f"{name}, {counted(tuning.fresh_seeds, 'seed')}: {answer(results)}")
+    return lines
+
+
+def comment(text: str) -> str:
+    """Return a text as lines of a comment."""
+    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ")

@@ -1,0 +1,222 @@
+"""The final of a search and the re-run of its winner, without Ray: both are studies."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from searches import asked, tried
+
+from qmu import config as options
+from qmu import configure
+from qmu.errors import QmuError
+from qmu.presets import read_preset
+from qmu.study import command, final, tuned, tuning
+from qmu.study.plan import World
+from qmu.study.results import Outcome, Place, Results
+from qmu.study.search import WHOLE
+from qmu.training.results import Run
+
+WORLD = World("Pendulum-v1", 600, None, None, None, {})
+
+
+def finished(*scores):
+    """Return trials that were trained to the end, each with other options, and these scores."""
+    one = tried()[1]
+    return [
+        one._replace(number=index, score=score, drawn=one.drawn | {"actor.lr": 0.001 * (index + 2)})
+        for index, score in enumerate(scores)
+    ]
+
+
+def held(**scores):
+    """Return the results of a final by arms: a score per seed, None for one that diverged."""
+    outcomes = []
+    for name, own in scores.items():
+        arm = name.replace("_", " ")
+        curves = np.array([[0.0, score] for score in own or [0]])
+        status = "finished" if own else "diverged"
+        seeds = tuple(range(len(curves)))
+        names = tuple(map(str, seeds))
+        run = Run(Path("x"))
+        outcomes.append(
+            Outcome(arm, seeds, np.array([300, 600.0]), curves, status, 1.0, run, names)
+        )
+    arms = tuple(one.arm for one in outcomes)
+    return Results("final", "Which?", arms, final.BASE, (Place(WORLD, tuple(outcomes)),), None)
+
+
+def with_best_for_base():
+    """Return a tuning whose base recipe is that of the best trial of `tried`."""
+    values = options.to_dict(asked().base)
+    better = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    return asked(base=configure.from_dict(configure.merge(values, better)))
+
+
+def test_a_trial_that_was_stopped_early_is_the_best_only_where_none_was_trained_to_the_end():
+    early, whole, impossible = tried()
+    early = early._replace(score=-100.0)
+    assert final.best_of([early, whole, impossible]) == whole
+    assert tuned.ranked([impossible, early, whole]) == [whole, early, impossible]
+    assert final.best_of([early, impossible]) == early
+    assert tuned.best_words(early) == (
+        "None was trained to the end. Trial 0, stopped early at step 200, has the highest one"
+    )
+    with pytest.raises(QmuError, match="no trial has a score: no"):
+        final.best_of([impossible])
+
+
+def test_finalists_are_the_best_that_were_trained_to_the_end_but_for_the_base_recipe():
+    trials = [*finished(-300.0, -150.0, -170.0, -160.0, -200.0), tried()[0]._replace(score=-1.0)]
+
+    def numbers(one, trials):
+        return [trial.number for trial in final.finalists(one, trials)]
+
+    assert numbers(asked(), trials) == [1, 3, 2]
+    assert numbers(asked(finalists=9), trials) == [1, 3, 2, 4, 0]
+    assert numbers(asked(finalists=0), trials) == numbers(asked(fresh_seeds=0), trials) == []
+    # The base recipe has its place anyway.
+    base = final.recipe(asked(), trials[1])
+    assert numbers(asked(base=base), trials) == [3, 2, 4]
+    assert numbers(with_best_for_base(), tried()) == []
+    # Scores of different steps do not compare.
+    early = [trial._replace(status="stopped early", step=200) for trial in finished(-5.0, -3.0)]
+    assert numbers(asked(), [*early, early[0]._replace(number=2, step=400)]) == [1, 0]
+
+
+def test_the_final_is_won_by_what_trials_are_compared_by_and_only_against_the_base_recipe():
+    trials = finished(-150.0, -160.0)
+    mean, low = asked(), asked(score="low")
+    steady, daring = [10, 11, 12, 11, 10], [30, 31, 30, 29, -20]
+    one = held(base_recipe=[1, 2, 3, 2, 1], trial_0=daring, trial_1=steady)
+    assert final.winner_of(mean, trials, one) == trials[0]
+    assert final.winner_of(low, trials, one) == trials[1]
+    assert final.winner_of(mean, trials, held(base_recipe=[5, 5], trial_0=[5, 5])) is None
+    assert final.winner_of(mean, trials, held(trial_0=[5, 5], base_recipe=[5, 5])) is None
+    assert final.winner_of(mean, trials, held(base_recipe=[5, 6], trial_1=[5, 5])) is None
+    # A recipe that diverges has lost, also the base recipe.
+    assert final.winner_of(mean, trials, held(base_recipe=[5], trial_0=None, trial_1=[4])) is None
+    assert final.winner_of(mean, trials, held(base_recipe=None, trial_1=[4])) == trials[1]
+    with pytest.raises(QmuError, match="no recipe of the final has a score"):
+        final.winner_of(mean, trials, held(base_recipe=None, trial_0=None))
+
+
+def test_recipes_are_trained_again_on_seeds_that_nothing_before_had():
+    one, trials = asked(), finished(-150.0, -160.0)
+    last, fresh = final.final_study(one, trials), final.fresh_study(one, trials[1])
+    for study, names in [
+        (last, ["base recipe", "trial 0", "trial 1"]),
+        (fresh, ["base recipe", "trial 1"]),
+    ]:
+        assert [arm.name for arm in study.arms] == names
+        assert (study.base, study.seeds) == ("base recipe", 5)
+        assert study.arms[-1].changes == {"actor": {"lr": 0.003}, "critic": {"count": 2}}
+        assert study.worlds[0].total_steps == 600
+    (alone,) = final.fresh_study(one, None).arms
+    assert (alone.name, alone.changes) == ("base recipe", {})
+    begin = one.base.train.seed
+    seeds = [range(begin, begin + one.base.train.seeds)] + [
+        range(study.first_seed, study.first_seed + study.seeds) for study in (last, fresh)
+    ]
+    assert len(set().union(*seeds)) == sum(map(len, seeds))
+
+
+def test_the_preset_holds_the_winner_and_what_is_known_of_it(tmp_path):
+    trials = tried()
+    path = final.write_best(asked(), final.Found(trials, trials[1]), tmp_path)
+    recipe = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    assert read_preset(str(path)) == recipe
+    assert path.read_text().startswith(
+        "# Pendulum-v1: trial 1, the best of 3 recipes that `qmu tune` has tried\n"
+        "# Search: -200, the mean of 2 seeds, finished at step 600. That flatters it"
+    )
+    both = held(base_recipe=[1, 2, 3, 4, 5], trial_1=[11, 12, 13, 14, 15])
+    again = final.Found(trials, trials[1], both, both)
+    lines = final.write_best(asked(), again, tmp_path).read_text().splitlines()
+    assert "# Final, 5 seeds: Best is trial 1: it is 10.0" in "\n".join(lines)
+    assert "# Other fresh seeds, 5 seeds: Best is trial 1: it is 10.0" in "\n".join(lines)
+    assert max(map(len, lines)) <= final.WIDTH
+    assert read_preset(str(path)) == recipe
+
+
+def test_a_base_recipe_that_nothing_beats_is_the_preset(tmp_path):
+    one = with_best_for_base()
+    assert final.best_of_search(one, tried()) is None
+    path = final.write_best(one, final.Found(tried(), None), tmp_path)
+    assert read_preset(str(path)) == {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    assert path.read_text().startswith("# Pendulum-v1: base recipe, the best of 3 recipes")
+    # Nothing but comments is a preset as well: the default recipe.
+    assert read_preset(str(final.write_best(asked(), final.Found(tried(), None), tmp_path))) == {}
+    fresh = held(base_recipe=[1, 2, 3, 4, 5])
+    text = tuned.write_page(one, final.Found(tried(), None, None, fresh), tmp_path).read_text()
+    assert "Nothing better than the base recipe was found. base recipe reaches 3.00" in text
+    assert "The final" not in text
+    assert "none: it is the base recipe" in text
+
+
+SMALL = {
+    "env": {"id": "InvertedPendulum-v5"},
+    "actor": {"hidden_sizes": [8]},
+    "critic": {"hidden_sizes": [8]},
+    "replay": {"batch_size": 8},
+    "explore": {"start_steps": 50},
+    "train": {
+        **{"total_steps": 300, "seeds": 2, "eval_interval": 100, "eval_episodes": 1},
+        **{"final_episodes": 1, "save_interval": 100},
+    },
+}
+
+
+def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, capsys):
+    one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
+    (mad,) = finished(-140.0)
+    mad = mad._replace(drawn={"actor.lr": 1e30, "critic.count": "2"})
+    folder = tmp_path / "t"
+    tuning.begin_tuning(one, folder)
+    tuning.keep_trials(folder, [mad, tried()[0], tried()[2]])
+    site = SimpleNamespace(directory=folder, places=1)
+
+    def tune():
+        command.tune(one, site, command.Where(1), [""])
+        return capsys.readouterr().out
+
+    said = tune()
+    assert f"writing to {folder / 'final'}; qmu tune --resume {folder} goes on" in said
+    (place,) = command.found.study_results(folder / "final").places
+    assert [(row.arm, row.status) for row in place.outcomes] == [
+        ("base recipe", "finished"),
+        ("trial 0", "diverged"),
+    ]
+    assert "the best recipe of the final: base recipe\n" in said
+    fresh = command.found.study_results(folder / "fresh")
+    assert fresh.arms == ("base recipe",)
+    assert fresh.complete("base recipe")
+    text = (folder / "best.toml").read_text()
+    assert "# Final, 2 seeds: " in text
+    assert "# Other fresh seeds, 2 seeds: " in text
+    assert read_preset(str(folder / "best.toml")) == final.recipe_options(one.base)
+    page = (folder / "report.html").read_text()
+    assert page.index("On 2 fresh seeds") < page.index("The final: 2 other seeds")
+    assert "So 1\nof the best met the base recipe in a final" in page
+    for name in ("final", "fresh"):
+        assert f'href="{name}/report.html"' in page
+        assert (folder / name / "report.html").exists()
+    runs = sorted(folder.rglob("metrics.jsonl"))
+    before = [path.stat().st_mtime_ns for path in runs]
+    assert "the best recipe of the final: base recipe\n" in tune()
+    assert sorted(folder.rglob("metrics.jsonl")) == runs
+    assert [path.stat().st_mtime_ns for path in runs] == before
+
+
+def test_a_final_whose_programs_are_lost_is_no_result(tmp_path, monkeypatch):
+    one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
+    trials = finished(-150.0)
+    tuning.begin_tuning(one, tmp_path)
+    tuning.keep_trials(tmp_path, trials * 3)
+    monkeypatch.setattr(command, "train", lambda study, *rest: [(command.programs(study)[0], "x")])
+    with pytest.raises(
+        QmuError, match="some programs have failed:\nInvertedPendulum-v5: base recipe: x"
+    ):
+        command.tune(one, SimpleNamespace(directory=tmp_path, places=1), command.Where(1), [""])
+    assert trials[0].status == WHOLE
+    assert not (tmp_path / "report.html").exists()
