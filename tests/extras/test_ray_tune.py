@@ -61,7 +61,7 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     assert reached.arms == (final.BASE, *map(final.named, contestants))
     assert all(map(reached.complete, reached.arms))
     winner = final.winner_of(one, trials, reached)
-    assert f"the best recipe of the final: {final.named(winner)}\n" in said
+    assert f"final: {final.verdict(winner)}\n" in said
     recipe = final.recipe_options(final.recipe(one, winner))
     assert read_preset(str(folder / "best.toml")) == recipe
     fresh = results.study_results(folder / "fresh")

@@ -84,19 +84,26 @@ def test_finalists_are_the_best_that_were_trained_to_the_end_but_for_the_base_re
     assert numbers(asked(), [*early, early[0]._replace(number=2, step=400)]) == [1, 0]
 
 
-def test_the_final_is_won_by_what_trials_are_compared_by_and_only_against_the_base_recipe():
+def test_the_final_is_won_by_what_trials_are_compared_by_against_the_base_recipe():
     trials = finished(-150.0, -160.0)
     mean, low = asked(), asked(score="low")
     steady, daring = [10, 11, 12, 11, 10], [30, 31, 30, 29, -20]
     one = held(base_recipe=[1, 2, 3, 2, 1], trial_0=daring, trial_1=steady)
     assert final.winner_of(mean, trials, one) == trials[0]
     assert final.winner_of(low, trials, one) == trials[1]
+    # Means of 2, and variances of 2 over two seeds: the standard error is the square root of 2.
+    base = [1, 3]
+    assert final.winner_of(mean, trials, held(base_recipe=base, trial_0=[2.41, 4.41])) is None
+    assert final.winner_of(mean, trials, held(base_recipe=base, trial_0=[2.42, 4.42])) == trials[0]
+    # Of those that are above by more than that, the highest: not one that may have had luck.
+    both = held(base_recipe=base, trial_0=[0, 14], trial_1=[4, 4.1])
+    assert final.winner_of(mean, trials, both) == trials[1]
     assert final.winner_of(mean, trials, held(base_recipe=[5, 5], trial_0=[5, 5])) is None
     assert final.winner_of(mean, trials, held(trial_0=[5, 5], base_recipe=[5, 5])) is None
     assert final.winner_of(mean, trials, held(base_recipe=[5, 6], trial_1=[5, 5])) is None
     # A recipe that diverges has lost, also the base recipe.
-    assert final.winner_of(mean, trials, held(base_recipe=[5], trial_0=None, trial_1=[4])) is None
-    assert final.winner_of(mean, trials, held(base_recipe=None, trial_1=[4])) == trials[1]
+    assert final.winner_of(mean, trials, held(base_recipe=[5, 5], trial_0=None)) is None
+    assert final.winner_of(mean, trials, held(base_recipe=None, trial_1=[4, 4])) == trials[1]
     with pytest.raises(QmuError, match="no recipe of the final has a score"):
         final.winner_of(mean, trials, held(base_recipe=None, trial_0=None))
 
@@ -133,7 +140,7 @@ def test_the_preset_holds_the_winner_and_what_is_known_of_it(tmp_path):
     both = held(base_recipe=[1, 2, 3, 4, 5], trial_1=[11, 12, 13, 14, 15])
     again = final.Found(trials, trials[1], both, both)
     lines = final.write_best(asked(), again, tmp_path).read_text().splitlines()
-    assert "# Final, 5 seeds: Best is trial 1: it is 10.0" in "\n".join(lines)
+    assert "# Final, 5 seeds: trial 1 has won. Best is trial 1: it is 10.0" in "\n".join(lines)
     assert "# Other fresh seeds, 5 seeds: Best is trial 1: it is 10.0" in "\n".join(lines)
     assert max(map(len, lines)) <= final.WIDTH
     assert read_preset(str(path)) == recipe
@@ -187,7 +194,7 @@ def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, c
         ("base recipe", "finished"),
         ("trial 0", "diverged"),
     ]
-    assert "the best recipe of the final: base recipe\n" in said
+    assert "final: the base recipe keeps its place: nothing is above it by more than" in said
     fresh = command.found.study_results(folder / "fresh")
     assert fresh.arms == ("base recipe",)
     assert fresh.complete("base recipe")
@@ -203,7 +210,7 @@ def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, c
         assert (folder / name / "report.html").exists()
     runs = sorted(folder.rglob("metrics.jsonl"))
     before = [path.stat().st_mtime_ns for path in runs]
-    assert "the best recipe of the final: base recipe\n" in tune()
+    assert "final: the base recipe keeps its place" in tune()
     assert sorted(folder.rglob("metrics.jsonl")) == runs
     assert [path.stat().st_mtime_ns for path in runs] == before
 

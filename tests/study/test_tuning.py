@@ -125,6 +125,7 @@ def test_nothing_else_is_asked_of_a_tuning_that_goes_on(tmp_path, capsys):
         (["Pendulum-v1", "--space", "none"], "there is no search space 'none'"),
         (["Pendulum-v1", "--fresh-seeds", "-1"], "--fresh-seeds must be 0 or more"),
         (["Pendulum-v1", "--finalists", "-1"], "--finalists must be 0 or more"),
+        (["Pendulum-v1", "--fresh-seeds", "1"], "give 2 or more, or --finalists 0"),
         (
             ["Pendulum-v1", "--score", "low", "--seeds", "5", "--fresh-seeds", "3"],
             "in the final as well: give --fresh-seeds 5 \\(or 0, for no final\\)",

@@ -16,7 +16,7 @@ from qmu.study.final import (
     final_study,
     finalists,
     fresh_study,
-    named,
+    verdict,
     winner_of,
     write_best,
 )
@@ -244,7 +244,7 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
     if contestants:
         final = reached(final_study(asked, contestants), FINAL)
         result = result._replace(final=final, winner=winner_of(asked, trials, final))
-        out.print(f"the best recipe of the final: {named(result.winner)}")
+        out.print(f"final: {verdict(result.winner)}")
         write_best(asked, result, directory)
     if asked.fresh_seeds:
         result = result._replace(fresh=reached(fresh_study(asked, result.winner), FRESH))

@@ -26,6 +26,7 @@ from qmu.study.search import Trial, standing
 from qmu.study.space import MEASURES
 from qmu.study.trial import worth
 from qmu.study.tuning import Tuning
+from qmu.training import stats
 from qmu.wording import counted
 
 BEST_FILE, FINAL, FRESH = "best.toml", "final", "fresh"
@@ -100,21 +101,36 @@ def final_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
 def winner_of(tuning: Tuning, trials: Sequence[Trial], final: Results) -> Trial | None:
     """Return the trial that has won the final, None for the base recipe.
 
-    That needs the highest score, and more than the base recipe's.
+    A trial has to be above the base recipe by more than the standard error of the difference: where
+    recipes are about as good as each other, the highest score says little, and the base recipe is
+    known (the rule of one standard error: Breiman et al. 1984, section 3.4.3).
 
     Raises:
         QmuError: no recipe has a score there.
     """
     (place,) = final.places
-    reached = {
-        one.arm: worth(one.scores, tuning.score)
-        for one in place.outcomes
-        if np.isfinite(one.scores).all()
-    }
-    if not reached:
+    scores = {one.arm: one.scores for one in place.outcomes if np.isfinite(one.scores).all()}
+    if not scores:
         raise QmuError(f"no recipe of the final has a score: see `qmu compare {FINAL}`")
-    best = max(reached, key=lambda arm: (reached[arm], arm == BASE))
+    reached = {arm: worth(own, tuning.score) for arm, own in scores.items()}
+
+    def above(arm: str) -> bool:
+        margin = stats.error_of_difference(scores[arm], scores[BASE])
+        return reached[arm] > reached[BASE] + margin
+
+    better = [arm for arm in scores if arm != BASE and (BASE not in scores or above(arm))]
+    best = max(better, key=lambda arm: reached[arm], default=BASE)
     return next((one for one in trials if named(one) == best), None)
+
+
+def verdict(winner: Trial | None) -> str:
+    """Return who has won the final, in words."""
+    if winner is None:
+        return (
+            f"the {BASE} keeps its place: nothing is above it by more than the standard error of "
+            "the difference"
+        )
+    return f"{named(winner)} has won"
 
 
 def fresh_study(tuning: Tuning, winner: Trial | None) -> Study:
@@ -197,9 +213,11 @@ def preset_lines(tuning: Tuning, found: Found) -> list[str]:
             f"Search: {score}, the {tuning.score} of {seeds}, {found.winner.status} at step "
             f"{found.winner.step:,}. That flatters it: of many, luck helps to choose the best."
         )
-    for name, results in (("Final", found.final), ("Other fresh seeds", found.fresh)):
-        if results is not None:
-            lines.append(f"{name}, {counted(tuning.fresh_seeds, 'seed')}: {answer(results)}")
+    seeds = counted(tuning.fresh_seeds, "seed")
+    if found.final is not None:
+        lines.append(f"Final, {seeds}: {verdict(found.winner)}. {answer(found.final)}")
+    if found.fresh is not None:
+        lines.append(f"Other fresh seeds, {seeds}: {answer(found.fresh)}")
     return lines
 
 

@@ -14,7 +14,17 @@ from rich.table import Table
 from qmu import configure
 from qmu.errors import ConfigError
 from qmu.saving import storage
-from qmu.study.final import BASE, BEST_FILE, FINAL, FRESH, Found, best_of, named, recipe
+from qmu.study.final import (
+    BASE,
+    BEST_FILE,
+    FINAL,
+    FRESH,
+    Found,
+    best_of,
+    named,
+    recipe,
+    verdict,
+)
 from qmu.study.pictures import svg
 from qmu.study.report import rendered
 from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
@@ -137,6 +147,7 @@ def write_page(tuning: Tuning, found: Found, directory: Path) -> Path:
             "best": best_words(best_of(trials)),
             "best_file": BEST_FILE,
             "winner": named(found.winner),
+            "verdict": verdict(found.winner),
             "differences": best_lines(tuning, found.winner),
             "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
             "picture": panels(tuning, trials),

@@ -153,6 +153,11 @@ def check(tuning: Tuning) -> None:
         raise ConfigError(f"--fresh-seeds must be 0 or more, not {tuning.fresh_seeds}")
     if tuning.finalists < 0:
         raise ConfigError(f"--finalists must be 0 or more, not {tuning.finalists}")
+    if tuning.finalists and tuning.fresh_seeds == 1:
+        raise ConfigError(
+            "--fresh-seeds 1 does not say how much a final's scores scatter: give 2 or more, or "
+            "--finalists 0, for no final"
+        )
     if not 1 <= tuning.grace <= tuning.steps:
         raise ConfigError(
             f"--grace-steps must lie between 1 and the {tuning.steps} steps of a trial, not "

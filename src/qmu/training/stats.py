@@ -105,6 +105,11 @@ def difference(ours: Strata, theirs: Strata, comparisons: int = 1) -> Interval:
     return interval(value, resampled, [*ours, *theirs], TAIL / comparisons)
 
 
+def error_of_difference(ours: Floats, theirs: Floats) -> float:
+    """Return the standard error of the difference of two arms' means; two seeds each, or more."""
+    return float(np.sqrt(np.var(ours, ddof=1) / len(ours) + np.var(theirs, ddof=1) / len(theirs)))
+
+
 def middle(strata: Strata) -> Floats:
     """Return the mean [...] of scores [..., seeds] of one world; of several the middle half's."""
     if len(strata) == 1:
