@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.training import stats
 from qmu.training.stats import Floats
 
 RECIPES, TRIAL_SEEDS = 10, 3
@@ -67,7 +68,7 @@ def by_search(seeds: int) -> Choose:
     return lambda draw: int(ranked(draw, seeds)[0])
 
 
-def by_final(finalists: int, seeds: int, errors: float = 0) -> Choose:
+def by_final(finalists: int, seeds: int, errors: float = 1) -> Choose:
     """Choose the best of a final; in it are the best of the search and the base recipe.
 
     It has to be above the base recipe by so many standard errors of the difference.
@@ -77,10 +78,12 @@ def by_final(finalists: int, seeds: int, errors: float = 0) -> Choose:
         best = ranked(draw, TRIAL_SEEDS)
         numbers = np.array([0, *best[best != 0][:finalists]])
         scores = draw(numbers, seeds)
+        margins = [errors * stats.error_of_difference(own, scores[0]) for own in scores]
         means = scores.mean(axis=1)
-        first = int(np.argmax(means))
-        error = np.sqrt((scores[first].var(ddof=1) + scores[0].var(ddof=1)) / seeds)
-        return int(numbers[first]) if means[first] > means[0] + errors * error else 0
+        better = [
+            place for place in range(len(numbers)) if means[place] > means[0] + margins[place]
+        ]
+        return int(numbers[max(better, key=lambda place: means[place], default=0)])
 
     return choose
 
@@ -88,13 +91,14 @@ def by_final(finalists: int, seeds: int, errors: float = 0) -> Choose:
 RULES = {
     "best of the search, 3 seeds a trial": by_search(3),
     "best of the search, 5 seeds a trial": by_search(5),
-    "final of 1, 5 seeds": by_final(1, 5),
-    "final of 3, 3 seeds": by_final(3, 3),
-    "final of 3, 5 seeds": by_final(3, 5),
-    "final of 3, 10 seeds": by_final(3, 10),
-    "final of 6, 5 seeds": by_final(6, 5),
-    "final of 3, 5 seeds, a standard error": by_final(3, 5, 1),
-    "final of 3, 5 seeds, two of them": by_final(3, 5, 2),
+    "final of 3, 5 seeds, no margin": by_final(3, 5, 0),
+    "final of 3, 5 seeds, one error": by_final(3, 5),
+    "final of 3, 5 seeds, two errors": by_final(3, 5, 2),
+    "final of 1, 5 seeds, one error": by_final(1, 5),
+    "final of 6, 5 seeds, one error": by_final(6, 5),
+    "final of 3, 3 seeds, one error": by_final(3, 3),
+    "final of 3, 10 seeds, no margin": by_final(3, 10, 0),
+    "final of 3, 10 seeds, one error": by_final(3, 10),
 }
 
 

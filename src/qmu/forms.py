@@ -252,8 +252,8 @@ class Tune(Train):
     finalists: Annotated[
         int,
         tyro.conf.arg(
-            help="of the best recipes, how many are trained again beside the base recipe; 0: the "
-            "best of the search is the best"
+            help="of the best recipes, how many are trained again beside the base recipe; 0: there "
+            "is no final"
         ),
     ] = 3
     fresh_seeds: Annotated[

@@ -61,8 +61,10 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     assert reached.arms == (final.BASE, *map(final.named, contestants))
     assert all(map(reached.complete, reached.arms))
     winner = final.winner_of(one, trials, reached)
-    assert f"final: {final.verdict(winner)}\n" in said
-    recipe = final.recipe_options(final.recipe(one, winner))
+    found = final.Found(trials, winner, reached, results.study_results(folder / "fresh"))
+    assert f"final: {final.verdict(one, found)}\n" in said
+    assert final.conclusion(found) in said
+    recipe = final.recipe_options(final.recipe(one, found.best))
     assert read_preset(str(folder / "best.toml")) == recipe
     fresh = results.study_results(folder / "fresh")
     assert fresh.arms == tuple(dict.fromkeys([final.BASE, final.named(winner)]))

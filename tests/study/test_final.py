@@ -79,6 +79,11 @@ def test_finalists_are_the_best_that_were_trained_to_the_end_but_for_the_base_re
     base = final.recipe(asked(), trials[1])
     assert numbers(asked(base=base), trials) == [3, 2, 4]
     assert numbers(with_best_for_base(), tried()) == []
+    # The same recipe twice takes one place; one without a score none.
+    twice = [trials[1]._replace(number=7, score=-151.0), tried()[2]._replace(status=WHOLE)]
+    assert numbers(asked(finalists=9), [*trials, *twice]) == [1, 3, 2, 4, 0]
+    # To the end is to the end, where steps are taken by several worlds at once.
+    assert numbers(asked(), [trials[1]._replace(step=602), *trials[2:]]) == [1, 3, 2]
     # Scores of different steps do not compare.
     early = [trial._replace(status="stopped early", step=200) for trial in finished(-5.0, -3.0)]
     assert numbers(asked(), [*early, early[0]._replace(number=2, step=400)]) == [1, 0]
@@ -91,6 +96,10 @@ def test_the_final_is_won_by_what_trials_are_compared_by_against_the_base_recipe
     one = held(base_recipe=[1, 2, 3, 2, 1], trial_0=daring, trial_1=steady)
     assert final.winner_of(mean, trials, one) == trials[0]
     assert final.winner_of(low, trials, one) == trials[1]
+    # A low end needs no margin.
+    narrow = held(base_recipe=[1.8, 1.8, 1.8, 1.8, 4], trial_0=[2.3, 2.3, 2.3, 2.3, 2.4])
+    assert final.winner_of(low, trials, narrow) == trials[0]
+    assert final.winner_of(mean, trials, narrow) is None
     # Means of 2, and variances of 2 over two seeds: the standard error is the square root of 2.
     base = [1, 3]
     assert final.winner_of(mean, trials, held(base_recipe=base, trial_0=[2.41, 4.41])) is None
@@ -137,12 +146,12 @@ def test_the_preset_holds_the_winner_and_what_is_known_of_it(tmp_path):
         "# Pendulum-v1: trial 1, the best of 3 recipes that `qmu tune` has tried\n"
         "# Search: -200, the mean of 2 seeds, finished at step 600. That flatters it"
     )
-    both = held(base_recipe=[1, 2, 3, 4, 5], trial_1=[11, 12, 13, 14, 15])
-    again = final.Found(trials, trials[1], both, both)
+    again = final.Found(trials, trials[1], held(**BETTER), held(**BETTER))
     lines = final.write_best(asked(), again, tmp_path).read_text().splitlines()
-    assert "# Final, 5 seeds: trial 1 has won. Best is trial 1: it is 10.0" in "\n".join(lines)
-    assert "# Other fresh seeds, 5 seeds: Best is trial 1: it is 10.0" in "\n".join(lines)
     assert max(map(len, lines)) <= final.WIDTH
+    told = " ".join(line.removeprefix("# ") for line in lines)
+    assert "Final, 5 seeds: Trial 1 has won, 10.0 (" in told
+    assert ") above the base recipe. Other fresh seeds, 5 seeds: Best is trial 1: it is" in told
     assert read_preset(str(path)) == recipe
 
 
@@ -151,14 +160,78 @@ def test_a_base_recipe_that_nothing_beats_is_the_preset(tmp_path):
     assert final.best_of_search(one, tried()) is None
     path = final.write_best(one, final.Found(tried(), None), tmp_path)
     assert read_preset(str(path)) == {"actor": {"lr": 0.002}, "critic": {"count": 2}}
-    assert path.read_text().startswith("# Pendulum-v1: base recipe, the best of 3 recipes")
+    assert path.read_text().startswith("# Pendulum-v1: the base recipe; of 3 recipes that")
     # Nothing but comments is a preset as well: the default recipe.
     assert read_preset(str(final.write_best(asked(), final.Found(tried(), None), tmp_path))) == {}
     fresh = held(base_recipe=[1, 2, 3, 4, 5])
     text = tuned.write_page(one, final.Found(tried(), None, None, fresh), tmp_path).read_text()
-    assert "Nothing better than the base recipe was found. base recipe reaches 3.00" in text
+    assert "Nothing better than the base recipe was found: base recipe reaches 3.00" in text
+    assert "The best recipe is now the base recipe" in text
     assert "The final" not in text
     assert "none: it is the base recipe" in text
+
+
+BETTER = {"base_recipe": [1, 2, 3, 4, 5], "trial_1": [11, 12, 13, 14, 15]}
+WORSE = {"base_recipe": [11, 12, 13, 14, 15], "trial_1": [1, 2, 3, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("fresh", "said", "stays"),
+    [
+        (BETTER, "Best is trial 1: it is 10.0", True),
+        (BETTER | {"trial_1": [1, 2, 3, 4, 4]}, "No arm is above base recipe", True),
+        (BETTER | {"base_recipe": None}, "Nothing can be compared yet: only trial 1", True),
+        (WORSE, "Keep the base recipe: trial 1 has not done as well again. No arm is above", False),
+        (WORSE | {"trial_1": None}, "Keep the base recipe: trial 1 has no score on fresh", False),
+    ],
+)
+def test_a_winner_that_the_re_run_refutes_is_not_the_preset(
+    fresh, said, stays, tmp_path, monkeypatch, capsys
+):
+    """All of `qmu tune` but its trainings: a trial wins the final, then comes the re-run."""
+    one = asked()
+    tuning.begin_tuning(one, tmp_path)
+    tuning.keep_trials(tmp_path, tried())
+    asked_for = {}
+
+    def train(study, directory, *rest):
+        asked_for[directory.name] = [arm.name for arm in study.arms]
+        # While it is trained again, the preset is what won before.
+        if directory.name == final.FRESH:
+            assert "Trial 1 has won" in (tmp_path / "best.toml").read_text()
+        return []
+
+    outcomes = {final.FINAL: held(**BETTER), final.FRESH: held(**fresh)}
+    monkeypatch.setattr(command, "train", train)
+    monkeypatch.setattr(command, "write_report", lambda *words: None)
+    monkeypatch.setattr(command.found, "study_results", lambda path: outcomes[path.name])
+    command.tune(one, SimpleNamespace(directory=tmp_path, places=1), command.Where(1), [""])
+    both = ["base recipe", "trial 1"]
+    assert asked_for == {final.FINAL: both, final.FRESH: both}
+    told = capsys.readouterr().out
+    assert "final: Trial 1 has won, 10.0 (" in told
+    assert f"\n{said}" in told
+    recipe = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
+    assert read_preset(str(tmp_path / "best.toml")) == (recipe if stays else {})
+    page = (tmp_path / "report.html").read_text()
+    assert said in page
+    assert f"The best recipe is now {'trial 1' if stays else 'the base recipe'}" in page
+    assert ("<li><code>--critic.count 2" in page) is stays
+
+
+def test_a_tuning_that_goes_on_keeps_its_preset_until_there_is_a_better_one(tmp_path, monkeypatch):
+    tuning.begin_tuning(asked(), tmp_path)
+    tuning.keep_trials(tmp_path, tried())
+    (tmp_path / "best.toml").write_text("# of the final\n")
+
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "train", interrupted)
+    site = SimpleNamespace(directory=tmp_path, places=1)
+    with pytest.raises(KeyboardInterrupt):
+        command.tune(asked(), site, command.Where(1), [""])
+    assert (tmp_path / "best.toml").read_text() == "# of the final\n"
 
 
 SMALL = {
@@ -194,7 +267,7 @@ def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, c
         ("base recipe", "finished"),
         ("trial 0", "diverged"),
     ]
-    assert "final: the base recipe keeps its place: nothing is above it by more than" in said
+    assert "final: The base recipe keeps its place: no trial is above it by more than" in said
     fresh = command.found.study_results(folder / "fresh")
     assert fresh.arms == ("base recipe",)
     assert fresh.complete("base recipe")
@@ -210,20 +283,18 @@ def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, c
         assert (folder / name / "report.html").exists()
     runs = sorted(folder.rglob("metrics.jsonl"))
     before = [path.stat().st_mtime_ns for path in runs]
-    assert "final: the base recipe keeps its place" in tune()
+    assert "final: The base recipe keeps its place" in tune()
     assert sorted(folder.rglob("metrics.jsonl")) == runs
     assert [path.stat().st_mtime_ns for path in runs] == before
 
 
 def test_a_final_whose_programs_are_lost_is_no_result(tmp_path, monkeypatch):
     one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
-    trials = finished(-150.0)
     tuning.begin_tuning(one, tmp_path)
-    tuning.keep_trials(tmp_path, trials * 3)
+    tuning.keep_trials(tmp_path, finished(-150.0, -160.0, -170.0))
     monkeypatch.setattr(command, "train", lambda study, *rest: [(command.programs(study)[0], "x")])
     with pytest.raises(
         QmuError, match="some programs have failed:\nInvertedPendulum-v5: base recipe: x"
     ):
         command.tune(one, SimpleNamespace(directory=tmp_path, places=1), command.Where(1), [""])
-    assert trials[0].status == WHOLE
     assert not (tmp_path / "report.html").exists()

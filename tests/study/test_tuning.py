@@ -126,6 +126,11 @@ def test_nothing_else_is_asked_of_a_tuning_that_goes_on(tmp_path, capsys):
         (["Pendulum-v1", "--fresh-seeds", "-1"], "--fresh-seeds must be 0 or more"),
         (["Pendulum-v1", "--finalists", "-1"], "--finalists must be 0 or more"),
         (["Pendulum-v1", "--fresh-seeds", "1"], "give 2 or more, or --finalists 0"),
+        (["Pendulum-v1", "--seed", "2146483648"], "later, beyond 2\\^31: lower the seed"),
+        (
+            ["Pendulum-v1", "--env.wrappers", "gymnasium.wrappers.FlattenObservation"],
+            "a study, which takes none. .* or give --fresh-seeds 0",
+        ),
         (
             ["Pendulum-v1", "--score", "low", "--seeds", "5", "--fresh-seeds", "3"],
             "in the final as well: give --fresh-seeds 5 \\(or 0, for no final\\)",

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmu.errors import ConfigError, QmuError
+from qmu.saving import storage
 from qmu.study import results as found
 from qmu.study import ship
 from qmu.study.final import (
+    BEST_FILE,
     FINAL,
     FRESH,
     Found,
     best_of_search,
+    conclusion,
     final_study,
     finalists,
     fresh_study,
@@ -209,7 +212,8 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
     `typed` are environments that need a module.
 
     Raises:
-        ConfigError: another process is at it, or a world cannot be made; nothing was started.
+        ConfigError: another process is at it, a world cannot be made, or nobody is there to train;
+            what was tried before is kept.
         QmuError: no trial has a score, or what was to be trained again could not be.
     """
     maker_of(asked.world, asked.base.env)
@@ -234,7 +238,8 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
             raise
     show_trials(asked, trials, out)
     result = Found(trials, best_of_search(asked, trials))
-    write_best(asked, result, directory)
+    if not storage.is_file(directory / BEST_FILE):
+        write_best(asked, result, directory)
 
     def reached(study: Study, name: str) -> found.Results:
         out.print()
@@ -244,10 +249,11 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
     if contestants:
         final = reached(final_study(asked, contestants), FINAL)
         result = result._replace(final=final, winner=winner_of(asked, trials, final))
-        out.print(f"final: {verdict(result.winner)}")
+        out.print(f"final: {verdict(asked, result)}")
         write_best(asked, result, directory)
     if asked.fresh_seeds:
         result = result._replace(fresh=reached(fresh_study(asked, result.winner), FRESH))
+        out.print(conclusion(result))
     out.print(f"preset: {write_best(asked, result, directory)}")
     out.print(f"report: {write_page(asked, result, directory)}")
 

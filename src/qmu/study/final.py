@@ -20,18 +20,17 @@ from qmu.errors import QmuError
 from qmu.saving import storage
 from qmu.study import space as spaces
 from qmu.study.plan import Study, study_of
-from qmu.study.results import Results, answer, number
+from qmu.study.results import Results, answer, distance, number
 from qmu.study.rules import LOG, OWNED
-from qmu.study.search import Trial, standing
+from qmu.study.search import WHOLE, Trial, standing
 from qmu.study.space import MEASURES
-from qmu.study.trial import worth
-from qmu.study.tuning import Tuning
+from qmu.study.trial import LOW, worth
+from qmu.study.tuning import LATER, Tuning
 from qmu.training import stats
+from qmu.training.stats import Floats
 from qmu.wording import counted
 
 BEST_FILE, FINAL, FRESH = "best.toml", "final", "fresh"
-# Seeds of the final begin so much later than those of the trials, those of the re-run after them.
-LATER = 1_000_000
 BASE = "base recipe"
 # Letters of a line of the preset.
 WIDTH = 100
@@ -45,13 +44,28 @@ RUNS_OWN = {
 class Found(NamedTuple):
     """What a tuning has found: its trials, its final, and the re-run; None: there is none so far.
 
-    `winner` is the trial whose recipe is the best so far, None for the base recipe.
+    `winner` is the trial that has won the final, without one the search; None: the base recipe.
     """
 
     trials: Sequence[Trial]
     winner: Trial | None
     final: Results | None = None
     fresh: Results | None = None
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial whose recipe is the best: the winner, unless the re-run has refuted it.
+
+        There it has no score, or is below the base recipe by more than chance explains.
+        """
+        if self.winner is None or self.fresh is None:
+            return self.winner
+        scores = scores_of(self.fresh)
+        ours, base = (scores.get(named(one)) for one in (self.winner, None))
+        if ours is None:
+            return None
+        worse = base is not None and stats.difference([ours], [base]).high < 0
+        return None if worse else self.winner
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -82,14 +96,20 @@ def values(tuning: Tuning, trial: Trial) -> dict[str, dict[str, Any]]:
 def finalists(tuning: Tuning, trials: Sequence[Trial]) -> list[Trial]:
     """Return the trials that meet the base recipe in the final, the best first.
 
-    All have been trained as long as the best one, and none is the base recipe.
+    They were trained to the end, or if none was, as long as the best one. No recipe is there twice.
     """
     if not tuning.fresh_seeds:
         return []
     best = best_of(trials)
-    alike = [one for one in trials if (one.status, one.step) == (best.status, best.step)]
-    others = [one for one in alike if recipe(tuning, one) != tuning.base]
-    return sorted(others, key=standing, reverse=True)[: tuning.finalists]
+    found: list[Trial] = []
+    taken = [tuning.base]
+    for one in sorted(trials, key=standing, reverse=True):
+        alike = one.status == best.status and (one.step == best.step or one.status == WHOLE)
+        own = recipe(tuning, one)
+        if alike and math.isfinite(one.score) and own not in taken:
+            found.append(one)
+            taken.append(own)
+    return found[: tuning.finalists]
 
 
 def final_study(tuning: Tuning, trials: Sequence[Trial]) -> Study:
@@ -103,34 +123,58 @@ def winner_of(tuning: Tuning, trials: Sequence[Trial], final: Results) -> Trial 
 
     A trial has to be above the base recipe by more than the standard error of the difference: where
     recipes are about as good as each other, the highest score says little, and the base recipe is
-    known (the rule of one standard error: Breiman et al. 1984, section 3.4.3).
+    known (after the rule of one standard error: Breiman et al. 1984, section 3.4.3). The low end of
+    an interval knows of the scatter, and needs no margin.
 
     Raises:
         QmuError: no recipe has a score there.
     """
-    (place,) = final.places
-    scores = {one.arm: one.scores for one in place.outcomes if np.isfinite(one.scores).all()}
+    scores = scores_of(final)
     if not scores:
-        raise QmuError(f"no recipe of the final has a score: see `qmu compare {FINAL}`")
+        raise QmuError(f"no recipe of the final has a score: see the tuning's {FINAL}/report.html")
     reached = {arm: worth(own, tuning.score) for arm, own in scores.items()}
 
     def above(arm: str) -> bool:
-        margin = stats.error_of_difference(scores[arm], scores[BASE])
-        return reached[arm] > reached[BASE] + margin
+        error = stats.error_of_difference(scores[arm], scores[BASE])
+        return reached[arm] > reached[BASE] + (0 if tuning.score == LOW else error)
 
     better = [arm for arm in scores if arm != BASE and (BASE not in scores or above(arm))]
     best = max(better, key=lambda arm: reached[arm], default=BASE)
     return next((one for one in trials if named(one) == best), None)
 
 
-def verdict(winner: Trial | None) -> str:
-    """Return who has won the final, in words."""
-    if winner is None:
-        return (
-            f"the {BASE} keeps its place: nothing is above it by more than the standard error of "
-            "the difference"
-        )
-    return f"{named(winner)} has won"
+def scores_of(results: Results) -> dict[str, Floats]:
+    """Return the scores [seeds] of the recipes that were trained to the end."""
+    (place,) = results.places
+    return {one.arm: one.scores for one in place.outcomes if np.isfinite(one.scores).all()}
+
+
+def verdict(tuning: Tuning, found: Found) -> str:
+    """Return who has won the final, in a sentence; there is one."""
+    assert found.final is not None
+    if found.winner is None:
+        low = "has a higher low end"
+        mean = "is above it by more than the standard error of the difference"
+        return f"The {BASE} keeps its place: no trial {low if tuning.score == LOW else mean}."
+    scores = scores_of(found.final)
+    if BASE not in scores:
+        return f"Trial {found.winner.number} has won: the {BASE} has no score."
+    ours, base = scores[named(found.winner)], scores[BASE]
+    gap = stats.difference([ours], [base], len(found.final.arms) - 1)
+    return f"Trial {found.winner.number} has won, {distance(found.final, gap)} above the {BASE}."
+
+
+def conclusion(found: Found) -> str:
+    """Return what the re-run says, in words; there is one."""
+    assert found.fresh is not None
+    if found.winner is None:
+        return f"Nothing better than the {BASE} was found: {answer(found.fresh)}"
+    if found.best is not None:
+        return answer(found.fresh)
+    lost = f"Keep the {BASE}: trial {found.winner.number} has"
+    if named(found.winner) in scores_of(found.fresh):
+        return f"{lost} not done as well again. {answer(found.fresh)}"
+    return f"{lost} no score on fresh seeds."
 
 
 def fresh_study(tuning: Tuning, winner: Trial | None) -> Study:
@@ -138,21 +182,17 @@ def fresh_study(tuning: Tuning, winner: Trial | None) -> Study:
 
     One arm, where they are the same.
     """
-    question = f"Is {named(winner)}, the best recipe, better than the {BASE} in {tuning.world}?"
+    first_seed = tuning.base.train.seed + 2 * LATER
     if winner is None:
-        question = f"What is the {BASE}, the best one, worth in {tuning.world}?"
-    trials = [] if winner is None else [winner]
-    return study(tuning, question, trials, tuning.base.train.seed + 2 * LATER)
+        return study(tuning, f"What is the {BASE} worth in {tuning.world}?", [], first_seed)
+    question = f"Is {named(winner)} better than the {BASE} in {tuning.world}?"
+    return study(tuning, question, [winner], first_seed)
 
 
 def study(tuning: Tuning, question: str, trials: Sequence[Trial], first_seed: int) -> Study:
     """Return the study that trains the base recipe and those of trials."""
     shared = {
-        group: {
-            option: value
-            for option, value in own.items()
-            if (group, option) not in OWNED and (group, option) != ("env", "wrappers")
-        }
+        group: {option: value for option, value in own.items() if (group, option) not in OWNED}
         for group, own in options.to_dict(tuning.base).items()
     }
     return study_of(
@@ -196,28 +236,28 @@ def write_best(tuning: Tuning, found: Found, directory: Path) -> Path:
     """Write the best recipe as a preset, and above it what is known of it; return its path."""
     told = "\n".join(map(comment, preset_lines(tuning, found)))
     path = directory / BEST_FILE
-    text = f"{told}\n\n{tomli_w.dumps(recipe_options(recipe(tuning, found.winner)))}"
+    text = f"{told}\n\n{tomli_w.dumps(recipe_options(recipe(tuning, found.best)))}"
     storage.replace_file(path, text.encode())
     return path
 
 
 def preset_lines(tuning: Tuning, found: Found) -> list[str]:
-    """Return what is known of the best recipe, a sentence for each stage."""
-    tried = counted(len(found.trials), "recipe")
-    lines = [
-        f"{tuning.world}: {named(found.winner)}, the best of {tried} that `qmu tune` has tried"
-    ]
-    if found.winner is not None:
-        score, seeds = number(found.winner.score), counted(tuning.base.train.seeds, "seed")
-        lines.append(
-            f"Search: {score}, the {tuning.score} of {seeds}, {found.winner.status} at step "
-            f"{found.winner.step:,}. That flatters it: of many, luck helps to choose the best."
-        )
+    """Return what is known of the best recipe, some sentences for each stage."""
+    tried = f"{counted(len(found.trials), 'recipe')} that `qmu tune` has tried"
+    if found.best is None:
+        lines = [f"{tuning.world}: the {BASE}; of {tried}, none is shown to be better"]
+    else:
+        score, seeds = number(found.best.score), counted(tuning.base.train.seeds, "seed")
+        lines = [
+            f"{tuning.world}: {named(found.best)}, the best of {tried}",
+            f"Search: {score}, the {tuning.score} of {seeds}, {found.best.status} at step "
+            f"{found.best.step:,}. That flatters it: of many, luck helps to choose the best.",
+        ]
     seeds = counted(tuning.fresh_seeds, "seed")
     if found.final is not None:
-        lines.append(f"Final, {seeds}: {verdict(found.winner)}. {answer(found.final)}")
+        lines.append(f"Final, {seeds}: {verdict(tuning, found)}")
     if found.fresh is not None:
-        lines.append(f"Other fresh seeds, {seeds}: {answer(found.fresh)}")
+        lines.append(f"Other fresh seeds, {seeds}: {conclusion(found)}")
     return lines
 
 

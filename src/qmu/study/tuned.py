@@ -21,13 +21,14 @@ from qmu.study.final import (
     FRESH,
     Found,
     best_of,
+    conclusion,
     named,
     recipe,
     verdict,
 )
 from qmu.study.pictures import svg
 from qmu.study.report import rendered
-from qmu.study.results import PROTOCOL, Results, answer, cells, number, rows
+from qmu.study.results import PROTOCOL, Results, cells, number, rows
 from qmu.study.search import ENDED, RUNNING, WHOLE, Trial, importance, standing
 from qmu.study.space import MAGNITUDES, Dimension
 from qmu.study.tuning import Tuning, changes_of
@@ -120,11 +121,11 @@ def best_words(trial: Trial) -> str:
     )
 
 
-def best_lines(tuning: Tuning, winner: Trial | None) -> list[str]:
+def best_lines(tuning: Tuning, best: Trial | None) -> list[str]:
     """Return in which options the best recipe differs from the base recipe."""
     return [
         line.replace("(default:", f"({BASE}:")
-        for line in configure.differences(recipe(tuning, winner), tuning.base)
+        for line in configure.differences(recipe(tuning, best), tuning.base)
     ]
 
 
@@ -146,16 +147,16 @@ def write_page(tuning: Tuning, found: Found, directory: Path) -> Path:
             "score": tuning.score,
             "best": best_words(best_of(trials)),
             "best_file": BEST_FILE,
-            "winner": named(found.winner),
-            "verdict": verdict(found.winner),
-            "differences": best_lines(tuning, found.winner),
+            "best_name": f"the {BASE}" if found.best is None else named(found.best),
+            "verdict": "" if found.final is None else verdict(tuning, found),
+            "conclusion": "" if found.fresh is None else conclusion(found),
+            "differences": best_lines(tuning, found.best),
             "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
             "picture": panels(tuning, trials),
             "paths": [one.path for one in tuning.space],
             "rows": [page_row(one) for one in ranked(trials)],
             "final": again_contents(FINAL, found.final),
             "fresh": again_contents(FRESH, found.fresh),
-            "is_base": found.winner is None,
             "protocol": PROTOCOL,
         },
     )
@@ -186,7 +187,6 @@ def again_contents(name: str, results: Results | None) -> dict[str, Any] | None:
         return None
     (place,) = results.places
     return {
-        "answer": answer(results),
         "seeds": max((len(one.seeds) for one in place.outcomes), default=0),
         "rows": [{"arm": row.arm, "cells": cells(row)} for row in rows(results, place)],
         "finalists": len(results.arms) - 1,

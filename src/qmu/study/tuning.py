@@ -33,6 +33,8 @@ from qmu.world.make import maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
 TUNING_FILE, TRIALS_FILE = "tuning.toml", "trials.json"
+# Seeds of the final begin so much later than those of the trials, those of the re-run after them.
+LATER = 1_000_000
 # What a trial's options are, unless they are given: shares of its steps, and a number of seeds.
 EVALUATIONS, SAVES, SEEDS = 20, 4, 3
 
@@ -153,6 +155,17 @@ def check(tuning: Tuning) -> None:
         raise ConfigError(f"--fresh-seeds must be 0 or more, not {tuning.fresh_seeds}")
     if tuning.finalists < 0:
         raise ConfigError(f"--finalists must be 0 or more, not {tuning.finalists}")
+    if tuning.base.env.wrappers and tuning.fresh_seeds:
+        raise ConfigError(
+            "--env.wrappers: the best recipes are trained again as a study, which takes none. "
+            "Register an environment that has them in a module, and name it module:id; or give "
+            "--fresh-seeds 0"
+        )
+    if tuning.base.train.seed + 2 * LATER + tuning.fresh_seeds > 2**31:
+        raise ConfigError(
+            f"--seed {tuning.base.train.seed}: the seeds of the final and the re-run begin "
+            f"{LATER:,} and {2 * LATER:,} later, beyond 2^31: lower the seed"
+        )
     if tuning.finalists and tuning.fresh_seeds == 1:
         raise ConfigError(
             "--fresh-seeds 1 does not say how much a final's scores scatter: give 2 or more, or "
