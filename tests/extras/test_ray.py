@@ -21,7 +21,8 @@ TINY = {
     "question": "Does it work?",
     "environments": ["Pendulum-v1"],
     "seeds": 2,
-    "total_steps": 8000,
+    # Long enough to lose a process, and then a node, on a fast machine.
+    "total_steps": 24_000,
     "options": {
         "env": {"episode_length": 20},
         "actor": {"hidden_sizes": [8]},
