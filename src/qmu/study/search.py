@@ -6,6 +6,7 @@ state. Both are Ray's own files.
 
 import importlib
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,10 @@ NAME = "trials"
 REDUCTION = 3
 # A trial that has failed or been lost so often is given up.
 MOST_FAILURES = 3
+# Checkpoints of a trial that are kept, and seconds between two writings of the search's state,
+# which names a trial's newest one. With one checkpoint kept, or the usual ten seconds, a search that
+# is stopped may have named one that a newer one has replaced: then the trial is lost.
+KEPT, STATE_PERIOD = 2, 0.2
 # A trial's checkpoint holds its whole run; what of it is brought home.
 BROUGHT = ("config.toml", "run.json", "metrics.jsonl", "best", "videos", "tensorboard", "wandb")
 # Fewer trials say nothing about what matters.
@@ -82,6 +87,7 @@ class Conductor:
             ConfigError: what Ray has kept of the search cannot be read.
         """
         tune = importlib.import_module("ray.tune")
+        os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(STATE_PERIOD)
         path = f"{self.storage.rstrip('/')}/{NAME}"
         trainable = tune.with_resources(
             tune.with_parameters(run_trial, task=self.task),
@@ -137,7 +143,7 @@ class Conductor:
                 storage_path=self.storage,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT),
                 callbacks=[importlib.import_module("qmu.study.watching").Watching()],
             ),
         )
