@@ -24,8 +24,8 @@ REDUCTION = 3
 # A trial that has failed or been lost so often is given up.
 MOST_FAILURES = 3
 # Checkpoints of a trial that are kept, and seconds between two writings of the search's state,
-# which names a trial's newest one. With one checkpoint kept, or the usual ten seconds, a search that
-# is stopped may have named one that a newer one has replaced: then the trial is lost.
+# which names a trial's newest one. With one checkpoint kept, or the usual ten seconds, a search
+# that is stopped may have named one that a newer one has replaced: then the trial is lost.
 KEPT, STATE_PERIOD = 2, 0.2
 # A trial's checkpoint holds its whole run; what of it is brought home.
 BROUGHT = ("config.toml", "run.json", "metrics.jsonl", "best", "videos", "tensorboard", "wandb")
