@@ -26,6 +26,9 @@ AUTO, SCHEME = "ray://auto", "ray://"
 WAIT = 10.0
 # Seconds in which a cluster starts a process.
 PATIENCE = 60.0
+# Ray's client server forks a process for each connection while its own threads are at work, and
+# every tenth or so dies at once (Ray's issue 63202): so often a connection is asked for.
+ATTEMPTS = 3
 # A cluster of this machine alone listens to this machine only (Ray's name of the variable is from
 # where it was first needed), and tells nobody that it is used. Who connects to it has to know the
 # token that Ray keeps in ~/.ray.
@@ -172,9 +175,30 @@ def join(ray: Any, address: str, option: str) -> None:
                 "Ray Client server at this address (`ray start --head` starts one at port 10001)?"
             ) from None
         check_speaks(host, port, f"{option} {address}")
-    found: list[BaseException | None] = []
+    connect(ray, address, option)
 
-    def attempt() -> None:
+
+def connect(ray: Any, address: str, option: str) -> None:
+    """Connect to a cluster that answers. Raises ConfigError if it cannot be talked to."""
+    for _ in range(ATTEMPTS):
+        failure = attempt(ray, address)
+        if not isinstance(failure, ConnectionAbortedError):
+            break
+    if isinstance(failure, ConnectionError) and address == AUTO:
+        raise ConfigError(
+            f"{option} {address}: this machine is a part of no cluster: start one (`ray start "
+            "--head`), or give `ray` (this machine alone) or ray://HOST:PORT"
+        )
+    if failure is not None:
+        first, *more = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise ConfigError(" ".join([f"{option} {address}: {first}", *more[-1:]])) from None
+
+
+def attempt(ray: Any, address: str) -> Exception | None:
+    """Connect to a cluster; return why that has failed, None if it has not."""
+    found: list[Exception | None] = []
+
+    def begin() -> None:
         try:
             ray.init(
                 "auto" if address == AUTO else address,
@@ -185,19 +209,10 @@ def join(ray: Any, address: str, option: str) -> None:
         except Exception as error:
             found.append(error)
 
-    thread = threading.Thread(target=attempt, daemon=True)
+    thread = threading.Thread(target=begin, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    if not found:
-        raise ConfigError(f"{option} {address}: the cluster starts no driver in {PATIENCE:.0f} s")
-    if isinstance(found[0], ConnectionError) and address == AUTO:
-        raise ConfigError(
-            f"{option} {address}: this machine is a part of no cluster: start one (`ray start "
-            "--head`), or give `ray` (this machine alone) or ray://HOST:PORT"
-        )
-    if found[0] is not None:
-        first, *more = str(found[0]).strip().splitlines() or [type(found[0]).__name__]
-        raise ConfigError(" ".join([f"{option} {address}: {first}", *more[-1:]])) from None
+    return found[0] if found else TimeoutError(f"the cluster starts no driver in {PATIENCE:.0f} s")
 
 
 def check_speaks(host: str, port: str, wanted: str) -> None:
