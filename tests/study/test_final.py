@@ -146,6 +146,8 @@ def test_the_preset_holds_the_winner_and_what_is_known_of_it(tmp_path):
         "# Pendulum-v1: trial 1, the best of 3 recipes that `qmu tune` has tried\n"
         "# Search: -200, the mean of 2 seeds, finished at step 600. That flatters it"
     )
+    (_, search) = final.preset_lines(asked(score="low"), final.Found(trials, trials[1]))
+    assert search.startswith("Search: -200, the low end of the interval of 2 seeds, finished")
     again = final.Found(trials, trials[1], held(**BETTER), held(**BETTER))
     lines = final.write_best(asked(), again, tmp_path).read_text().splitlines()
     assert max(map(len, lines)) <= final.WIDTH

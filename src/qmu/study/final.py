@@ -24,7 +24,7 @@ from qmu.study.results import Results, answer, distance, number
 from qmu.study.rules import LOG, OWNED
 from qmu.study.search import WHOLE, Trial, standing
 from qmu.study.space import MEASURES
-from qmu.study.trial import LOW, worth
+from qmu.study.trial import LOW, SCORE_WORDS, worth
 from qmu.study.tuning import LATER, Tuning
 from qmu.training import stats
 from qmu.training.stats import Floats
@@ -247,11 +247,12 @@ def preset_lines(tuning: Tuning, found: Found) -> list[str]:
     if found.best is None:
         lines = [f"{tuning.world}: the {BASE}; of {tried}, none is shown to be better"]
     else:
-        score, seeds = number(found.best.score), counted(tuning.base.train.seeds, "seed")
+        reached = f"{number(found.best.score)}, the {SCORE_WORDS[tuning.score]}"
+        seeds = counted(tuning.base.train.seeds, "seed")
         lines = [
             f"{tuning.world}: {named(found.best)}, the best of {tried}",
-            f"Search: {score}, the {tuning.score} of {seeds}, {found.best.status} at step "
-            f"{found.best.step:,}. That flatters it: of many, luck helps to choose the best.",
+            f"Search: {reached} of {seeds}, {found.best.status} at step {found.best.step:,}. That "
+            "flatters it: of many, luck helps to choose the best.",
         ]
     seeds = counted(tuning.fresh_seeds, "seed")
     if found.final is not None:

@@ -29,6 +29,7 @@ from qmu.training.resume import resume
 from qmu.training.run import train_config
 
 MEAN, LOW = SCORES = ("mean", "low")
+SCORE_WORDS = {MEAN: "mean", LOW: "low end of the interval"}
 # What a trial is told to have reached that has no score; a sampler keeps away from there.
 WORST = -1e30
 RUN = "run"

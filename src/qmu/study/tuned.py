@@ -31,6 +31,7 @@ from qmu.study.report import rendered
 from qmu.study.results import PROTOCOL, Results, cells, number, rows
 from qmu.study.search import ENDED, RUNNING, WHOLE, Trial, importance, standing
 from qmu.study.space import MAGNITUDES, Dimension
+from qmu.study.trial import SCORE_WORDS
 from qmu.study.tuning import Tuning, changes_of
 from qmu.training.curves import COLOURS, axes_of
 from qmu.wording import counted
@@ -144,7 +145,7 @@ def write_page(tuning: Tuning, found: Found, directory: Path) -> Path:
             "trials": f"{counted(len(trials), 'recipe')} {'was' if len(trials) == 1 else 'were'}",
             "steps": f"{tuning.steps:,}",
             "seeds": counted(tuning.base.train.seeds, "seed"),
-            "score": tuning.score,
+            "score": SCORE_WORDS[tuning.score],
             "best": best_words(best_of(trials)),
             "best_file": BEST_FILE,
             "best_name": f"the {BASE}" if found.best is None else named(found.best),
