@@ -1,7 +1,11 @@
 """The statistics against numbers worked out by hand, and their intervals against simulated data."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,7 +165,7 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say(kind, seeds, le
 @pytest.mark.parametrize("apart", [0.0, 1.0, 2.0, 3.0])
 def test_the_interval_of_a_probability_holds_the_truth_near_1_as_well(seeds, apart):
     rng = np.random.default_rng(0)
-    truth = stats.stats.norm.cdf(apart / np.sqrt(2))
+    truth = scipy.stats.norm.cdf(apart / np.sqrt(2))
     held = []
     for _ in range(600):
         ours, theirs = rng.normal(apart, size=seeds), rng.normal(size=seeds)
@@ -198,3 +202,9 @@ def test_the_interval_over_episodes_is_students():
     half = 2.776445 * rewards.std(ddof=1) / np.sqrt(5)
     np.testing.assert_allclose(found, [1.0, 1.0 - half, 1.0 + half], rtol=1e-6)
     assert np.isnan(stats.mean_of_episodes(1.0, 0.5, 2)[1:]).all()
+
+
+def test_what_a_training_needs_of_scipy_loads_quickly():
+    code = "import sys, qmu.training.stats; print('scipy.stats' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 Floats = NDArray[np.float64]
 # Scores per world: of each world, one number per seed.
@@ -27,7 +27,7 @@ Strata = Sequence[Floats]
 
 TAIL = 0.025
 RESAMPLES = 10_000
-SCORE = float(stats.norm.ppf(1 - TAIL))
+SCORE = float(scipy.special.ndtri(1 - TAIL))
 CLOSE = 1e-9
 FEWEST, FEWEST_AT_ALL = 5, 3
 # A score is the mean of this many last evaluations; of fewer than thirty, of the last third.
@@ -86,7 +86,7 @@ def mean_of_episodes(value: float, std: float, episodes: int) -> Interval:
     """Return the mean return of some episodes, by Student's distribution; `std` is theirs."""
     if episodes < FEWEST_AT_ALL:
         return Interval(value, np.nan, np.nan)
-    half = float(stats.t.ppf(1 - TAIL, episodes - 1)) * std / np.sqrt(episodes - 1)
+    half = float(scipy.special.stdtrit(episodes - 1, 1 - TAIL)) * std / np.sqrt(episodes - 1)
     return Interval(value, value - half, value + half)
 
 
@@ -114,7 +114,7 @@ def middle(strata: Strata) -> Floats:
     """Return the mean [...] of scores [..., seeds] of one world; of several the middle half's."""
     if len(strata) == 1:
         return np.asarray(np.mean(strata[0], axis=-1))
-    return np.asarray(stats.trim_mean(np.concatenate(list(strata), axis=-1), 0.25, axis=-1))
+    return np.asarray(scipy.stats.trim_mean(np.concatenate(list(strata), axis=-1), 0.25, axis=-1))
 
 
 def interquartile_mean(strata: Strata) -> Interval:
@@ -122,9 +122,9 @@ def interquartile_mean(strata: Strata) -> Interval:
 
     What is cut off is a whole number of scores at each end, as in scipy's trimmed mean.
     """
-    value = stats.trim_mean(np.concatenate(list(strata)), 0.25)
+    value = scipy.stats.trim_mean(np.concatenate(list(strata)), 0.25)
     drawn = np.concatenate(draws(strata), axis=1)
-    return interval(float(value), np.asarray(stats.trim_mean(drawn, 0.25, axis=1)), strata)
+    return interval(float(value), np.asarray(scipy.stats.trim_mean(drawn, 0.25, axis=1)), strata)
 
 
 def probability_of_improvement(ours: Strata, theirs: Strata) -> Interval:
@@ -156,8 +156,8 @@ def score_bounds(value: float, ours: int, theirs: int) -> tuple[float, float]:
         return (value - probability) ** 2 - SCORE**2 * variance(probability, ours, theirs)
 
     # At 0 and 1 the share itself is a root, and not the one that is looked for.
-    low = 0.0 if value < CLOSE else optimize.brentq(beyond, 0.0, value - CLOSE)
-    high = 1.0 if value > 1 - CLOSE else optimize.brentq(beyond, value + CLOSE, 1.0)
+    low = 0.0 if value < CLOSE else scipy.optimize.brentq(beyond, 0.0, value - CLOSE)
+    high = 1.0 if value > 1 - CLOSE else scipy.optimize.brentq(beyond, value + CLOSE, 1.0)
     return low, high
 
 
@@ -216,7 +216,8 @@ def too_few(strata: Strata, fewest: int = FEWEST) -> bool:
 def tails(strata: Strata, tail: float = TAIL) -> tuple[float, float]:
     """Return the two percentiles that bound an interval, for the smallest number of seeds."""
     seeds = min(len(scores) for scores in strata)
-    low = float(stats.norm.cdf(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(tail, seeds - 1)))
+    wider = np.sqrt(seeds / (seeds - 1)) * scipy.special.stdtrit(seeds - 1, tail)
+    low = float(scipy.special.ndtr(wider))
     return low, 1 - low
 
 
