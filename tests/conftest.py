@@ -1,10 +1,11 @@
 """What every test runs with: strict numerics, one CPU device per core, repeatable examples."""
 
 import os
-import tempfile
 
 import jax
 import pytest
+from budget import PROFILES
+from compiled import Compiled
 from hypothesis import settings
 
 from qmu import configure
@@ -17,18 +18,16 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
 
-# Before anything starts JAX. On a machine with a GPU, `JAX_PLATFORMS=cuda pytest` uses it. Equal
-# programs are compiled once in a session, as a user's are.
+# Before anything starts JAX. On a machine with a GPU, `JAX_PLATFORMS=cuda pytest` uses it.
 jax.config.update("jax_platforms", jax.config.jax_platforms or "cpu")
-COMPILED = tempfile.TemporaryDirectory(prefix="qmu-tests-")
-jax.config.update("jax_compilation_cache_dir", COMPILED.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 start_jax()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-settings.register_profile("qmu", deadline=None, derandomize=True)
-settings.load_profile("qmu")
+# `pytest --hypothesis-profile=full` has more.
+for profile, most in PROFILES.items():
+    settings.register_profile(profile, deadline=None, derandomize=True, max_examples=most)
+settings.load_profile("ci")
 
 TINY = {
     "target": {"smoothing_std": None},
@@ -37,6 +36,10 @@ TINY = {
     "replay": {"capacity": 64, "batch_size": 4},
     "explore": {"start_steps": 0},
 }
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Compiled())
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import jax
 import pytest
 
 from qmu.errors import ConfigError
-from qmu.training.devices import cores, find_devices, share_note
+from qmu.training import devices
+from qmu.training.devices import compiled_folder, cores, find_devices, share_note
 
 
 def test_there_is_a_cpu_device_per_core():
@@ -27,3 +28,13 @@ def test_members_that_share_a_device_needlessly_are_told(monkeypatch):
     assert share_note((0,), [device]) is None
     assert share_note((0, 1, 2), [device] * 3) is None
     assert share_note(tuple(range(9)), [device] * 4) is None
+
+
+def test_unlike_processors_share_no_compiled_programs(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = compiled_folder("jax")
+    assert own == compiled_folder("jax")
+    assert own.parent == tmp_path / "qmu" / "jax"
+    monkeypatch.setattr(devices.platform, "machine", lambda: "another")
+    assert compiled_folder("jax").parent == own.parent
+    assert compiled_folder("jax") != own

@@ -1,7 +1,10 @@
 """What JAX runs on, how it is started, and whether a run fits into its memory."""
 
 import contextlib
+import hashlib
 import os
+import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,28 @@ def start_jax(spare: int = 0) -> None:
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores() + spare)  # type: ignore[no-untyped-call]
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(caches / "qmu" / "jax"))  # type: ignore[no-untyped-call]
+        jax.config.update("jax_compilation_cache_dir", str(compiled_folder("jax")))  # type: ignore[no-untyped-call]
         # The learner takes over a second to compile, everything else far less.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # type: ignore[no-untyped-call]
+
+
+def compiled_folder(name: str) -> Path:
+    """Return the folder of this name for programs that were compiled for this kind of processor.
+
+    A home may be shared by unlike machines, and JAX loads a program with instructions that the
+    processor has not.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "qmu" / name / processor()
+
+
+def processor() -> str:
+    """Return the kind of processor that this is: the same name for the same instructions."""
+    told = [platform.machine(), platform.processor()]
+    with contextlib.suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        told += [line for line in first.splitlines() if re.match("flags|Features|model", line)]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def cores() -> int:
