@@ -16,13 +16,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
+SMALL_STAMP := .venv-small/.installed
 EXTRAS_STAMP := .venv-extras/.installed
 RAY_STAMP := .venv-ray/.installed
 ROBOTICS_STAMP := .venv-robotics/.installed
 SITE_STAMP := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-extras test-ray test-robotics check check-format check-lint check-types check-tests format bench docs site clean
+.PHONY: help demo test test-all test-long test-small test-faults test-extras test-ray test-robotics check check-format check-lint check-types check-tests format bench docs site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +42,24 @@ demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then eval
 	echo "The run is in $$run:"; \
 	for entry in "$$run"/*; do echo "  $$entry"; done
 
-test: $(STAMP)  ## run the tests, the slow ones included
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+test: $(STAMP)  ## run the tests, but those that take long, kill runs or need extras
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10
+
+# One after the other, also with -j: each has its own use for all cores.
+test-all:  ## all tests that there are, in all environments (an hour or two)
+	@set -e; for tests in test-long test-faults test-extras test-robotics test-ray; do \
+		$(MAKE) --no-print-directory $$tests; done
+
+test-long: $(STAMP)  ## the tests of `make test` and the long ones, properties with more examples
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10 \
+		-m "not fault and not extra" --hypothesis-profile full
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
 	XLA_FLAGS= QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
+
+test-small: $(SMALL_STAMP)  ## the quick tests of the extras that are small to install (.venv-small)
+	.venv-small/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10 \
+		-m "extra and not long and not fault"
 
 test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)
 	.venv-extras/bin/python -m pytest -m extra
@@ -68,7 +82,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not fault and not extra" -x -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not long and not fault and not extra" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
@@ -86,7 +100,7 @@ site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools liv
 	@echo "The site begins with site/index.html"
 
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-ray .venv-robotics build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-ray .venv-robotics .venv-small build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there and works.
@@ -102,6 +116,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call environment,.venv)
 	@echo "Installing qmu and its tools into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(SMALL_STAMP): pyproject.toml constraints.txt
+	$(call environment,.venv-small)
+	@echo "Installing qmu and its small extras into .venv-small"
+	@.venv-small/bin/python -m pip install -q -c constraints.txt \
+		-e '.[dev,box2d,onnx,pybullet,video,wandb]'
 	@touch $@
 
 # PyTorch first and by itself: once it is there, no other package pulls in another build of it.

@@ -69,7 +69,7 @@ def test_recipes(run, capsys, tmp_path):
     assert "| HalfCheetah-v5 |" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learning_and_its_picture(run, tmp_path, capsys):
     learning = importlib.import_module("learning")
     case = learning.Case("Pendulum-v1", 300, -200, True, "last_ten", 1, 3, 1)
@@ -86,7 +86,7 @@ def test_learning_and_its_picture(run, tmp_path, capsys):
     assert (tmp_path / "docs" / "learning.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gains(run, tmp_path, capsys):
     learning = importlib.import_module("learning")
     case = learning.Case("Pendulum-v1", 300, None, False, "last_ten", 1)
@@ -100,7 +100,7 @@ def test_gains(run, tmp_path, capsys):
     assert rows[-1].startswith("| prioritized | ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_switches(run, tmp_path):
     file = tmp_path / "switches.json"
     words = f"--only prioritized --pairs 2 --steps 32 --output {file}"
@@ -110,13 +110,13 @@ def test_switches(run, tmp_path):
     assert row["time_ratio"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_health(run, tmp_path):
     run("health", "--pairs 2 --steps 32", SIZES={"tiny": TINY})
     assert results(tmp_path)["health"]["rows"]["tiny"]["time_ratio"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers(run, tmp_path):
     words = "--pairs 2 --steps 32 --workers 1 --worlds 1"
     run("workers", words, WORLDS={"Pendulum-v1": "Pendulum-v1"}, CASES={"tiny": TINY})
@@ -124,7 +124,7 @@ def test_workers(run, tmp_path):
     assert row["time_ratio"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cluster(run, tmp_path):
     run("cluster", "--steps 200 --rounds 1 --trials 0", PLACES={"processes": []}, ARMS=(4, 5))
     one, two = results(tmp_path)["cluster"]["studies"]
@@ -135,7 +135,7 @@ def test_cluster(run, tmp_path):
         assert 0 < row["serial_seconds"][0] < row["seconds"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_saving(run, tmp_path):
     run("saving", "--rows 1000 --saves 2", WORLD="Pendulum-v1", NEW_ROWS=100)
     uniform, prioritized = results(tmp_path)["saving"]["cases"]
@@ -145,7 +145,7 @@ def test_saving(run, tmp_path):
         assert case["resume_seconds"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -162,7 +162,7 @@ def test_ours(run, words, capsys, tmp_path, monkeypatch):
     assert found[figure.get(words.split()[0], "seconds_to_first_update")] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_speed(run, tmp_path):
     speed = importlib.import_module("speed")
     words = "update --hidden 8 --batch 8 --blocks 1"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from budget import some
 
 import qmu
 from qmu.cli import main
@@ -245,7 +246,7 @@ def test_a_directory_is_printed_as_it_is_named(capsys):
     assert f"qmu eval '{run}' --episodes 20" in printed
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", some(["ascii", "utf-8"], ["ascii"]))
 def test_a_run_outlives_the_reader_of_its_output_and_a_poor_terminal(encoding, tmp_path):
     command = [sys.executable, "-m", "qmu", "train", "Pendulum-v1", *TINY]
     environment = os.environ | {"PYTHONIOENCODING": encoding}

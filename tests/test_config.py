@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tomli_w
+from budget import examples
 from configs import OPTIONS, configs, kind_of, rule_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,13 +32,13 @@ from qmu.workers import Workers
 CONFIGS = configs()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(15, 60))
 @given(CONFIGS)
 def test_a_configuration_survives_its_dictionary(config):
     assert from_dict(to_dict(config)) == config
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(15, 60))
 @given(CONFIGS)
 def test_a_configuration_survives_a_toml_file(config):
     assert from_dict(tomllib.loads(tomli_w.dumps(to_dict(config)))) == config

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tomli_w
+from budget import some
 from policies import make_policy
 
 import qmu
@@ -110,7 +111,11 @@ def test_functions_are_where_the_links_say(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page, "python")], ids=name)
+@pytest.mark.parametrize(
+    "page",
+    some([page for page in EXAMPLES if blocks(page, "python")], [ROOT / "README.md"]),
+    ids=name,
+)
 def test_python_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")

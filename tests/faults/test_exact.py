@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import runs
+from budget import some
 
 import qmu
 from qmu.saving import store
@@ -29,7 +30,7 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", some(VARIANTS, ["plain", "parameter noise", "prioritized"]))
 def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
     changes = VARIANTS[name]
     whole = runs.train(tmp_path / "whole", **changes)
@@ -63,7 +64,7 @@ def vector():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_vector_environment_goes_on_bit_for_bit_too(tmp_path):
     changes = {"env": {"episode_length": None}}
     whole = runs.train(tmp_path / "whole", vector(), **changes)
@@ -74,7 +75,7 @@ def test_a_vector_environment_goes_on_bit_for_bit_too(tmp_path):
     assert runs.metrics(directory) == runs.metrics(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_that_need_many_segments_come_back(tmp_path, monkeypatch):
     changes = {"train": {"seeds": 3}, "env": {"count": 2}}
     whole = runs.train(tmp_path / "whole", **changes)

@@ -5,6 +5,7 @@ import math
 import pytest
 import runs
 import tomli_w
+from budget import examples
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tests
 from hypothesis import strategies as st
@@ -38,7 +39,8 @@ VALUES = (
 COMMANDS = ["train", "resume", "eval", "doctor", "study", "compare", "report"]
 GROUP_NAMES = st.sampled_from(list(options.GROUPS)) | st.text(max_size=8)
 MANY = tests(
-    max_examples=runs.count(100, 3000), suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=runs.count(examples(20, 100), 3000),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -249,6 +249,7 @@ SMALL = {
 }
 
 
+@pytest.mark.long
 def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, capsys):
     one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
     (mad,) = finished(-140.0)

@@ -1,6 +1,7 @@
 """What changes in a folder comes to another, manifests after what they speak of."""
 
 import pytest
+from budget import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ def contents(root):
     return {path: (root / path).read_bytes() for path in found(root)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(20, 100))
 @given(before=st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=9)), steps=STEPS)
 def test_the_other_folder_becomes_the_same(tmp_path_factory, before, steps):
     here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import runs
+from budget import some
 from probes import Counter
 
 import qmu
@@ -193,7 +194,7 @@ def arms_told(found, run, tmp_path, kind):
     return html.unescape(text).partition("What the arms are")[2].partition("What is wrong")[0]
 
 
-@pytest.mark.parametrize("kind", ["html", "markdown"])
+@pytest.mark.parametrize("kind", some(["html", "markdown"], ["markdown"]))
 def test_what_the_arms_are_is_said_of_several(run, car, tmp_path, kind):
     alone = results.run_results([run.directory])
     assert arms_told(alone, run, tmp_path, kind) == ""

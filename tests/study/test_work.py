@@ -146,7 +146,7 @@ def test_arms_in_another_order_are_the_same_study(trained, capsys):
     assert [arm.name for arm in folder.open_directory(directory).arms] == list(TINY["arms"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_that_has_begun_is_gone_on_with_in_its_own_order(tmp_path, capsys):
     directory = tmp_path / "tiny"
     first = plan.read_study(write(tmp_path, seeds=1))
@@ -272,7 +272,7 @@ def test_programs_end_with_the_process_that_has_started_them(tmp_path):
     assert json.loads(described.read_text())["status"] == "stopped"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_arm_that_diverges_does_not_take_the_others_with_it(tmp_path, capsys):
     arms = {"plain": {}, "mad": {"critic": {"lr": 1e30}, "actor": {"lr": 1e30}}}
     options = TINY["options"] | {"critic": {"hidden_sizes": [8], "norm": "none"}}

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from budget import examples
 from configs import configs, records
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ SMALL = configs(
 
 @pytest.mark.slow
 @settings(
-    max_examples=15,
+    max_examples=examples(3, 25),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking compiles for many minutes
     suppress_health_check=[HealthCheck.too_slow],

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import runs
+from budget import some
 from hypothesis import given
 from hypothesis import strategies as st
 from probes import Counter
@@ -92,9 +93,10 @@ def trained(tiny_config, steps=96, source="Pendulum-v1", **changes):
     return np.asarray(stream.numbers), weights
 
 
-@pytest.mark.parametrize(
-    "explore", [{}, {"noise": "ou"}, {"noise": "none", "parameter_distance": 0.2}]
-)
+NOISES = [{}, {"noise": "ou"}, {"noise": "none", "parameter_distance": 0.2}]
+
+
+@pytest.mark.parametrize("explore", some(NOISES, NOISES[2:]))
 def test_members_in_other_processes_do_the_same_to_the_bit(tiny_config, explore):
     def one(workers):
         env = {"workers": workers, "count": 2, "episode_length": 30}
@@ -208,6 +210,7 @@ def test_a_trainer_interrupted_while_it_waits_goes_on(tiny_config, monkeypatch):
     trainer.close()
 
 
+@pytest.mark.long
 def test_a_trainer_interrupted_while_it_gives_an_order_goes_on(tiny_config, monkeypatch):
     from qmu.training import outpost
 
@@ -285,6 +288,7 @@ def test_a_program_that_a_world_has_started_ends_with_it(tiny_config):
     assert time.monotonic() - before < PATIENCE
 
 
+@pytest.mark.long
 def test_rows_after_a_lost_process_begin_where_the_rows_before_ended(tiny_config):
     env = {"workers": 2, "count": 2, "episode_length": None, "on_error": "restart"}
     config = tiny_config(env=env, train={"chunk": 8, "learn_after": 1000})
@@ -321,6 +325,7 @@ def test_the_step_of_a_lost_process_counts_all_worlds(tiny_config):
     trainer.close()
 
 
+@pytest.mark.long
 def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(tmp_path):
     marker, refused = tmp_path / "marker", tmp_path / "refused"
     here = os.getpid()

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
+from budget import some
 
 import qmu
 from qmu import cli, configure
@@ -91,6 +92,7 @@ def test_custom_networks_learn_and_act(tmp_path):
     assert not names & {"health/dead_actor", "health/dead_critic"}
 
 
+@pytest.mark.long
 def test_a_built_in_network_beside_one_of_the_users_own(tmp_path):
     for name, networks in (
         ("actor", qmu.Networks(actor=Actor)),
@@ -136,22 +138,21 @@ def test_a_custom_network_that_is_the_built_in_one_learns_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"critic": {"count": 3, "subset": 2}, "actor": {"climbs": "mean"}},
-        {"critic": {"count": 2, "batches": "own", "l2": 1e-3}, "actor": {"interval": 2}},
-        {
-            "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},
-            "actor": {"climbs": "mean"},
-        },
-        {"actor": {"optimizer": "adamw", "weight_decay": 0.01}, "critic": {"clip_norm": 1.0}},
-        {"actor": {"optimizer": "sgd", "momentum": 0.9}, "target": {"smoothing": "shared"}},
-        {"env": {"normalize_obs": True, "count": 2}, "replay": {"prioritized": True, "n_step": 1}},
-        {"explore": {"noise": "ou", "epsilon": 0.1}, "train": {"overlap": False, "chunk": 1}},
-    ],
-    ids=str,
-)
+SWITCHES = [
+    {"critic": {"count": 3, "subset": 2}, "actor": {"climbs": "mean"}},
+    {"critic": {"count": 2, "batches": "own", "l2": 1e-3}, "actor": {"interval": 2}},
+    {
+        "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},
+        "actor": {"climbs": "mean"},
+    },
+    {"actor": {"optimizer": "adamw", "weight_decay": 0.01}, "critic": {"clip_norm": 1.0}},
+    {"actor": {"optimizer": "sgd", "momentum": 0.9}, "target": {"smoothing": "shared"}},
+    {"env": {"normalize_obs": True, "count": 2}, "replay": {"prioritized": True, "n_step": 1}},
+    {"explore": {"noise": "ou", "epsilon": 0.1}, "train": {"overlap": False, "chunk": 1}},
+]
+
+
+@pytest.mark.parametrize("changes", some(SWITCHES, SWITCHES[1::4]), ids=str)
 def test_they_combine_with_the_other_switches(changes):
     trainer = make_trainer(BOTH, **changes)
     before = trainer.actors(lag=False)[0].arrays()
@@ -241,6 +242,7 @@ def test_a_model_of_custom_networks_is_saved_and_loaded(tmp_path):
         one.close()
 
 
+@pytest.mark.long
 def test_acting_proceeds_while_a_chunk_is_learned():
     trainer = make_trainer(
         qmu.Networks(actor=Actor),
@@ -418,7 +420,7 @@ print(trainer.note, len(learning) == seeds, trainer.learner.acting_device in lea
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_that_begins_with_a_custom_actor_has_a_device_to_spare():
     said = subprocess.run(
         [sys.executable, "-c", SPARE],

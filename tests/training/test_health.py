@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import runs
+from budget import some
 from gymnasium.envs.classic_control import PendulumEnv
 
 import qmu
@@ -117,9 +118,13 @@ DISEASES = {
 }
 
 
+# Those that are quick to show; the others are long.
+SOME = ("Dead units", "Large rewards", "No reward was found", "Nothing was learned")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", DISEASES)
+@pytest.mark.parametrize("name", some(DISEASES, SOME))
 def test_a_disease_is_recognized(name, tmp_path):
     world, changes = DISEASES[name]
     options = configure.merge(configure.merge(BASE, changes), {"log": {"dir": str(tmp_path)}})
@@ -133,7 +138,7 @@ def test_a_disease_is_recognized(name, tmp_path):
     assert found[name].sure in chart.SURE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("world", "seeds"), [(PENDULUM, 2), ("InvertedPendulum-v5", 1)])
 def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
     steps = {"total_steps": 6_000, "eval_interval": 500, "seeds": seeds, "eval_episodes": 5}

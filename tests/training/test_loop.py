@@ -182,7 +182,7 @@ print(digest.hexdigest())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits_in_two_processes():
     digests = {
         subprocess.run(
