@@ -93,6 +93,18 @@ def test_a_page_needs_no_network_and_holds_everything(page):
     assert "Few random steps</b> (seeds 0 to 2; possible)" in text
 
 
+def test_pictures_are_no_larger_than_they_look(page):
+    text = page.read_text()
+    # A hundredth of a point is less than a screen or a printer shows.
+    assert re.search(r' d="M -?\d+\.\d\d ', text)
+    assert not re.search(r' d="[^"]*\.\d{3}', text)
+    assert "<metadata>" not in text
+    # Two maps, each of three pairs of numbers in two rows: what lies along the bottom stands once.
+    names = re.findall(r'transform="rotate\((-?\d+)[^>]*>(observation \d)<', text)
+    along = [name for turned, name in names if int(turned) == 0]
+    assert along == 2 * ["observation 0", "observation 0", "observation 1"]
+
+
 def test_a_page_carries_the_newest_video_of_each_arm(run, tmp_path, monkeypatch):
     copy = tmp_path / "run"
     shutil.copytree(run.directory, copy)
@@ -159,6 +171,7 @@ def test_the_command_writes_a_page_and_markdown(run, tmp_path, capsys):
     text = (tmp_path / "report.html").read_text()
     assert "What has the run learned?" in text
     assert f"qmu train Pendulum-v1 --config {run.directory}/config.toml" in text
+    assert f"<pre>qmu report {run.directory} --markdown --csv</pre>" in text
     assert cli.main(["report", str(run.directory), "--out", str(tmp_path), "--markdown"]) == 0
     assert "| arm | mean | median |" in (tmp_path / "report.md").read_text()
     assert cli.main(["report", str(run.directory), "--out", str(tmp_path), "--csv"]) == 0

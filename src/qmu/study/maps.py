@@ -100,7 +100,10 @@ def draw(obs: NDArray[np.float32], grid: bool, quantities: dict[str, Any], world
     """Return a picture of each quantity, for each pair of the observation's numbers."""
     pairs = list(itertools.combinations(range(obs.shape[1]), 2)) or [(0, 0)]
     figure = Figure(figsize=(3.6 * len(pairs), 3.2 * len(quantities)), layout="constrained")
-    panels = figure.subplots(len(quantities), len(pairs), squeeze=False)
+    # Below each other lie the same two numbers: their names stand once.
+    panels = figure.subplots(len(quantities), len(pairs), squeeze=False, sharex="col")
+    for axes, (first, _) in zip(panels[-1], pairs, strict=True):
+        axes.set_xlabel(f"observation {first}")
     for row, (name, values) in zip(panels, quantities.items(), strict=True):
         for axes, (first, second) in zip(row, pairs, strict=True):
             place = obs[:, first], obs[:, second]
@@ -110,7 +113,6 @@ def draw(obs: NDArray[np.float32], grid: bool, quantities: dict[str, Any], world
                 )
             else:
                 shown = axes.scatter(*place, c=values, s=4, linewidths=0, rasterized=True)
-            axes.set_xlabel(f"observation {first}")
             axes.set_ylabel(f"observation {second}")
             axes.set_title(name, fontsize=10)
             figure.colorbar(shown, ax=axes)

@@ -12,6 +12,10 @@ from qmu.training import stats
 from qmu.training.curves import SIZE, Curve, axes_of, learning_curves, style
 
 LEVELS = np.linspace(0, 1, 101)
+# What no eye sees of a picture: who drew it, and the third to sixth decimal of a point.
+NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+PATH = re.compile(r' d="[^"]*"')
+LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -22,12 +26,17 @@ def svg(figure: Figure, name: str) -> str:
     out = io.StringIO()
     # Text as text, and ids that do not change from one report to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    text = out.getvalue()
+        figure.savefig(out, format="svg", metadata=NOTHING, bbox_inches="tight")
+    text = PATH.sub(lambda path: LONG.sub(shortened, path[0]), out.getvalue())
     # Groups that have no name of ours are called alike in all pictures.
     text = re.sub(r'<g id="(?!arm-)[^"]*"', "<g", text[text.index("<svg") :])
     # So are the colour bars of one picture, if they are the same; nothing refers to either.
     return re.sub(r' id="image[0-9a-f]+"', "", text)
+
+
+def shortened(coordinate: re.Match[str]) -> str:
+    """Return a coordinate to a hundredth of a point."""
+    return f"{float(coordinate[0]):.2f}"
 
 
 def world_curves(results: Results, place: Place) -> str:

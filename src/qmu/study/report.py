@@ -137,6 +137,7 @@ def contents(results: Results, paths: Sequence[Path]) -> dict[str, Any]:
         "speeds": speeds(results),
         "differences": differences(results),
         "commands": commands(results, paths),
+        "rest": shlex.join(["qmu", "report", *map(str, paths), "--markdown", "--csv"]),
         "versions": versions(results),
     }
 

@@ -153,7 +153,7 @@ def write_page(tuning: Tuning, found: Found, directory: Path) -> Path:
             "conclusion": "" if found.fresh is None else conclusion(found),
             "differences": best_lines(tuning, found.best),
             "shares": [{"path": path, "share": f"{share:.0%}"} for path, share in shares.items()],
-            "picture": panels(tuning, trials),
+            "picture": svg(panels(tuning, trials), "panels"),
             "paths": [one.path for one in tuning.space],
             "rows": [page_row(one) for one in ranked(trials)],
             "final": again_contents(FINAL, found.final),
@@ -195,20 +195,23 @@ def again_contents(name: str, results: Results | None) -> dict[str, Any] | None:
     }
 
 
-def panels(tuning: Tuning, trials: Sequence[Trial]) -> str:
-    """Return a picture of the score against each option, a panel each."""
+def panels(tuning: Tuning, trials: Sequence[Trial]) -> Figure:
+    """Return a picture of the score against each option, a panel each; they share their scores."""
     scored = [one for one in trials if math.isfinite(one.score)]
     count = len(tuning.space)
     wide = min(COLUMNS, count)
     tall = -(-count // wide)
     figure = Figure(figsize=(PANEL[0] * wide, PANEL[1] * tall), layout="constrained")
     grid = figure.add_gridspec(tall, wide)
+    first: Any = None
     for place, dimension in enumerate(tuning.space):
-        axes = axes_of(figure, grid[place // wide, place % wide])
+        axes = axes_of(figure, grid[place // wide, place % wide], sharey=first)
+        first = first or axes
         panel(axes, dimension, scored)
+        axes.tick_params(labelleft=place % wide == 0)
         if place % wide == 0:
             axes.set_ylabel("score")
-    return svg(figure, "panels")
+    return figure
 
 
 def panel(axes: Any, dimension: Dimension, trials: Sequence[Trial]) -> None:

@@ -50,9 +50,12 @@ def style(look: int) -> dict[str, Any]:
     }
 
 
-def axes_of(figure: Figure, *place: Any) -> Any:
-    """Return plain axes, at a place of the figure's grid if there is one."""
-    axes = figure.add_subplot(*place)
+def axes_of(figure: Figure, *place: Any, sharey: Any = None) -> Any:
+    """Return plain axes, at a place of the figure's grid if there is one.
+
+    `sharey` are axes whose vertical range is theirs, too.
+    """
+    axes = figure.add_subplot(*place, sharey=sharey)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     return axes
@@ -77,15 +80,20 @@ def learning_curves(
     axes = axes_of(figure)
     for curve in curves:
         draw_curve(axes, curve)
-    if threshold is not None:
-        axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=(0, (2, 3)))
+    number_axes(axes, threshold)
     axes.set_xlabel("steps of each seed")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.{4 if value % 1 else 12}g}")
     if legend:
         axes.legend(frameon=False)
     return figure
+
+
+def number_axes(axes: Any, threshold: float | None) -> None:
+    """Write steps and returns as people do, and draw a threshold if there is one."""
+    if threshold is not None:
+        axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.{4 if value % 1 else 12}g}")
 
 
 def draw_curve(axes: Any, curve: Curve) -> None:
