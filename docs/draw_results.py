@@ -1,12 +1,10 @@
 """Draw a picture of each folder of docs/results/: learning curves, or what a search has tried.
 
 Run `.venv/bin/python docs/draw_results.py` after a folder is new there. It reads the folder's own
-files: `study.toml` and `evaluations.csv` (or `evaluations.csv.gz`), or `tuning.toml` and
-`trials.json`.
+files: `study.toml` and `evaluations.csv`, or `tuning.toml` and `trials.json`.
 """
 
 import csv
-import gzip
 import io
 from pathlib import Path
 
@@ -50,10 +48,9 @@ def save(figure: Figure, folder: Path) -> None:
 
 def evaluations(folder: Path) -> Evaluations:
     """Return a study's evaluations: (world, arm) -> seed -> (step, mean reward)."""
-    path = folder / "evaluations.csv"
-    data = path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
     held: Evaluations = {}
-    for row in csv.DictReader(data.decode().splitlines()):
+    text = (folder / "evaluations.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
         seeds = held.setdefault((row["world"], row["arm"]), {})
         value = int(row["step"]), float(row["mean_reward"])
         seeds.setdefault(int(row["seed"]), []).append(value)
