@@ -4,3 +4,17 @@
 def counted(number: int, noun: str) -> str:
     """Return a number and what it counts: `1 world`, `2,000 worlds`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: `45 s`, `12 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def sized(size: float) -> str:
+    """Return a number of bytes as a person reads it: `97 MiB`, `1.8 GiB`."""
+    mebibytes = size / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 999.5 else f"{mebibytes / 2**10:.1f} GiB"

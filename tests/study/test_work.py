@@ -378,9 +378,9 @@ def test_the_estimate_counts_start_updates_steps_and_evaluations(tmp_path):
     step = 1e-3
     # With an infinite rate, what is left of updates is quicker than the worlds.
     acted = 2 * (1050 + (10 * 5 + 10) * 200) * (step + estimate.ACTING)
-    found = estimate.seconds_of(program, maker, np.inf, step)
+    found = estimate.program_seconds(program, maker, np.inf, step)
     assert found == pytest.approx(estimate.START + acted)
-    slow = estimate.seconds_of(program, maker, 1e6, step)
+    slow = estimate.program_seconds(program, maker, 1e6, step)
     assert slow > 100 * found
 
 

@@ -16,6 +16,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.study.plan import Program
 from qmu.training.evaluate import LONGEST_EPISODE
+from qmu.training.needs import Rates, learning_step, seconds_of, work_left
 from qmu.world.host import quiet_overflow
 from qmu.world.make import Maker
 
@@ -31,7 +32,7 @@ START = 10.0
 SAMPLE, SAMPLES = 0.05, 10
 
 
-def seconds_of(program: Program, maker: Maker, rate: float, step: float) -> float:
+def program_seconds(program: Program, maker: Maker, rate: float, step: float) -> float:
     """Return about how many seconds a program takes, if every episode lasts as long as it may.
 
     Args:
@@ -41,16 +42,14 @@ def seconds_of(program: Program, maker: Maker, rate: float, step: float) -> floa
         step: seconds that a step of its world takes.
     """
     config, spaces = program.config, maker.spaces
-    train, steps = config.train, program.world.total_steps
-    updates = train.updates_per_step * max(steps - options.learn_after(config), 0)
-    work = operations(config, spaces.obs_size, spaces.action_size) / (SHARE * rate) + OVERHEAD
+    update = operations(config, spaces.obs_size, spaces.action_size) / (SHARE * rate) + OVERHEAD
     longest = config.env.episode_length or maker.longest or LONGEST_EPISODE
-    evaluations = steps // train.eval_interval if train.eval_interval else 0
-    episodes = evaluations * train.eval_episodes + train.final_episodes
     acting = step + ACTING
-    # Worlds step while the learner works, and stand still while there is an evaluation.
-    each = max(updates * work, steps * acting) + episodes * longest * acting
-    return START + program.members * each
+    train = config.train
+    learning = learning_step(acting, update, train.updates_per_step, train.overlap)
+    work = work_left(config, 0, options.learn_after(config))
+    each = seconds_of(work, Rates(acting, learning, longest * acting))
+    return START + program.members * each.total
 
 
 def operations(config: Config, obs_size: int, action_size: int) -> float:

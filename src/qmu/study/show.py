@@ -23,7 +23,7 @@ from qmu.study.results import (
     together,
 )
 from qmu.study.work import Progress
-from qmu.wording import counted
+from qmu.wording import counted, duration
 from qmu.world.make import Maker
 
 # Of `COLUMNS`, those that fit into a terminal; a report has all.
@@ -54,7 +54,7 @@ def show_plan(
     total = 0.0
     for program in plan:
         name = program.world.id
-        seconds = estimate.seconds_of(program, makers[name], rate, steps[name])
+        seconds = estimate.program_seconds(program, makers[name], rate, steps[name])
         total += seconds
         names = [study.arm(slug).name for slug in program.arms]
         table.add_row(
@@ -70,14 +70,6 @@ def show_plan(
         f"of workers (here {workers}), if episodes of evaluations last as long as they may. What "
         "other programs do at this moment can make the figure up to twice as large"
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person reads it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def progress_bar(study: Study, out: Console) -> tuple[Bar | None, Callable[[Progress], None]]:
