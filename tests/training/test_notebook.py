@@ -1,5 +1,6 @@
 """What a notebook shows: a display that is renewed in place, and pictures."""
 
+import re
 import sys
 import types
 
@@ -8,7 +9,7 @@ import runs
 from rich.console import Console as Terminal
 
 import qmu
-from qmu.training import notebook
+from qmu.training import forecast, notebook
 from qmu.training.console import Console
 
 
@@ -40,6 +41,9 @@ def display(monkeypatch):
 
 def test_a_notebook_has_one_output_that_is_renewed_in_place(tmp_path, display, monkeypatch):
     monkeypatch.setattr(notebook, "PAUSE", 0.0)
+    # What is left of a run of a second is not worth a line.
+    for name in ("TIMED", "SHORT"):
+        monkeypatch.setattr(forecast, name, 0.0)
     from qmu.training.run import configure_run, train_config
 
     config = configure_run("Pendulum-v1", None, runs.options(tmp_path), {})
@@ -52,6 +56,10 @@ def test_a_notebook_has_one_output_that_is_renewed_in_place(tmp_path, display, m
     assert "\x1b" not in display.shown[5]["text/plain"]
     printed = "".join(display.printed)
     assert "writing to" in printed
+    assert re.search(r"memory: about .* free; disk: about \d+ MiB of .* free", printed)
+    assert len(re.findall(r"about \d+ s left: \d+ s of training, \d+ s of eval", printed)) == 1
+    assert "left -:--:--" in pages[0]
+    assert "left 0:00:0" in pages[-2]
     assert "best policy on 1 new episode" in printed
     # A line per evaluation is for those who see no display.
     assert "evaluation by seed" not in printed

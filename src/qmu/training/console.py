@@ -3,6 +3,7 @@
 In a terminal the display is renewed in place, and in a notebook, too.
 """
 
+import datetime
 import os
 import shlex
 import sys
@@ -13,21 +14,24 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from qmu import config as options
 from qmu.training import again
 from qmu.training.events import Evaluated, Event, Logged
 from qmu.training.events import Progress as Advanced
+from qmu.training.forecast import Forecast
 from qmu.training.loop import Trainer
 from qmu.training.notebook import Notebook
+from qmu.training.provisions import provisions
 from qmu.training.record import Record
 from qmu.training.results import Run
 from qmu.wording import counted
 
 # More members than this are summed up in one line.
 MOST_ROWS = 16
+UNKNOWN = "-:--:--"
 
 
 class Stubborn(Terminal):
@@ -63,7 +67,13 @@ class Console:
         )
         self.say(f"writing to {record.directory}")
         if trainer.note is not None:
-            self.say(f"note: {trainer.note}")
+            self.tell(trainer.note)
+        needed, short = provisions(trainer, record.directory)
+        self.say(needed)
+        for note in short:
+            self.tell(note)
+        self.forecast = forecast_of(trainer)
+        self.said_time = self.said_training = False
         if not (self.terminal.is_terminal or self.terminal.is_jupyter):
             return
         total = options.total_steps(config)
@@ -72,12 +82,14 @@ class Console:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left {task.fields[left]}"),
             console=self.terminal,
         )
         self.task = self.progress.add_task(
-            "steps", total=None if total == options.UNLIMITED_STEPS else total, speed=""
+            "steps",
+            total=None if total == options.UNLIMITED_STEPS else total,
+            speed="",
+            left=UNKNOWN,
         )
         if self.terminal.is_jupyter:
             self.live = Notebook()
@@ -97,6 +109,8 @@ class Console:
 
     def hear(self, event: Event) -> None:
         """Show what an event says."""
+        self.forecast.hear(event, time.monotonic())
+        self.tell_time()
         if isinstance(event, Advanced):
             self.show_progress(event.step)
         elif isinstance(event, Logged):
@@ -114,7 +128,26 @@ class Console:
             self.said_first_update = True
             self.first_step, self.first_moment = step, time.monotonic()
         if self.live is not None:
-            self.progress.update(self.task, completed=step, speed=self.speed(step))
+            self.progress.update(
+                self.task, completed=step, speed=self.speed(step), left=self.left()
+            )
+
+    def tell_time(self) -> None:
+        """Say, once, how long the rest takes; first without evaluations, if they come late."""
+        if self.said_time or (self.said_training and self.forecast.episode is None):
+            return
+        lines = self.forecast.lines()
+        if not lines:
+            return
+        self.said_training, self.said_time = True, self.forecast.episode is not None
+        self.say(lines[0])
+        for note in lines[1:]:
+            self.tell(note)
+
+    def left(self) -> str:
+        """Return how long the rest takes, as far as that is known, as a clock shows it."""
+        left = self.forecast.left()
+        return UNKNOWN if left is None else str(datetime.timedelta(seconds=int(left.total)))
 
     def speed(self, step: int) -> str:
         """Return the steps per second of all members since learning began."""
@@ -219,6 +252,18 @@ class Console:
         else:
             loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
         self.say(f"python  policy = {loaded}")
+
+
+def forecast_of(trainer: Trainer) -> Forecast:
+    """Return what listens to a run's events, and foretells how long the rest takes."""
+    networks = trainer.networks
+    return Forecast(
+        trainer.config,
+        trainer.maker.longest,
+        trainer.step,
+        trainer.learning_began,
+        compiled=networks is None or networks.actor is None,
+    )
 
 
 def members_in_words(trainer: Trainer) -> str:

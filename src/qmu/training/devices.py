@@ -13,8 +13,7 @@ import psutil
 
 from qmu.config import Config
 from qmu.errors import ConfigError
-from qmu.replay.priority import priorities_bytes
-from qmu.replay.stream import ring_length, stream_bytes
+from qmu.training.needs import ring_bytes
 from qmu.wording import counted
 from qmu.world.make import Maker
 
@@ -91,16 +90,13 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
 
 def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
     """Raise ConfigError if the streams of all members need more memory than there is."""
-    spaces = maker.spaces
-    capacity, worlds = config.replay.capacity, config.env.count
-    asked = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
-    if config.replay.prioritized:
-        asked += priorities_bytes(members, worlds * ring_length(capacity, worlds))
+    capacity = config.replay.capacity
+    asked = ring_bytes(config, maker.spaces, members)
     statistics = device.memory_stats() if device.platform != "cpu" else None
     if statistics:
         there = statistics["bytes_limit"] - statistics["bytes_in_use"]
     else:
-        there = psutil.virtual_memory().available
+        there = free_memory() + psutil.swap_memory().free
     if asked > there:
         raise ConfigError(
             f"the stream of {counted(members, 'member')} with --replay.capacity {capacity} "
@@ -108,3 +104,32 @@ def check_memory(config: Config, maker: Maker, device: jax.Device, members: int)
             f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
             "--replay.capacity or --seeds"
         )
+
+
+def free_memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many bytes of memory can still be had, within the limits of containers and jobs.
+
+    Args:
+        groups: where Linux says what groups of processes may have.
+    """
+    free: int = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):
+        own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+        folders = [groups / own, *(groups / own).parents]
+        for folder in folders[: folders.index(groups) + 1]:
+            with contextlib.suppress(OSError, ValueError):
+                free = min(free, left_to_group(folder))
+    return free
+
+
+def left_to_group(folder: Path) -> int:
+    """Return how many bytes a group of processes may still have; files that are kept can go.
+
+    Raises:
+        OSError: nothing is said about it.
+        ValueError: it has no limit.
+    """
+    limit = int((folder / "memory.max").read_text())
+    words = (folder / "memory.stat").read_text().split()
+    files = int(words[words.index("inactive_file") + 1])
+    return max(limit - int((folder / "memory.current").read_text()) + files, 0)

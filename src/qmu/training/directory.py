@@ -12,42 +12,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import tomli_w
 
 from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.files import BEST as BEST
 from qmu.errors import ConfigError
-from qmu.replay.stream import row_bytes
 from qmu.saving import storage
-from qmu.training.loop import Trainer
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
-
-
-def check_disk(trainer: Trainer, folder: Path) -> None:
-    """Raise ConfigError if a folder's disk has no room for the checkpoints that will be kept."""
-    config, spaces = trainer.config, trainer.maker.spaces
-    rows = min(options.total_steps(config), config.replay.capacity) * len(trainer.members)
-    agents = sum(
-        leaf.nbytes
-        for members in trainer.learner.members
-        for leaf in jax.tree.leaves((members.agents, members.priorities))
-    )
-    needed = rows * row_bytes(spaces.obs_size, spaces.action_size)
-    needed += (config.train.keep_checkpoints + 1) * agents
-    free = storage.free_bytes(folder)
-    if free < needed:
-        raise ConfigError(
-            f"the run needs about {needed / 2**20:.2f} MiB for its checkpoints, and the disk of "
-            f"{folder} has {free / 2**20:.2f} MiB free: choose another --log.dir, or lower "
-            "--replay.capacity"
-        )
 
 
 def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:

@@ -21,12 +21,16 @@ class Logged(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Scores and actors of each member, and what the critic had made of those episodes."""
+    """Scores and actors of each member, and what the critic had made of those episodes.
+
+    The episodes took so many `seconds`.
+    """
 
     step: int
     scores: list[Score]
     actors: list[Acts]
     health: list[dict[str, float]]
+    seconds: float
 
 
 class Due(NamedTuple):

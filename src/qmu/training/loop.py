@@ -280,9 +280,11 @@ class Trainer:
         """Return every member's score, with the newest actors."""
         actors = self.actors(lag=False)
         episodes = range(SELECTION_SEEDS, SELECTION_SEEDS + self.config.train.eval_episodes)
+        began = time.monotonic()
         found = [self.score_one(member, actor, episodes) for member, actor in enumerate(actors)]
+        seconds = time.monotonic() - began
         health = [self.foreseen(member, trace) for member, (_, trace) in enumerate(found)]
-        return Evaluated(self.step, [score for score, _ in found], actors, health)
+        return Evaluated(self.step, [score for score, _ in found], actors, health, seconds)
 
     def foreseen(self, member: int, trace: Trace) -> dict[str, float]:
         """Return how well a member's critic has foreseen the returns of an evaluation."""

@@ -26,7 +26,6 @@ from qmu.training.directory import (
     CHECKPOINTS,
     METRICS,
     RUN_FILE,
-    check_disk,
     make_directory,
     read_json,
     write_json,
@@ -37,6 +36,7 @@ from qmu.training.handover import policy_of
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Trainer
 from qmu.training.portrait import portrait
+from qmu.training.provisions import check_disk
 from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
 from qmu.training.wandb_sink import check_wandb
 

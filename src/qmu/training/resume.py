@@ -21,7 +21,6 @@ from qmu.training.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
     RUN_FILE,
-    check_disk,
     describe,
     write_config,
     write_json,
@@ -30,6 +29,7 @@ from qmu.training.lock import locked
 from qmu.training.logbook import Tell
 from qmu.training.loop import Trainer
 from qmu.training.members import Arms
+from qmu.training.provisions import check_disk, written_bytes
 from qmu.training.record import Record, equip
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare
@@ -284,7 +284,7 @@ def restored(
     run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell, sinks: Sequence[Sink] = ()
 ) -> Record:
     """Make trainer and record what was saved, and say in the run's files that it goes on."""
-    check_disk(trainer, run.directory)
+    check_disk(trainer, run.directory, written_bytes(run.directory))
     record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
