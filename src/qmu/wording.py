@@ -15,6 +15,8 @@ def duration(seconds: float) -> str:
 
 
 def sized(size: float) -> str:
-    """Return a number of bytes as a person reads it: `97 MiB`, `1.8 GiB`."""
+    """Return a number of bytes as a person reads it: `0.3 MiB`, `97 MiB`, `1.8 GiB`."""
     mebibytes = size / 2**20
-    return f"{mebibytes:.0f} MiB" if mebibytes < 999.5 else f"{mebibytes / 2**10:.1f} GiB"
+    if mebibytes >= 999.5:
+        return f"{mebibytes / 2**10:.1f} GiB"
+    return f"{mebibytes:.{0 if mebibytes >= 9.95 else 1}f} MiB"

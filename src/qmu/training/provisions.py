@@ -6,7 +6,7 @@ import jax
 import psutil
 
 from qmu.errors import ConfigError
-from qmu.saving import storage
+from qmu.saving import storage, store
 from qmu.training.devices import free_memory
 from qmu.training.loop import Trainer
 from qmu.training.needs import Disk, disk_bytes, ring_bytes
@@ -22,7 +22,7 @@ def check_disk(trainer: Trainer, folder: Path, written: int = 0) -> None:
 
     Of what the run needs, so many bytes have been `written` already.
     """
-    needed, free = disk_needed(trainer).surely, storage.free_bytes(folder)
+    needed, free = disk_needed(trainer).surely + store.MARGIN, storage.free_bytes(folder)
     if free + written < needed:
         raise ConfigError(
             f"the run needs about {needed / 2**20:.2f} MiB for its checkpoints, and the disk of "
@@ -90,7 +90,7 @@ def provisions(trainer: Trainer, directory: Path) -> tuple[str, list[str]]:
             f"memory is short: {sized(memory)} are left, and the run may need {sized(GROWTH)} "
             f"more (its stream has {sized(rings)}): lower --replay.capacity or --train.seeds"
         )
-    if room < disk.total:
+    if room < disk.total + store.MARGIN:
         short.append(
             "the disk may get full: lower --replay.capacity, --train.seeds or "
             "--train.keep-checkpoints, or raise --train.save-interval"
