@@ -126,6 +126,14 @@ def test_evaluations_that_have_most_of_the_time_are_named_with_what_lowers_it():
         assert name in second
 
 
+def test_at_the_end_of_training_it_is_too_late_for_advice():
+    clock = Clock(listening(steps=3200, eval_interval=0))
+    clock.chunks(100, 0.1)
+    assert clock.forecast.lines() == []
+    clock.evaluation(10.0)
+    assert clock.forecast.lines() == ["about 20 s left: 0 s of training, 20 s of evaluations"]
+
+
 def test_episodes_that_may_get_longer_are_said_to():
     clock = Clock(listening(longest=1000))
     clock.chunks(10, 0.5)

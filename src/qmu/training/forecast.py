@@ -47,6 +47,7 @@ class Forecast:
         # Seconds of an evaluation's episode of all members, and how many steps it has: means in
         # which an evaluation counts half as much as the one after it.
         self.episode: tuple[float, float] | None = None
+        self.evaluated_at = -1
         self.learning = False
         self.begin()
 
@@ -66,6 +67,7 @@ class Forecast:
             self.begin()
         if isinstance(event, Evaluated):
             since -= event.seconds
+            self.evaluated_at = event.step
             self.note(event)
         self.seen[type(event)] += 1
         if self.seen[type(event)] > (FIRST if isinstance(event, Progress) else 1):
@@ -102,6 +104,8 @@ class Forecast:
         work = work_left(config, self.step, self.learning_began)
         if work.learning and not self.learning:
             return None
+        if self.evaluated_at == self.step and not work.collecting + work.learning:
+            work = work._replace(episodes=config.train.final_episodes)
         step = self.seconds / self.steps
         episode = self.episode[0] if self.episode else 0.0
         return seconds_of(work, Rates(step, step, episode))
@@ -127,7 +131,7 @@ class Forecast:
         most = self.at_most(left)
         if most.total > (1 + LONGER) * left.total:
             said += f", up to {duration(most.evaluations)} if their episodes get longer"
-        if left.evaluations <= left.training:
+        if not 0 < left.training < left.evaluations:
             return [said]
         return [
             said,

@@ -1,5 +1,6 @@
 """What a run needs of this machine's memory and disk, against what there is."""
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -47,7 +48,12 @@ def tree_bytes(tree: object) -> int:
 
 def written_bytes(directory: Path) -> int:
     """Return how many bytes the files of a run have."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    written = 0
+    for path in directory.rglob("*"):
+        # Others write there, too, and take away what they have written.
+        with contextlib.suppress(OSError):
+            written += path.stat().st_size if path.is_file() else 0
+    return written
 
 
 def processes_bytes() -> int:
@@ -55,10 +61,8 @@ def processes_bytes() -> int:
     taken = 0
     here = psutil.Process()
     for process in [here, *here.children(recursive=True)]:
-        try:
+        with contextlib.suppress(psutil.Error):
             taken += process.memory_info().rss
-        except psutil.Error:
-            continue
     return taken
 
 
