@@ -99,11 +99,15 @@ def test_the_newest_times_count_most():
     clock.chunks(100, 1.0)
     clock.chunks(300, 0.5)
     assert clock.forecast.left().training == pytest.approx(600 * 0.5, rel=0.25)
-    clock.evaluation(5.0)
-    clock.evaluation(9.0)
-    clock.evaluation(3.0)
-    # Two evaluations and 20 episodes; (5 + 9) / 2 = 7, (7 + 3) / 2 = 5.
-    assert clock.forecast.left().evaluations == pytest.approx((3 * 10 + 20) * 0.5)
+    clock.evaluation(60.0)
+    clock.evaluation(30.0)
+    # What took 60 s counts 0.5 ** (30 / 60) as much; three evaluations and 20 episodes left.
+    weight = 0.5**0.5
+    each = (60 * weight + 30) / (10 * weight + 10)
+    assert clock.forecast.left().evaluations == pytest.approx((3 * 10 + 20) * each)
+    # Half the steps take half the time.
+    clock.evaluation(0.0, length=100)
+    assert clock.forecast.left().evaluations < 50 * each / 2
 
 
 def test_nothing_is_said_of_a_run_that_ends_after_episodes():

@@ -134,12 +134,12 @@ class Console:
 
     def tell_time(self) -> None:
         """Say, once, how long the rest takes; first without evaluations, if they come late."""
-        if self.said_time or (self.said_training and self.forecast.episode is None):
+        if self.said_time or (self.said_training and not self.forecast.has_evaluated):
             return
         lines = self.forecast.lines()
         if not lines:
             return
-        self.said_training, self.said_time = True, self.forecast.episode is not None
+        self.said_training, self.said_time = True, self.forecast.has_evaluated
         self.say(lines[0])
         for note in lines[1:]:
             self.tell(note)

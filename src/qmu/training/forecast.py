@@ -1,6 +1,7 @@
 """How long the rest of a run takes, by the time that its steps and its evaluations have taken."""
 
 from collections import Counter
+from typing import NamedTuple
 
 from qmu.config import Config
 from qmu.training.evaluate import LONGEST_EPISODE
@@ -19,6 +20,23 @@ HALF_LIFE = 60.0
 SHORT, PATIENCE = 10.0, 20.0
 # How much longer the rest may take, in shares of itself, before that is said, too.
 LONGER = 0.2
+
+
+class Pace(NamedTuple):
+    """Seconds, and the steps that they were taken by; what lies back counts less and less."""
+
+    seconds: float = 0.0
+    steps: float = 0.0
+
+    def after(self, seconds: float, steps: float) -> "Pace":
+        """Return the pace after so many more steps, which have taken so many seconds."""
+        kept = 0.5 ** (seconds / HALF_LIFE)
+        return Pace(kept * self.seconds + seconds, kept * self.steps + steps)
+
+    @property
+    def step(self) -> float:
+        """The seconds of a step; 0 if there was none."""
+        return self.seconds / self.steps if self.steps else 0.0
 
 
 class Forecast:
@@ -44,9 +62,8 @@ class Forecast:
         self.longest = min(longest or LONGEST_EPISODE, LONGEST_EPISODE)
         self.evaluations_to_skip = 0 if compiled else 1
         self.moment: float | None = None
-        # Seconds of an evaluation's episode of all members, and how many steps it has: means in
-        # which an evaluation counts half as much as the one after it.
-        self.episode: tuple[float, float] | None = None
+        # The steps of evaluations, and how many of them the newest one's episodes had.
+        self.evaluating, self.length = Pace(), 0.0
         self.evaluated_at = -1
         self.learning = False
         self.begin()
@@ -54,7 +71,7 @@ class Forecast:
     def begin(self) -> None:
         """Time steps anew."""
         self.seen: Counter[type] = Counter()
-        self.seconds, self.steps, self.timed = 0.0, 0.0, 0.0
+        self.training, self.timed = Pace(), 0.0
 
     def hear(self, event: Event, moment: float) -> None:
         """Take note of an event, and of the moment in seconds when it is heard."""
@@ -71,9 +88,7 @@ class Forecast:
             self.note(event)
         self.seen[type(event)] += 1
         if self.seen[type(event)] > (FIRST if isinstance(event, Progress) else 1):
-            kept = 0.5 ** (since / HALF_LIFE)
-            self.seconds = kept * self.seconds + since
-            self.steps = kept * self.steps + steps
+            self.training = self.training.after(since, steps)
             self.timed += since
 
     def updates_due(self) -> bool:
@@ -85,10 +100,15 @@ class Forecast:
         if self.evaluations_to_skip:
             self.evaluations_to_skip -= 1
             return
-        seconds = event.seconds / self.config.train.eval_episodes
-        length = sum(score.mean_length for score in event.scores) / len(event.scores)
-        before = self.episode or (seconds, length)
-        self.episode = (before[0] + seconds) / 2, (before[1] + length) / 2
+        # Of all members: a step of evaluations is one of each.
+        self.length = sum(score.mean_length for score in event.scores) / len(event.scores)
+        steps = self.config.train.eval_episodes * self.length
+        self.evaluating = self.evaluating.after(event.seconds, steps)
+
+    @property
+    def has_evaluated(self) -> bool:
+        """Whether an evaluation was timed."""
+        return self.evaluating.steps > 0
 
     def left(self) -> Seconds | None:
         """Return how long the rest takes if episodes of evaluations last as long as the last ones.
@@ -97,7 +117,7 @@ class Forecast:
         where the run ends after some number of episodes.
         """
         config = self.config
-        if config.train.total_episodes is not None or not self.steps:
+        if config.train.total_episodes is not None or not self.training.steps:
             return None
         if self.timed < TIMED or self.seen[Progress] < FIRST + CHUNKS:
             return None
@@ -106,22 +126,21 @@ class Forecast:
             return None
         if self.evaluated_at == self.step and not work.collecting + work.learning:
             work = work._replace(episodes=config.train.final_episodes)
-        step = self.seconds / self.steps
-        episode = self.episode[0] if self.episode else 0.0
-        return seconds_of(work, Rates(step, step, episode))
+        step = self.training.step
+        return seconds_of(work, Rates(step, step, self.length * self.evaluating.step))
 
     def at_most(self, left: Seconds) -> Seconds:
         """Return how long the rest takes if episodes of evaluations last as long as they may."""
-        if self.episode is None:
+        if not self.has_evaluated:
             return left
-        return left._replace(evaluations=left.evaluations * self.longest / self.episode[1])
+        return left._replace(evaluations=left.evaluations * self.longest / self.length)
 
     def lines(self) -> list[str]:
         """Return in words what can be said about the rest by now; nothing if that is little."""
         left = self.left()
         if left is None or left.total < SHORT:
             return []
-        if self.episode is None:
+        if not self.has_evaluated:
             said = f"about {duration(left.training)} of training left, without evaluations"
             return [said] if self.timed > PATIENCE else []
         said = (
