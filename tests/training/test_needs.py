@@ -34,7 +34,7 @@ def test_the_disk_holds_rows_once_and_agents_for_each_kept_checkpoint():
     # Ten saves, four at once; policies: best of members and run, 10 newest, 4 best; a line of
     # metrics (one per 1,000 steps) and ten evaluations, of each of two members.
     surely = 1000 * 2 * 21 + 4 * 600
-    perhaps = (2 + 10 + 4) * 70 + 2 * (1 + 10) * needs.LINE
+    perhaps = (2 + 10 + 4) * 70 + 2 * (needs.LINE + 10 * needs.SCORES)
     assert needs.disk_bytes(config, PENDULUM, 2, 600, 70) == Disk(surely, perhaps)
     assert Disk(surely, perhaps).total == surely + perhaps
 
@@ -44,10 +44,10 @@ def test_the_disk_keeps_lost_rows_as_long_as_a_checkpoint_has_them():
     # 300 rows, and those that three saves of 100 have pushed out of the ring.
     found = needs.disk_bytes(config, PENDULUM, 1, 600, 0)
     assert found.surely == 300 * 21 + 3 * 600
-    assert found.perhaps == 300 * 21 + (1 + 10) * needs.LINE
+    assert found.perhaps == 300 * 21 + needs.LINE + 10 * needs.SCORES
     config = made(replay={"capacity": 300}, save_interval=0)
     found = needs.disk_bytes(config, PENDULUM, 1, 600, 0)
-    assert found == Disk(300 * 21 + 600, (1 + 10) * needs.LINE)
+    assert found == Disk(300 * 21 + 600, needs.LINE + 10 * needs.SCORES)
 
 
 def test_of_a_run_that_ends_after_episodes_one_save_is_sure():

@@ -11,8 +11,9 @@ from qmu.replay.priority import priorities_bytes
 from qmu.replay.stream import ring_length, row_bytes, stream_bytes
 from qmu.world.spaces import Spaces
 
-# What a member's line of metrics takes, in `metrics.jsonl` and in the event files.
-LINE = 3 * 2**10
+# What a member's line of metrics takes, in `metrics.jsonl` and in the event files, and what one of
+# an evaluation does.
+LINE, SCORES = 3 * 2**10, 2**10
 
 
 class Work(NamedTuple):
@@ -88,12 +89,12 @@ def disk_bytes(config: Config, spaces: Spaces, members: int, agents: int, polici
         saves, lines = 1, 0
     else:
         saves = -(-steps // train.save_interval) if train.save_interval else 1
-        lines = steps // config.log.interval + evaluations(config, 0, steps)
+        lines = steps // config.log.interval * LINE + evaluations(config, 0, steps) * SCORES
     known = train.total_episodes is None
     agents_kept = min(saves, at_once) * agents
     # The best policies of the members and of the run; each checkpoint's newest and, kept, best.
     policies_kept = (2 + saves + min(saves, at_once)) * policies
-    written = (rows + lost) * row + agents_kept + policies_kept + members * lines * LINE
+    written = (rows + lost) * row + agents_kept + policies_kept + members * lines
     surely = rows * row + agents_kept if known else agents
     return Disk(surely, written - surely)
 
