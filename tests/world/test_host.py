@@ -8,12 +8,12 @@ from probes import HIGH, LOW, Counter
 
 from qmu.errors import WorldError
 from qmu.world.collector import Collector
+from qmu.world.hearing import stepping
 from qmu.world.host import (
     MOST_FAILURES,
     HostWorlds,
     Restarted,
     VectorWorlds,
-    quiet_overflow,
     read_flag,
     read_obs,
     read_reward,
@@ -183,7 +183,7 @@ def test_a_vector_environment_gives_the_same_rows_as_single_ones(make_one):
 )
 def test_an_impossible_observation_is_described(obs, words):
     with pytest.raises(WorldError, match=f"Counter returned .*{words}"):
-        quiet_overflow(read_obs)(SPACES, obs)
+        stepping()(read_obs)(SPACES, obs)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_an_observation_is_read_as_new_float32_numbers(obs):
 
 def test_a_large_observation_is_finite_enough():
     large = np.float32([3e38, -3e38])
-    assert quiet_overflow(read_obs)(SPACES, large).tolist() == large.tolist()
+    assert stepping()(read_obs)(SPACES, large).tolist() == large.tolist()
 
 
 @pytest.mark.parametrize(

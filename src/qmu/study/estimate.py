@@ -17,7 +17,7 @@ from qmu.config import Config
 from qmu.study.plan import Program
 from qmu.training.evaluate import LONGEST_EPISODE
 from qmu.training.needs import Rates, learning_step, seconds_of, work_left
-from qmu.world.host import quiet_overflow
+from qmu.world.hearing import stepping
 from qmu.world.make import Maker
 
 # The learner reaches about this share of one core's matrix products: ten members with 256-256 in
@@ -78,7 +78,7 @@ def matrix_rate() -> float:
         return 2 * 256**3 / fastest(lambda: np.matmul(matrix, matrix))
 
 
-@quiet_overflow
+@stepping()
 def step_seconds(maker: Maker) -> float:
     """Return the seconds that a step of a world takes, measured with random actions.
 

@@ -22,7 +22,7 @@ from qmu.training.evaluate import Trace, evaluate
 from qmu.training.handover import to_networks
 from qmu.training.learner import best_values
 from qmu.training.results import EVAL_SEEDS, Run
-from qmu.world.host import quiet_overflow
+from qmu.world.hearing import stepping
 from qmu.world.make import maker_of
 
 MOST_NUMBERS = 3
@@ -51,7 +51,7 @@ def agents_of(run: Run) -> Agent:
     return agents
 
 
-@quiet_overflow
+@stepping()
 def maps(outcome: Outcome, world: str) -> str | None:
     """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 

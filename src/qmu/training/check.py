@@ -15,7 +15,9 @@ from qmu.config import Env, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.replay.stream import row_bytes
 from qmu.training.symptoms import ERROR, Evidence, Symptom, Walk, examine
-from qmu.world.host import HostWorlds, quiet_overflow
+from qmu.world import hearing
+from qmu.world.hearing import stepping
+from qmu.world.host import HostWorlds
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.spaces import bounds, to_environment
 
@@ -71,6 +73,7 @@ def check_env(
         raise ConfigError(f"--seed must lie in [0, 2^31), not {seed}")
     given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
     settings: Env = configure.from_dict({"env": given}).env
+    hearing.pass_on()
     evidence = gather(maker_of(env, settings), steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))
 
@@ -119,13 +122,14 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             differs_again=first_difference(first, again),
             differs_elsewhere=first_difference(first, other),
             starts=begun.obs,
+            said=tuple(filter(hearing.matters, hearing.take())),
         )
     finally:
         for world in worlds:
             world.close()
 
 
-@quiet_overflow
+@stepping()
 def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
     """Return what is seen in `steps` random steps of a world, whose first episode has the seed.
 
@@ -207,7 +211,7 @@ def rows_of(seen: Walk) -> Any:
     return zip(seen.obs, seen.rewards, seen.terminated, seen.truncated, strict=True)
 
 
-@quiet_overflow
+@stepping()
 def starts(world: HostWorlds, seed: int) -> Walk:
     """Return a walk without a step: the first observations of episodes with different seeds."""
     seen = Walk()

@@ -23,6 +23,7 @@ from qmu.saving import storage
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
+MESSAGES = "messages.txt"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 

@@ -19,6 +19,7 @@ from qmu.config import Env
 from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.training.limit import TimeLimit
 from qmu.training.station import Harvest, HostStation, Order, Post
+from qmu.world import hearing
 from qmu.world.make import Maker
 
 # What a message is about.
@@ -117,7 +118,8 @@ class Elsewhere(abc.ABC):
             LostError: the process is gone.
         """
         while True:
-            kind, (number, value) = self.receive()
+            kind, (number, value, said) = self.receive()
+            hearing.note(said)
             if number != self.number:
                 continue
             if kind == FAILED:
@@ -167,9 +169,9 @@ class Quarters:
         number, order = values
         self.station.ask(order)
         try:
-            return HARVEST, (number, self.station.answer())
+            return HARVEST, (number, self.station.answer(), hearing.take())
         except WorldError as error:
-            return FAILED, (number, str(error))
+            return FAILED, (number, str(error), hearing.take())
 
     def end(self) -> None:
         """Close the worlds."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
-from qmu.world.host import HostWorlds, quiet_overflow
+from qmu.world.hearing import stepping
+from qmu.world.host import HostWorlds
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
@@ -58,7 +59,7 @@ class Trace:
         return first
 
 
-@quiet_overflow
+@stepping()
 def evaluate(
     actor: Callable[[Floats], Floats],
     worlds: HostWorlds,

@@ -25,6 +25,7 @@ from qmu.training.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.training.results import evaluate_policy
 from qmu.training.run import configure_run, prepare
 from qmu.training.schedules import Schedule, check_again
+from qmu.world.hearing import aloud
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
@@ -97,6 +98,7 @@ class DDPG:
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
 
+    @aloud()
     def learn(
         self,
         total_steps: int,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.training.evaluate import Score
-from qmu.world.host import HostWorlds, Result, quiet_overflow
+from qmu.world.hearing import stepping
+from qmu.world.host import HostWorlds, Result
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
@@ -45,7 +46,7 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
     Raises:
         WorldError: the world raised, or returned something impossible.
     """
-    obs, total, step, last = quiet_overflow(worlds.start)(0, seed), 0.0, 0, False
+    obs, total, step, last = begin(worlds, seed), 0.0, 0, False
     yield Shown(step, total, None, last)
     while not last:
         action, outcome = take(actor, worlds, obs)
@@ -54,7 +55,13 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
         yield Shown(step, total, action, last)
 
 
-@quiet_overflow
+@stepping()
+def begin(worlds: HostWorlds, seed: int) -> Floats:
+    """Return the first observation [obs] of an episode with this seed, in the first world."""
+    return worlds.start(0, seed)
+
+
+@stepping()
 def take(actor: Actor, worlds: HostWorlds, obs: Floats) -> tuple[Floats, Result]:
     """Return the action on an observation [obs], in [-1, 1], and what it led to."""
     action = actor(obs[None])

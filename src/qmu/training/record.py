@@ -24,6 +24,7 @@ from qmu.training.custom import load_custom
 from qmu.training.directory import (
     BEST,
     CHECKPOINTS,
+    MESSAGES,
     METRICS,
     RUN_FILE,
     make_directory,
@@ -35,6 +36,7 @@ from qmu.training.events import Due, Evaluated, Event, Logged, Replaced
 from qmu.training.handover import policy_of
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Trainer
+from qmu.training.messages import Messages
 from qmu.training.portrait import portrait
 from qmu.training.provisions import check_disk
 from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
@@ -87,6 +89,7 @@ class Record:
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.logbook = Logbook(directory, trainer, tell, sinks)
+        self.messages = Messages(directory / MESSAGES, tell)
         # What each member has logged, by its name, for a diagnosis.
         self.charts: dict[str, Chart] = {}
         # What was told of a diagnosis.
@@ -96,6 +99,7 @@ class Record:
     def open(self) -> None:
         """Begin to write, and show what each member's configuration is."""
         self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
+        self.messages.write(self.trainer.step)
         members, longest = self.trainer.members, self.trainer.maker.longest
         found = doctor.charts(members, self.logbook.lines, longest)
         self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
@@ -128,7 +132,8 @@ class Record:
             self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
 
     def hear(self, event: Event) -> None:
-        """Write down what an event says."""
+        """Write down what an event says, and what MuJoCo has said until then."""
+        self.messages.write(self.trainer.step)
         if isinstance(event, Logged):
             paused = {} if self.save_seconds is None else {"time/save_seconds": self.save_seconds}
             self.save_seconds = None
@@ -363,6 +368,7 @@ class Record:
             winner = trainer.members[self.winner()]
             described["best_seed"] = winner.seed
             described |= {"best_arm": winner.arm} if winner.arm else {}
+        self.messages.write(trainer.step)
         try:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:

@@ -21,6 +21,7 @@ from qmu.training.play import SHOWN_STEPS, watch
 from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
 from qmu.training.window import opened
+from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 from qmu.world.spaces import Spaces, bounds
@@ -187,6 +188,7 @@ class Run:
         """
         return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
 
+    @aloud()
     def play(
         self,
         episodes: int = 1,
@@ -216,6 +218,7 @@ class Run:
             seeds = episode_seeds(first_episode_seed, episodes)
             return watch(policy.network, worlds, seeds, steps, see)
 
+    @aloud()
     def video(
         self,
         path: str | Path,
@@ -288,6 +291,7 @@ class Run:
         return source, configure.from_dict({"env": vars(settings) | given}).env
 
 
+@aloud()
 def evaluate_policy(
     policy: Policy, maker: Maker, episodes: int, first_episode_seed: int, render: bool = False
 ) -> Score:

@@ -63,7 +63,7 @@ class Evidence(NamedTuple):
     `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
     led to something else, in the same world and in a new one. `starts` are first observations of
-    different seeds.
+    different seeds, `said` is what MuJoCo has warned of.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Evidence(NamedTuple):
     differs_again: int | None
     differs_elsewhere: int | None
     starts: list[NDArray[np.float32]]
+    said: tuple[str, ...]
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -379,6 +380,20 @@ def other_infos(evidence: Evidence) -> Symptom | None:
     )
 
 
+def warned_of(evidence: Evidence) -> Symptom | None:
+    """MuJoCo has warned of what the world does."""
+    if not evidence.said:
+        return None
+    return Symptom(
+        WARNING,
+        "MuJoCo warns",
+        " | ".join(evidence.said),
+        "the simulation breaks down or is cut short, and rows of that teach what is not so",
+        "a shorter timestep, weaker actuators or more damping in the model; end the episode before "
+        "the state is out of bounds",
+    )
+
+
 def slow(evidence: Evidence) -> Symptom | None:
     """A step takes longer than an update."""
     # The median: what else the machine does is not the world's.
@@ -398,6 +413,7 @@ def slow(evidence: Evidence) -> Symptom | None:
 
 RULES: tuple[Rule, ...] = (
     fails,
+    warned_of,
     ends_at_once,
     constant_reward,
     limit_as_termination,

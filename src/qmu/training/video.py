@@ -25,6 +25,7 @@ from qmu.training.overlay import Picture, drawn, enlarged
 from qmu.training.play import Actor, Shown, play, rate_of, score_of
 from qmu.training.signals import ending
 from qmu.world.graphics import BACKENDS
+from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds
 from qmu.world.make import Maker
 
@@ -262,7 +263,8 @@ def rendered(worlds: HostWorlds, before: Picture | None = None) -> Picture:
     """
     name = worlds.spaces.name
     try:
-        picture: Any = worlds.environments[0].render()
+        with heard():
+            picture: Any = worlds.environments[0].render()
     except FAILURES as error:
         raise WorldError(f"{name} raised in render: {told(error)}") from error
     shape: tuple[int, ...] = getattr(picture, "shape", ())

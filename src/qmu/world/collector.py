@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from qmu.errors import WorldError
 from qmu.records import Rows
-from qmu.world.host import Floats, Outcome, Restarted, Worlds, quiet_overflow
+from qmu.world.hearing import stepping
+from qmu.world.host import Floats, Outcome, Restarted, Worlds
 from qmu.world.spaces import to_environment
 
 Bools = NDArray[np.bool_]
@@ -44,14 +45,14 @@ class Collector:
         self.rewards = np.zeros((len(self.members), self.worlds))
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
-    @quiet_overflow
+    @stepping()
     def reset(self, seeds: Sequence[Sequence[int]]) -> None:
         """Start an episode in every world, each with its seed."""
         self.current = [worlds.reset(own) for worlds, own in zip(self.members, seeds, strict=True)]
         self.rewards[:] = 0
         self.lengths[:] = 0
 
-    @quiet_overflow
+    @stepping()
     def collect(
         self, steps: int, act: Act, slots: int, cut: Floats | None = None
     ) -> tuple[Rows, list[Episode]]:

@@ -18,9 +18,6 @@ from qmu.errors import FAILURES, WorldError, told
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
-# Numbers beyond float32, and those of weights about to diverge, overflow on their way to the checks
-# that name them: whoever steps worlds does so under this, without NumPy's own warning.
-quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 Guard = contextlib.AbstractContextManager[None]
 # New worlds that may fail before one of them has taken a step.
 MOST_FAILURES = 5

@@ -25,6 +25,7 @@ from qmu.world.families import (
     register,
 )
 from qmu.world.graphics import no_graphics
+from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.parts import flat
@@ -78,6 +79,7 @@ def maker_of(source: Source, settings: options.Env) -> Maker:
     return find_maker(source, settings.episode_length, settings.kwargs, settings.wrappers)
 
 
+@heard()
 def find_maker(
     source: Source,
     episode_length: int | None = None,
@@ -117,7 +119,8 @@ def find_maker(
         close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
-        return flat(name, wrapped(make_bare(render_mode), around))[0]
+        with heard():
+            return flat(name, wrapped(make_bare(render_mode), around))[0]
 
     return Maker(name, spaces, make_one, None, longest)
 
@@ -182,7 +185,13 @@ def vector_maker(
     first = call()
     longest = longest_episode(first)
     close_quietly(first)
-    return Maker(name, spaces, lambda render_mode: call(), source, longest)
+
+    def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+        del render_mode
+        with heard():
+            return call()
+
+    return Maker(name, spaces, make_one, source, longest)
 
 
 def check_declared(name: str, environment: gym.Env[Any, Any]) -> None:
