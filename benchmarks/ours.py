@@ -96,10 +96,8 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time the learner alone, in blocks that alternate with matrix products."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     from qmu import configure
-    from qmu.records import Rows
     from qmu.training.devices import find_devices
     from qmu.training.learner import Learner
     from qmu.training.members import divide, members_of
@@ -108,15 +106,7 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     config = configure.from_dict(plain_ddpg(arguments))
     groups = divide(members_of(config, {}), find_devices("cpu"))
     learner = Learner(groups, obs_size, action_size)
-    random, shape = np.random.default_rng(0), (arguments.members, 1, 2 * steps + 1)
-    rows = Rows(
-        obs=random.normal(size=(*shape, obs_size)).astype(np.float32),
-        action=random.uniform(-1, 1, (*shape, action_size)).astype(np.float32),
-        reward=random.normal(size=shape).astype(np.float32),
-        terminated=np.zeros(shape, bool),
-        last=np.broadcast_to(np.arange(shape[2]) == steps, shape),
-        count=np.full(shape[:2], steps, np.int32),
-    )
+    rows = random_rows(arguments.members, obs_size, action_size, steps)
     matrix = jnp.eye(256)
     products = 200
 
@@ -150,6 +140,23 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
         ),
         "megaflop_per_update": operations / 1e6,
     }
+
+
+def random_rows(members: int, obs_size: int, action_size: int, steps: int) -> Any:
+    """Return the rows of a chunk of one world for each member, all numbers random."""
+    import numpy as np
+
+    from qmu.records import Rows
+
+    random, shape = np.random.default_rng(0), (members, 1, 2 * steps + 1)
+    return Rows(
+        obs=random.normal(size=(*shape, obs_size)).astype(np.float32),
+        action=random.uniform(-1, 1, (*shape, action_size)).astype(np.float32),
+        reward=random.normal(size=shape).astype(np.float32),
+        terminated=np.zeros(shape, bool),
+        last=np.broadcast_to(np.arange(shape[2]) == steps, shape),
+        count=np.full(shape[:2], steps, np.int32),
+    )
 
 
 def multiply_adds(hidden: list[int], batch: int, obs_size: int, action_size: int) -> float:

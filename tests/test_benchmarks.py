@@ -111,6 +111,16 @@ def test_switches(run, tmp_path):
 
 
 @pytest.mark.long
+def test_versions(run, tmp_path, capsys):
+    words = f"{sys.executable} {sys.executable} --rounds 2 --chunks 1 --only tiny"
+    run("versions", words, KINDS={"tiny": [TINY, 1]})
+    found = results(tmp_path)["versions"]
+    assert len(found["versions"]) == 2
+    assert all(one["ms"] > 0 for own in found["kinds"]["tiny"]["rounds"] for one in own)
+    assert capsys.readouterr().out.splitlines()[1].startswith("  tiny ")
+
+
+@pytest.mark.long
 def test_health(run, tmp_path):
     run("health", "--pairs 2 --steps 32", SIZES={"tiny": TINY})
     assert results(tmp_path)["health"]["rows"]["tiny"]["time_ratio"] > 0
