@@ -48,14 +48,16 @@ def elu(x: Floats) -> Floats:
 def silu(x: Floats) -> Floats:
     """Return x σ(x), with σ as (1 + tanh(x/2)) / 2, which cannot overflow."""
     half = np.float32(0.5) * x
-    return half * (ONE + np.tanh(half))
+    bent: Floats = np.tanh(half)
+    return half * (ONE + bent)
 
 
 def layer_norm(x: Floats, scale: Floats, offset: Floats) -> Floats:
     """Return each sample's units with mean 0 and variance 1, scaled and shifted."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + np.float32(NORM_EPSILON)) * scale + offset
+    deviation: Floats = np.sqrt(variance + np.float32(NORM_EPSILON))
+    return centred / deviation * scale + offset
 
 
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {

@@ -26,7 +26,7 @@ def start_jax(spare: int = 0) -> None:
     """
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores() + spare)  # type: ignore[no-untyped-call]
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined, unused-ignore]
         jax.config.update("jax_compilation_cache_dir", str(compiled_folder("jax")))  # type: ignore[no-untyped-call]
         # The learner takes over a second to compile, everything else far less.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # type: ignore[no-untyped-call]
