@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import mujoco
 import numpy as np
 import pytest
 from short import first_observation, train
@@ -9,10 +10,14 @@ from short import first_observation, train
 import qmu
 from qmu.cli import main
 from qmu.study import command, plan
+from qmu.world import hearing
 from qmu.world.make import trainable
 
 pytestmark = pytest.mark.extra
 
+FALLING = """
+<mujoco><worldbody><body><joint type="slide"/><geom size=".1" mass="1"/></body></worldbody></mujoco>
+"""
 BULLET = ["HopperBulletEnv-v0", "AntBulletEnv-v0", "HalfCheetahBulletEnv-v0"]
 BOX2D = ["BipedalWalker-v3", "LunarLanderContinuous-v3"]
 
@@ -60,6 +65,21 @@ def test_actions_without_useful_bounds_are_found():
     pytest.importorskip("dm_control")
     checkup = qmu.check_env("dm_control/lqr-lqr_2_1-v0", steps=50)
     assert "action bounds are huge" in {symptom.name for symptom in checkup.symptoms}
+
+
+def test_what_mujoco_says_is_heard_instead_of_printed_by_dm_control(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    core = pytest.importorskip("dm_control.mujoco.wrapper.core")
+    hearing.take()
+    with hearing.heard():
+        physics = core.MjData(core.MjModel.from_xml_string(FALLING))
+        physics.qvel[0] = 1e300
+        mujoco.mj_step(physics.model.ptr, physics.ptr)
+    (said,) = hearing.take()
+    assert "QVEL" in said
+    assert capfd.readouterr() == ("", "")
+    assert mujoco.get_mju_user_warning() is core._warning_callback
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_families_are_listed(capsys):
