@@ -12,6 +12,12 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	if $$name -c '$(USABLE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
+# An environment that is there keeps its Python, unless another one is named: make PYTHON=...
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+NAMED := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null))
+# $(call outdated,DIR): a word, if DIR has another version than the one that is named.
+outdated = $(if $(NAMED),$(if $(filter-out $(NAMED),$(shell $(1)/bin/python -c '$(VERSION)' 2>/dev/null)),renewed))
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -23,7 +29,7 @@ ROBOTICS_STAMP := .venv-robotics/.installed
 SITE_STAMP := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-long test-small test-faults test-extras test-ray test-robotics check check-format check-lint check-types check-tests format bench docs site clean
+.PHONY: help demo test test-all test-long test-small test-faults test-extras test-ray test-robotics newest renewed check check-format check-lint check-types check-tests format bench docs site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +76,18 @@ test-ray: $(RAY_STAMP)  ## the tests that start clusters of Ray and kill parts o
 test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (.venv-robotics)
 	.venv-robotics/bin/python -m pytest -m extra tests/extras/test_robotics.py
 
+# The newest Python that is here, and wheels only: what a user gets who installs without constraints.
+ifeq ($(NAMED),)
+newest: PYTHON = $(shell for name in python3.14 python3.13 python3.12 python3.11; do \
+	if $$name -c '$(USABLE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+newest: NAMED = $(shell $(PYTHON) -c '$(VERSION)')
+endif
+newest:  ## the fast tests with the newest versions of everything, without constraints (.venv-newest)
+	$(call environment,.venv-newest)
+	@.venv-newest/bin/python -m pip install -q --upgrade --upgrade-strategy eager --only-binary :all: -e '.[dev]'
+	@.venv-newest/bin/python -m pip list --format freeze | grep -iE '^(jax|jaxlib|numpy|scipy|mujoco|gymnasium|equinox|optax)=='
+	.venv-newest/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not fault and not extra" -q
+
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
 check-format: $(STAMP)  ## is everything formatted?
@@ -100,19 +118,21 @@ site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools liv
 	@echo "The site begins with site/index.html"
 
 clean:  ## remove environments, builds and caches; runs/ stays
-	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-ray .venv-robotics .venv-small build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-newest .venv-ray .venv-robotics .venv-small \
+		build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# $(call environment,DIR): create DIR, unless it is there and works.
+# $(call environment,DIR): create DIR, unless it is there, works, and has the Python that is named.
 define environment
 	@test -n "$(PYTHON)" || { echo "qmu needs Python 3.11 or newer, with venv:" \
 		"install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c '$(USABLE)' || \
 		{ echo "$(PYTHON) is not a Python 3.11 or newer, with venv" >&2; exit 1; }
-	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
+	@test -z "$(call outdated,$(1))" && $(1)/bin/python -m pip --version >/dev/null 2>&1 || \
+		$(PYTHON) -m venv --clear $(1)
 endef
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(call outdated,.venv)
 	$(call environment,.venv)
 	@echo "Installing qmu and its tools into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
@@ -126,7 +146,7 @@ $(SMALL_STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # PyTorch first and by itself: once it is there, no other package pulls in another build of it.
-$(EXTRAS_STAMP): pyproject.toml constraints.txt
+$(EXTRAS_STAMP): pyproject.toml constraints.txt $(call outdated,.venv-extras)
 	$(call environment,.venv-extras)
 	@echo "Installing qmu and its extras into .venv-extras"
 	@.venv-extras/bin/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
@@ -134,20 +154,20 @@ $(EXTRAS_STAMP): pyproject.toml constraints.txt
 		-e '.[dev,box2d,dm-control,docs,notebook,onnx,pybullet,torch,video,wandb]'
 	@touch $@
 
-$(RAY_STAMP): pyproject.toml constraints.txt
+$(RAY_STAMP): pyproject.toml constraints.txt $(call outdated,.venv-ray)
 	$(call environment,.venv-ray)
 	@echo "Installing qmu with Ray and W&B into .venv-ray"
 	@.venv-ray/bin/python -m pip install -q -c constraints.txt -e '.[dev,ray,wandb]'
 	@touch $@
 
 # An older mujoco than that of dm-control.
-$(ROBOTICS_STAMP): pyproject.toml constraints-robotics.txt
+$(ROBOTICS_STAMP): pyproject.toml constraints-robotics.txt $(call outdated,.venv-robotics)
 	$(call environment,.venv-robotics)
 	@echo "Installing qmu with Gymnasium-Robotics into .venv-robotics"
 	@.venv-robotics/bin/python -m pip install -q -c constraints-robotics.txt -e '.[dev,robotics]'
 	@touch $@
 
-$(BENCH_STAMP): benchmarks/requirements.txt
+$(BENCH_STAMP): benchmarks/requirements.txt $(call outdated,.venv-bench)
 	$(call environment,.venv-bench)
 	@echo "Installing the rivals into .venv-bench"
 	@.venv-bench/bin/python -m pip install -q "$$(grep '^torch==' $<)"
@@ -155,7 +175,7 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 	@touch $@
 
 # The site's tools by themselves: they read the sources and do not import them.
-$(SITE_STAMP): pyproject.toml constraints.txt
+$(SITE_STAMP): pyproject.toml constraints.txt $(call outdated,.venv-docs)
 	$(call environment,.venv-docs)
 	@echo "Installing the site's tools into .venv-docs"
 	@.venv-docs/bin/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["docs"], sep="\n")' > .venv-docs/requirements.txt
