@@ -86,7 +86,7 @@ newest:  ## the fast tests with the newest versions of everything, without const
 	$(call environment,.venv-newest)
 	@.venv-newest/bin/python -m pip install -q --upgrade --upgrade-strategy eager --only-binary :all: -e '.[dev]'
 	@.venv-newest/bin/python -m pip list --format freeze | grep -iE '^(jax|jaxlib|numpy|scipy|mujoco|gymnasium|equinox|optax)=='
-	.venv-newest/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not fault and not extra" -q
+	.venv-newest/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not long and not fault and not extra" -q
 
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
@@ -138,7 +138,7 @@ $(STAMP): pyproject.toml constraints.txt $(call outdated,.venv)
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(SMALL_STAMP): pyproject.toml constraints.txt
+$(SMALL_STAMP): pyproject.toml constraints.txt $(call outdated,.venv-small)
 	$(call environment,.venv-small)
 	@echo "Installing qmu and its small extras into .venv-small"
 	@.venv-small/bin/python -m pip install -q -c constraints.txt \
