@@ -65,9 +65,8 @@ def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dic
     from qmu import config as options
     from qmu import configure
     from qmu.presets import read_preset
-    from qmu.training.events import Evaluated
+    from qmu.training.events import Best, Evaluated
     from qmu.training.loop import FINAL_SEEDS, Trainer
-    from qmu.training.record import Best
     from qmu.world.make import find_maker
 
     given = {

@@ -99,8 +99,9 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from qmu import configure
     from qmu.training.devices import find_devices
+    from qmu.training.groups import divide
     from qmu.training.learner import Learner
-    from qmu.training.members import divide, members_of
+    from qmu.training.members import members_of
 
     obs_size, action_size, steps = 17, 6, 32
     config = configure.from_dict(plain_ddpg(arguments))

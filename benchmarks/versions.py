@@ -71,8 +71,9 @@ class Student:
 
         from qmu import configure
         from qmu.training.devices import find_devices
+        from qmu.training.groups import divide
         from qmu.training.learner import Learner
-        from qmu.training.members import divide, members_of
+        from qmu.training.members import members_of
 
         options = configure.merge(PLAIN, kind.options)
         options = configure.merge(options, {"train": {"seeds": kind.members, "device": "cpu"}})

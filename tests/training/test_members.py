@@ -7,7 +7,8 @@ import pytest
 
 from qmu import configure
 from qmu.errors import ConfigError
-from qmu.training.members import divide, for_each, members_of
+from qmu.training.groups import divide, for_each
+from qmu.training.members import members_of
 
 
 @pytest.mark.parametrize(

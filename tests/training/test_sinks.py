@@ -9,7 +9,7 @@ import runs
 
 import qmu
 from qmu import cli
-from qmu.training.sinks import read_lines
+from qmu.training.lines import read_lines
 
 
 class Notes:

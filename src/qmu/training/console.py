@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console as Terminal
 from rich.console import Group
@@ -19,19 +19,28 @@ from rich.table import Table
 
 from qmu import config as options
 from qmu.training import again
-from qmu.training.events import Evaluated, Event, Logged
+from qmu.training.evaluate import Score
+from qmu.training.events import Best, Evaluated, Event, Logged
 from qmu.training.events import Progress as Advanced
 from qmu.training.forecast import Forecast
+from qmu.training.kept import Kept
 from qmu.training.loop import Trainer
 from qmu.training.notebook import Notebook
 from qmu.training.provisions import provisions
-from qmu.training.record import Record
-from qmu.training.results import Run
 from qmu.wording import counted
 
 # More members than this are summed up in one line.
 MOST_ROWS = 16
 UNKNOWN = "-:--:--"
+
+
+class Recorded(Protocol):
+    """What a run has recorded by now: where, since when, and each member's scores."""
+
+    directory: Path
+    started: float
+    best: list[Best]
+    last: list[Score]
 
 
 class Stubborn(Terminal):
@@ -52,7 +61,7 @@ class Console:
         self.terminal = terminal or Stubborn(highlight=False, markup=False, emoji=False)
         self.live: Live | Notebook | None = None
 
-    def start(self, trainer: Trainer, record: Record) -> None:
+    def start(self, trainer: Trainer, record: Recorded) -> None:
         """Say what is about to be trained, and begin to display."""
         config = trainer.config
         self.trainer, self.record = trainer, record
@@ -207,7 +216,7 @@ class Console:
             self.live.stop()
             self.live = None
 
-    def summary(self, run: Run) -> None:
+    def summary(self, run: Kept) -> None:
         """Print the scores of all members, where the run is, and what to type next."""
         info = run.info
         episodes = run.config.train.final_episodes

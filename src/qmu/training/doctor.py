@@ -10,9 +10,9 @@ from qmu.errors import ConfigError
 from qmu.training.chart import CERTAIN, RECENT, SURE, Chart, Finding
 from qmu.training.directory import METRICS
 from qmu.training.health import RULES, examine, seeds_disagree, urgency
+from qmu.training.kept import Kept
 from qmu.training.learner import MEASURED_EVERY
 from qmu.training.members import Member
-from qmu.training.results import Run
 from qmu.world.families import register
 
 
@@ -54,7 +54,7 @@ class Checkup(NamedTuple):
         return urgency(self.diagnoses[0].finding) if self.diagnoses else (True, len(SURE))
 
 
-def examine_run(run: Run) -> Checkup:
+def examine_run(run: Kept) -> Checkup:
     """Return what the numbers in a run's directory say of it.
 
     Raises:
@@ -66,7 +66,7 @@ def examine_run(run: Run) -> Checkup:
     return Checkup(in_order([*ending(run, members), *together(members, own)]), not_asked(own))
 
 
-def ending(run: Run, members: tuple[Member, ...]) -> list[Diagnosis]:
+def ending(run: Kept, members: tuple[Member, ...]) -> list[Diagnosis]:
     """Return what has ended the run early, if something went wrong, by its own description."""
     info = run.info
     if info.get("status") not in ("diverged", "failed"):
@@ -149,7 +149,7 @@ def time_limit(name: str) -> int | None:
         return None
 
 
-def told(run: Run) -> list[str]:
+def told(run: Kept) -> list[str]:
     """Return a run's diagnosis in words, and what could not be asked."""
     checkup = examine_run(run)
     return lines_of(checkup.diagnoses) + checkup.not_asked

@@ -1,5 +1,6 @@
 """What a trainer tells while it goes on."""
 
+import math
 from typing import NamedTuple
 
 from qmu.deploy.policy import Acts
@@ -49,3 +50,19 @@ class Replaced(NamedTuple):
 
 
 Event = Progress | Logged | Evaluated | Due | Replaced
+
+
+class Best(NamedTuple):
+    """A member's best policy so far, by the mean of an evaluation."""
+
+    mean: float = -math.inf
+    step: int = 0
+    actor: Acts | None = None
+
+    def or_better(self, event: Evaluated, index: int) -> "Best":
+        """Return what is best after an evaluation of member `index`: this one, or the new one.
+
+        Of equals it is the latest: where a world has a highest score, it has held out longest.
+        """
+        mean = event.scores[index].mean
+        return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self

@@ -24,8 +24,8 @@ from qmu.records import Batch, Rows
 from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import Stream, append, init_stream, sample, windows
 from qmu.training.custom import acting_device
+from qmu.training.groups import Group, for_each
 from qmu.training.handover import to_networks
-from qmu.training.members import Group, for_each
 from qmu.training.schedules import Values, stacked_values, with_values
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).

@@ -11,6 +11,7 @@ from qmu.errors import told
 from qmu.saving import storage
 from qmu.training.camera import Filmed
 from qmu.training.directory import METRICS
+from qmu.training.lines import read_lines
 from qmu.training.loop import Trainer
 from qmu.training.sinks import (
     JsonLines,
@@ -18,7 +19,6 @@ from qmu.training.sinks import (
     MediaSink,
     Sink,
     Video,
-    read_lines,
     spread,
     write_again,
 )

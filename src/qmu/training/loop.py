@@ -29,9 +29,10 @@ from qmu.training.devices import check_memory, find_devices, share_note
 from qmu.training.evaluate import Score, Trace, check_display, evaluate
 from qmu.training.events import Due, Evaluated, Event, Logged, Progress, Replaced
 from qmu.training.foresight import overestimation
+from qmu.training.groups import divide
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
-from qmu.training.members import Arms, diverged, divide, members_of
+from qmu.training.members import Arms, diverged, members_of
 from qmu.training.schedules import Schedule, Schedules, with_values
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, HostWorlds

@@ -1,11 +1,10 @@
 """What a run leaves behind while it goes on: best policies, checkpoints, metrics."""
 
 import contextlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
 
@@ -32,36 +31,21 @@ from qmu.training.directory import (
     write_json,
 )
 from qmu.training.evaluate import Score
-from qmu.training.events import Due, Evaluated, Event, Logged, Replaced
+from qmu.training.events import Best, Due, Evaluated, Event, Logged, Replaced
 from qmu.training.handover import policy_of
+from qmu.training.lines import trim_lines
 from qmu.training.logbook import Logbook, Tell
 from qmu.training.loop import FINAL_SEEDS, Trainer
 from qmu.training.messages import Messages
 from qmu.training.portrait import portrait
 from qmu.training.provisions import check_disk
-from qmu.training.sinks import Picture, Sink, Text, Video, trim_lines
+from qmu.training.sinks import Picture, Sink, Text, Video
 from qmu.training.wandb_sink import check_wandb
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
 # What is shown of all members together is shown under this name.
 WHOLE = "run"
-
-
-class Best(NamedTuple):
-    """A member's best policy so far, by the mean of an evaluation."""
-
-    mean: float = -math.inf
-    step: int = 0
-    actor: Acts | None = None
-
-    def or_better(self, event: Evaluated, index: int) -> "Best":
-        """Return what is best after an evaluation of member `index`: this one, or the new one.
-
-        Of equals it is the latest: where a world has a highest score, it has held out longest.
-        """
-        mean = event.scores[index].mean
-        return Best(mean, event.step, event.actors[index]) if mean >= self.mean else self
 
 
 class Record:

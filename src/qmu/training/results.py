@@ -1,6 +1,5 @@
-"""A run's directory, read: its policies, its metrics, its scores."""
+"""A run's directory, read: its policies, which act, are filmed and scored."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config, Env, without_group
+from qmu.config import Env, without_group
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.saving import storage
 from qmu.training.custom import load_custom
-from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, METRICS, RUN_FILE
+from qmu.training.directory import BEST, CHECKPOINTS, CONFIG_FILE, RUN_FILE
 from qmu.training.evaluate import Score, check_display, evaluate
-from qmu.training.members import Member, members_of
+from qmu.training.kept import Kept
 from qmu.training.play import SHOWN_STEPS, watch
-from qmu.training.sinks import read_lines
 from qmu.training.video import ENDING, choose_backend, film, stage
 from qmu.training.window import opened
 from qmu.world.hearing import aloud
@@ -37,48 +35,17 @@ EVAL_SEEDS = 3_000_000
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run's directory, read.
+class Run(Kept):
+    """A run's directory, read: what was asked for and logged, and the policies.
 
     `source` is what makes its worlds, with `kwargs` and `wrappers`, and `networks` what makes
     networks of the user's own, if that is at hand.
     """
 
-    directory: Path
     source: Source | None = field(default=None, repr=False, compare=False)
     kwargs: str | Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     wrappers: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
     networks: Networks | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What `run.json` says: versions, status, steps, each member's scores.
-
-        Raises:
-            ConfigError: it is damaged.
-        """
-        path = self.directory / RUN_FILE
-        try:
-            described = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} is damaged: {error}") from None
-        if not isinstance(described, dict) or not isinstance(described.get("environment"), str):
-            raise ConfigError(f"{path} is damaged: it does not describe a run")
-        return described
-
-    @property
-    def config(self) -> Config:
-        """The run's complete configuration."""
-        return configure.from_dict(configure.read_toml(self.directory / CONFIG_FILE))
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """Its agents: every seed of every arm.
-
-        Raises:
-            ConfigError: its description is damaged.
-        """
-        return members_of(self.config, self.info.get("arms") or {})
 
     def policy(self, seed: int | None = None) -> Policy:
         """Return the best policy of the member with this seed; without one, the best of all.
@@ -111,10 +78,6 @@ class Run:
         if self.networks is None or self.networks.actor is None:
             return load_policy(folder)
         return load_custom(folder, self.networks, self.config)
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
-        return read_lines(self.directory / METRICS)
 
     def plot(self, metric: str = "eval/mean_reward") -> "Figure":
         """Return a picture of a metric over the steps: each seed, their mean, a 95% interval.

@@ -11,7 +11,7 @@ from qmu import config as options
 from qmu import configure
 from qmu.config import Config
 from qmu.errors import ConfigError, QmuError
-from qmu.training.members import Group
+from qmu.training.groups import Group
 
 Schedule = Callable[[int], float]
 # "group.name" of an option -> its number.
