@@ -50,12 +50,13 @@ DEFAULT = "default"
 
 def arms() -> dict[str, Options]:
     """Return name -> what is changed about the default recipe."""
-    from qmu import config, configure
+    from qmu import config
+    from qmu.config import reading
 
     added = {
         switch.name: switch.options
         for switch in SWITCHES
-        if configure.from_dict(switch.options) != config.Config()
+        if reading.from_dict(switch.options) != config.Config()
     }
     return {DEFAULT: {}} | WITHOUT | added | MORE
 
@@ -72,7 +73,7 @@ def row(name: str, results: dict[str, list[float]]) -> str:
 
 def main() -> None:
     """Train what is not there yet, and print the table."""
-    from qmu import configure
+    from qmu.config import reading
 
     parser = argparse.ArgumentParser(description="Measure what each switch gains.")
     parser.add_argument("--world", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
@@ -89,7 +90,7 @@ def main() -> None:
             wanted = not arguments.only or name in (DEFAULT, *arguments.only)
             if wanted and name not in report["arms"]:
                 report["arms"][name] = trained(
-                    small, arguments.seeds, configure.merge(SMALL, changes)
+                    small, arguments.seeds, reading.merge(SMALL, changes)
                 )
                 report |= {"command": ["python", "benchmarks/gains.py", *sys.argv[1:]]}
                 report |= {"machine": machine(), "versions": package_versions(), "steps": STEPS}

@@ -63,7 +63,7 @@ MORE_CASES = [
 def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dict[str, Any]:
     """Train a case and return what every seed reached."""
     from qmu import config as options
-    from qmu import configure
+    from qmu.config import reading
     from qmu.presets import read_preset
     from qmu.training.events import Best, Evaluated
     from qmu.training.loop import FINAL_SEEDS, Trainer
@@ -79,8 +79,8 @@ def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dic
             "save_interval": 0,
         },
     }
-    recipe = configure.merge(read_preset(preset, case.world), given)
-    config = configure.from_dict(configure.merge(recipe, changes))
+    recipe = reading.merge(read_preset(preset, case.world), given)
+    config = reading.from_dict(reading.merge(recipe, changes))
     trainer = Trainer(config, find_maker(case.world))
     curve: list[list[float]] = []
     bests = [Best()] * seeds

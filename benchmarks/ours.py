@@ -51,11 +51,11 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def measure_loop(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time a whole training loop; rates are summed over the members."""
-    from qmu import configure
+    from qmu.config import reading
     from qmu.training.loop import Trainer
     from qmu.world.make import find_maker
 
-    config = configure.from_dict(plain_ddpg(arguments))
+    config = reading.from_dict(plain_ddpg(arguments))
     trainer = Trainer(config, find_maker(arguments.env))
     total = arguments.warmup_steps + arguments.steps
     first_update = started = float("nan")
@@ -97,14 +97,14 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from qmu import configure
+    from qmu.config import reading
+    from qmu.config.members import members_of
     from qmu.training.devices import find_devices
     from qmu.training.groups import divide
     from qmu.training.learner import Learner
-    from qmu.training.members import members_of
 
     obs_size, action_size, steps = 17, 6, 32
-    config = configure.from_dict(plain_ddpg(arguments))
+    config = reading.from_dict(plain_ddpg(arguments))
     groups = divide(members_of(config, {}), find_devices("cpu"))
     learner = Learner(groups, obs_size, action_size)
     rows = random_rows(arguments.members, obs_size, action_size, steps)

@@ -27,11 +27,11 @@ NEW_ROWS = 50_000
 
 def make_trainer(rows: int, folder: Path, prioritized: bool) -> Any:
     """Return a trainer, and its configuration, with an empty stream for so many rows."""
-    from qmu import configure
+    from qmu.config import reading
     from qmu.training.loop import Trainer
     from qmu.world.make import find_maker
 
-    config = configure.from_dict(
+    config = reading.from_dict(
         {
             "env": {"id": WORLD},
             "train": {"total_steps": 10 * rows},

@@ -106,12 +106,12 @@ SWITCHES = [
 
 def start(changes: Options) -> Any:
     """Return a trainer that has compiled, and has begun to learn."""
-    from qmu import configure
+    from qmu.config import reading
     from qmu.training.loop import Trainer
     from qmu.world.make import find_maker
 
     groups = {name: PLAIN.get(name, {}) | changes.get(name, {}) for name in PLAIN | changes}
-    trainer = Trainer(configure.from_dict(groups), find_maker(WORLD))
+    trainer = Trainer(reading.from_dict(groups), find_maker(WORLD))
     block(trainer, RANDOM_STEPS + 300)
     return trainer
 

@@ -69,17 +69,17 @@ class Student:
         """Compile it, and note how long that took."""
         import jax
 
-        from qmu import configure
+        from qmu.config import reading
+        from qmu.config.members import members_of
         from qmu.training.devices import find_devices
         from qmu.training.groups import divide
         from qmu.training.learner import Learner
-        from qmu.training.members import members_of
 
-        options = configure.merge(PLAIN, kind.options)
-        options = configure.merge(options, {"train": {"seeds": kind.members, "device": "cpu"}})
+        options = reading.merge(PLAIN, kind.options)
+        options = reading.merge(options, {"train": {"seeds": kind.members, "device": "cpu"}})
         devices = find_devices("cpu")
         jax.config.update("jax_enable_compilation_cache", False)  # type: ignore[no-untyped-call]
-        groups = divide(members_of(configure.from_dict(options), {}), devices)
+        groups = divide(members_of(reading.from_dict(options), {}), devices)
         self.learner = Learner(groups, OBS, ACTION)
         self.rows = random_rows(kind.members, OBS, ACTION, STEPS)
         started, used = time.perf_counter(), time.process_time()

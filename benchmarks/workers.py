@@ -90,7 +90,7 @@ def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
 
 def start(world: Any, changes: Options, workers: int | str, worlds: int) -> Any:
     """Return a trainer that has compiled, and does what it will go on doing."""
-    from qmu import configure
+    from qmu.config import reading
     from qmu.training.loop import Trainer
     from qmu.world.make import find_maker
 
@@ -100,7 +100,7 @@ def start(world: Any, changes: Options, workers: int | str, worlds: int) -> Any:
         "replay": {"capacity": 100_000},
         "train": {"total_steps": 10_000_000, "save_interval": 0},
     }
-    config = configure.from_dict(configure.merge(base, changes))
+    config = reading.from_dict(reading.merge(base, changes))
     trainer = Trainer(config, find_maker(world))
     block(trainer, 1024)
     return trainer

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import qmu
-from qmu import cli, config, configure, presets
+from qmu import cli, config, presets
+from qmu.config.spelling import spelled
 
 FOLDER = Path(__file__).with_name("reference")
 # How wide a command's help is, in characters.
@@ -56,8 +57,8 @@ def options_page() -> Iterator[str]:
     yield from [
         "# All options",
         "",
-        "Every option exists once, in [`config.py`](../../src/qmu/config.py), from which this page",
-        "is made; `qmu train --help` prints the same. [Options](../options.md) says how they are",
+        "Every option exists once, in its group's file in `config/`, from which this page is",
+        "made; `qmu train --help` prints the same. [Options](../options.md) says how they are",
         "set, [The family](../family.md) what each switch does, its equation and its source.",
         "",
         "*kind*: a `numeric` option is an input of the compiled program: changing it does not",
@@ -70,7 +71,7 @@ def options_page() -> Iterator[str]:
         for option in dataclasses.fields(record):
             cells = [
                 f"`{config.flag(group, option.name)}`",
-                f"`{configure.spelled(option.default) or '[]'}`",
+                f"`{spelled(option.default) or '[]'}`",
                 option.metadata["help"].replace("|", "\\|"),
                 allowed(option, kinds[option.name]),
                 option.metadata["kind"],
@@ -166,10 +167,13 @@ def python_page() -> Iterator[str]:
         if not inspect.isclass(found):
             yield from described(found, name)
             continue
-        bases = ", ".join(base.__name__ for base in found.__bases__ if base is not object)
+        hidden = [base for base in found.__mro__[1:] if is_hidden(base)]
+        shown = (base for base in found.__bases__ if base is not object and base not in hidden)
+        bases = ", ".join(base.__name__ for base in shown)
         yield from ["```python", f"class {name}({bases})" if bases else f"class {name}", "```", ""]
         yield from prose(inspect.getdoc(found) or "")
-        for own, member in vars(found).items():
+        inherited = {own: member for base in hidden for own, member in vars(base).items()}
+        for own, member in (inherited | vars(found)).items():
             if own == "__init__" and member.__doc__ and not dataclasses.is_dataclass(found):
                 yield from ["", f"### `{name}()`", "", *described(member, name)]
             elif own == "__call__":
@@ -180,6 +184,11 @@ def python_page() -> Iterator[str]:
             elif not own.startswith("_") and inspect.isroutine(member):
                 function = getattr(member, "__func__", member)
                 yield from ["", f"### `{name}.{own}`", "", *described(function, own)]
+
+
+def is_hidden(base: type) -> bool:
+    """Tell whether a class is qmu's without a public name: what it has belongs to its heirs."""
+    return base.__module__.startswith("qmu.") and base.__name__ not in qmu.__all__
 
 
 def described(function: Any, name: str) -> Iterator[str]:

@@ -7,8 +7,21 @@ from hypothesis import strategies as st
 
 from qmu import config as options
 from qmu.config import Config
-from qmu.tables import Table, read_table
-from qmu.workers import HERE, Workers
+from qmu.config.declared import (
+    FINITE,
+    FRACTION,
+    NOT_EMPTY,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SHARE,
+    UP_TO_1000,
+    WIDTH,
+    ZERO_OR_ONE,
+)
+from qmu.config.log import FILE_NAME, PROJECT
+from qmu.config.tables import Table, read_table
+from qmu.config.workers import HERE, Workers
 
 OPTIONS = [(group, option.name) for group, option in options.options()]
 
@@ -43,23 +56,23 @@ FITTING = {
     ("train", "seeds"): st.integers(1, 1000),
 }
 FLOATS = {
-    options.POSITIVE: st.floats(1e-9, 1e6),
-    options.NOT_NEGATIVE: st.floats(0, 1e6),
-    options.FRACTION: st.floats(0, 1),
-    options.PART: st.floats(0, 0.99),
-    options.SHARE: st.floats(1e-9, 1),
-    options.WIDTH: st.floats(0.01, 2),
-    options.FINITE: st.floats(-1e6, 1e6),
+    POSITIVE: st.floats(1e-9, 1e6),
+    NOT_NEGATIVE: st.floats(0, 1e6),
+    FRACTION: st.floats(0, 1),
+    PART: st.floats(0, 0.99),
+    SHARE: st.floats(1e-9, 1),
+    WIDTH: st.floats(0.01, 2),
+    FINITE: st.floats(-1e6, 1e6),
 }
 TEXTS = {
     None: st.text(max_size=8),
-    options.NOT_EMPTY: st.text(min_size=1, max_size=8),
-    options.PROJECT: st.text("aZ09-_ é.", min_size=1, max_size=8),
-    options.FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
+    NOT_EMPTY: st.text(min_size=1, max_size=8),
+    PROJECT: st.text("aZ09-_ é.", min_size=1, max_size=8),
+    FILE_NAME: st.text("aZ09-_ é.", max_size=8).map("a".__add__),
 }
 INTEGERS = {
-    options.ZERO_OR_ONE: st.integers(0, 1),
-    options.UP_TO_1000: st.integers(1, 1000),
+    ZERO_OR_ONE: st.integers(0, 1),
+    UP_TO_1000: st.integers(1, 1000),
 }
 SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
 DOTTED = st.lists(st.sampled_from(["a.b", "package.module.Wrapper"]), max_size=3).map(tuple)

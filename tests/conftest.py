@@ -8,7 +8,7 @@ from budget import PROFILES
 from compiled import Compiled
 from hypothesis import settings
 
-from qmu import configure
+from qmu.config import reading
 from qmu.training.devices import start_jax
 
 # Most of a test's time is that of compilers. Without their optimizations and without fused loops a
@@ -47,4 +47,4 @@ def pytest_configure(config):
 @pytest.fixture
 def tiny_config():
     """Return a function that makes a small configuration with some options changed."""
-    return lambda **changes: configure.from_dict(configure.merge(TINY, changes))
+    return lambda **changes: reading.from_dict(reading.merge(TINY, changes))

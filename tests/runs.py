@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.saving import store
 
 SMALL = {
@@ -36,7 +36,7 @@ def count(bounded, full):
 
 def options(folder, changes=()):
     """Return the options of a small run in this folder, with some changed."""
-    return configure.merge(configure.merge(SMALL, {"log": {"dir": str(folder)}}), dict(changes))
+    return reading.merge(reading.merge(SMALL, {"log": {"dir": str(folder)}}), dict(changes))
 
 
 def train(folder, world="Pendulum-v1", **changes):

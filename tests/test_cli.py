@@ -15,7 +15,7 @@ from budget import some
 
 import qmu
 from qmu.cli import main
-from qmu.config import flag
+from qmu.config.spelling import flag
 
 # The smallest budget that goes through every part of a run.
 TINY = (  # noqa: SIM905 - as it is typed

@@ -13,21 +13,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmu import config as options
-from qmu import configure
 from qmu.config import (
     Config,
     flag,
     learn_after,
     planned_updates,
+    reading,
     seeds,
     start_steps,
     to_dict,
     total_steps,
 )
-from qmu.configure import from_dict
+from qmu.config.declared import (
+    FINITE,
+    FRACTION,
+    NOT_EMPTY,
+    NOT_NEGATIVE,
+    NOTICEABLE,
+    PART,
+    POSITIVE,
+    SHARE,
+    UP_TO_1000,
+    WIDTH,
+    ZERO_OR_ONE,
+)
+from qmu.config.env import DOTTED, KEYWORDS, WORKERS
+from qmu.config.files import read_toml
+from qmu.config.log import FILE_NAME, PROJECT
+from qmu.config.networks import SIZES
+from qmu.config.reading import from_dict
+from qmu.config.tables import Table
+from qmu.config.train import SEED
+from qmu.config.workers import Workers
 from qmu.errors import ConfigError
-from qmu.tables import Table
-from qmu.workers import Workers
 
 CONFIGS = configs()
 
@@ -128,24 +146,24 @@ def test_numbers_and_lists_become_the_declared_types():
 
 
 OUT_OF_RANGE = {
-    options.POSITIVE: [0, -1],
-    options.UP_TO_1000: [0, -1, 1001],
-    options.NOT_NEGATIVE: [-1],
-    options.WORKERS: [-1, "-1", "ray:0", "ray:-2"],
-    options.FRACTION: [-0.001, 1.001],
-    options.PART: [-0.1, 1.0],
-    options.SHARE: [0.0, -0.5, 1.5],
-    options.WIDTH: [0.0, -0.1, 2.5],
-    options.NOTICEABLE: [0.0, -1.0, 0.0009],
-    options.FINITE: [],
-    options.ZERO_OR_ONE: [-1, 2],
-    options.SIZES: [[0], [64, -1]],
-    options.SEED: [-1, 2**31],
-    options.FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
-    options.NOT_EMPTY: [""],
-    options.PROJECT: ["", "a/b", "a:b", "100%", "x" * 129],
-    options.KEYWORDS: [{"render_mode": "human"}, "max_episode_steps = 3", "{num_envs = 2}"],
-    options.DOTTED: [["Wrapper"], ["a.b", "a."], [".b"], ["a.b-c"], ["a:b"], [""]],
+    POSITIVE: [0, -1],
+    UP_TO_1000: [0, -1, 1001],
+    NOT_NEGATIVE: [-1],
+    WORKERS: [-1, "-1", "ray:0", "ray:-2"],
+    FRACTION: [-0.001, 1.001],
+    PART: [-0.1, 1.0],
+    SHARE: [0.0, -0.5, 1.5],
+    WIDTH: [0.0, -0.1, 2.5],
+    NOTICEABLE: [0.0, -1.0, 0.0009],
+    FINITE: [],
+    ZERO_OR_ONE: [-1, 2],
+    SIZES: [[0], [64, -1]],
+    SEED: [-1, 2**31],
+    FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
+    NOT_EMPTY: [""],
+    PROJECT: ["", "a/b", "a:b", "100%", "x" * 129],
+    KEYWORDS: [{"render_mode": "human"}, "max_episode_steps = 3", "{num_envs = 2}"],
+    DOTTED: [["Wrapper"], ["a.b", "a."], [".b"], ["a.b-c"], ["a:b"], [""]],
 }
 SAME_TABLES = [
     "{frame_skip = 4, parts = {legs = [1, 2]}}",
@@ -380,7 +398,7 @@ def test_members_have_consecutive_seeds():
 
 def test_merging_replaces_options_and_keeps_the_others():
     base = {"actor": {"lr": 1.0, "activation": "elu"}, "train": {"seed": 3}}
-    merged = configure.merge(base, {"actor": {"lr": 2.0}, "log": {"name": "x"}})
+    merged = reading.merge(base, {"actor": {"lr": 2.0}, "log": {"name": "x"}})
     assert merged == {
         "actor": {"lr": 2.0, "activation": "elu"},
         "train": {"seed": 3},
@@ -392,7 +410,7 @@ def test_merging_replaces_options_and_keeps_the_others():
 def test_a_toml_file_is_read(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("[train]\nseed = 3\n[actor]\nhidden_sizes = [8]\n", encoding="utf-8")
-    config = from_dict(configure.read_toml(path))
+    config = from_dict(read_toml(path))
     assert config == from_dict({"train": {"seed": 3}, "actor": {"hidden_sizes": (8,)}})
 
 
@@ -401,7 +419,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path, content):
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"config.toml is not a TOML file"):
-        configure.read_toml(path)
+        read_toml(path)
 
 
 @pytest.mark.parametrize(
@@ -416,12 +434,12 @@ def test_a_file_that_nests_too_deeply_is_named(tmp_path, content):
     path = tmp_path / "config.toml"
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"config.toml nests lists and tables more than 100 deep"):
-        from_dict(configure.read_toml(path))
+        from_dict(read_toml(path))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent.toml"):
-        configure.read_toml(tmp_path / "absent.toml")
+        read_toml(tmp_path / "absent.toml")
 
 
 def test_every_option_has_a_line_of_help():

@@ -15,7 +15,8 @@ from budget import some
 from policies import make_policy
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
+from qmu.config import reading
 from qmu.study import plan, space
 
 ROOT = Path(__file__).parents[1]
@@ -187,9 +188,9 @@ def test_toml_examples_are_configurations(page):
         if "question" in held:
             plan.programs(plan.study_of("example", held))
         elif file.endswith("space.toml"):
-            space.space_of(held, configure.from_dict({}))
+            space.space_of(held, reading.from_dict({}))
         else:
-            configure.from_dict(held)
+            reading.from_dict(held)
 
 
 def script_of(name):

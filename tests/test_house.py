@@ -14,7 +14,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # A room may import from itself and from the floors below. Rooms of one floor do not know each
 # other, but for the ground floor's and the roof's.
-GROUND = ["errors", "tables", "workers", "config", "configure", "records", "presets", "wording"]
+GROUND = ["errors", "config", "records", "presets", "wording"]
 ROOF = ["cli", "forms", "__init__", "__main__"]
 FLOORS = [
     GROUND,
@@ -113,10 +113,13 @@ def test_the_lower_floors_read_no_clock_and_no_environment_variable(file):
 
 
 # The configuration and the policy read the one file that they are asked for.
+READERS = ("config/files.py", "config/values.py")
 SILENT = [
     file
     for file in FILES
-    if FLOOR[room_of(file)] < 2 and room_of(file) not in ("configure", "presets", "deploy")
+    if FLOOR[room_of(file)] < 2
+    and room_of(file) not in ("presets", "deploy")
+    and file not in READERS
 ]
 
 
@@ -191,10 +194,10 @@ def options_read(tree, inside=None):
 
 
 def helpers_of_config(used):
-    """Return config.py's functions that work out a setting and that the house uses."""
-    tree = parse("config.py")
+    """Return config's functions that work out a setting and that the house uses."""
+    tree = parse("config/lengths.py")
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name in used - {"to_dict"}:
+        if isinstance(node, ast.FunctionDef) and node.name in used:
             yield tree, node
 
 
@@ -207,7 +210,7 @@ def all_options_read():
     """Return every (group, option) that something in the house acts on."""
     read, used = set(), set()
     for file in FILES:
-        if file not in ("config.py", "configure.py"):
+        if room_of(file) != "config":
             read |= options_read(parse(file))
             used |= names_used(parse(file))
     for tree, helper in helpers_of_config(used):

@@ -7,8 +7,8 @@ import pytest
 from budget import some
 
 import qmu
-from qmu import cli, configure, presets
-from qmu.config import Config
+from qmu import cli, presets
+from qmu.config import Config, reading
 from qmu.errors import ConfigError
 from qmu.presets import read_preset
 
@@ -26,7 +26,7 @@ SOURCES = [
 
 
 def config_of(name):
-    return configure.from_dict(read_preset(name))
+    return reading.from_dict(read_preset(name))
 
 
 def test_every_source_has_a_recipe():
@@ -60,7 +60,7 @@ def test_the_default_recipe_is_the_defaults():
 
 
 def test_td3_is_ddpg_with_its_three_tricks():
-    changed = configure.differences(config_of("td3"), config_of("fujimoto2018-ddpg"))
+    changed = reading.differences(config_of("td3"), config_of("fujimoto2018-ddpg"))
     assert [line.split("  ")[0] for line in changed] == [
         "--actor.interval 2",
         "--critic.count 2",
@@ -73,7 +73,7 @@ def test_td3_is_ddpg_with_its_three_tricks():
 def test_auto_is_the_environments_own_recipe_or_else_the_default():
     assert read_preset("auto", "Unheard-v0") == {}
     for environment in presets.environments():
-        assert configure.from_dict(read_preset("auto", environment))
+        assert reading.from_dict(read_preset("auto", environment))
 
 
 @pytest.mark.parametrize(("name", "words"), [("td4", "td3"), ("plapert", "plappert2018")])
@@ -106,7 +106,7 @@ SHORT = {"log": {"tensorboard": False}, "replay": {"capacity": 1000, "batch_size
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(presets.names(), ["lillicrap2015"]))
 def test_a_recipe_trains(name, tmp_path):
-    groups = configure.merge(SHORT, {"log": {"dir": str(tmp_path)}})
+    groups = reading.merge(SHORT, {"log": {"dir": str(tmp_path)}})
     groups["explore"] = {"start_steps": 20}
     groups["train"] = {"eval_episodes": 1, "final_episodes": 1, "total_episodes": None}
     run = qmu.train("Pendulum-v1", preset=name, total_steps=120, **groups)

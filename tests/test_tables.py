@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmu.config.tables import Table, inline, read_table
 from qmu.errors import ConfigError
-from qmu.tables import Table, inline, read_table
 
 SCALARS = (
     st.booleans()

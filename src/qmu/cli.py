@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from qmu import config as options
-from qmu import configure
+from qmu.config import reading
+from qmu.config.files import read_toml
+from qmu.config.spelling import nearest
 from qmu.errors import ConfigError, QmuError
 
 USAGE = """usage: qmu COMMAND ...
@@ -88,9 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         if words[0] not in commands:
-            raise ConfigError(
-                f"there is no command {words[0]!r}{configure.nearest(words[0], commands)}"
-            )
+            raise ConfigError(f"there is no command {words[0]!r}{nearest(words[0], commands)}")
         from qmu.training.signals import interruptible
 
         with interruptible():
@@ -140,7 +140,7 @@ def read_recipe(form: Any, command: str, words: list[str]) -> tuple[Any, options
     values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
     if arguments.environment is not None:
         values["env"]["id"] = arguments.environment
-    return arguments, configure.from_dict(values), written
+    return arguments, reading.from_dict(values), written
 
 
 def check_files(arguments: Any, config: options.Config, written: list[str]) -> None:
@@ -255,9 +255,9 @@ def presets(words: list[str]) -> None:
         return
     import tomli_w
 
-    config = configure.read_dict(shelf.read_preset(form.name, form.env))
+    config = reading.read_dict(shelf.read_preset(form.name, form.env))
     print(tomli_w.dumps(options.to_dict(config)))
-    changed = configure.differences(config, options.Config())
+    changed = reading.differences(config, options.Config())
     print("\n".join(["# differs from the default in:", *(f"#   {line}" for line in changed)]))
 
 
@@ -384,7 +384,7 @@ def is_typed(option: str, words: list[str]) -> bool:
 def is_given(path: str, file: Path | None, words: list[str]) -> bool:
     """Tell whether an option such as train.seeds is in a file, or among the words."""
     group, _, option = path.partition(".")
-    held = {} if file is None else configure.read_toml(file)
+    held = {} if file is None else read_toml(file)
     return option in held.get(group, {}) or is_typed(f"--{path.replace('_', '-')}", words)
 
 
@@ -413,8 +413,8 @@ def base_of(arguments: Any) -> options.Config:
     """Return the configuration that the preset and the file of these arguments amount to."""
     from qmu.presets import read_preset
 
-    values = {} if arguments.config is None else configure.read_toml(arguments.config)
+    values = {} if arguments.config is None else read_toml(arguments.config)
     if arguments.preset is not None:
-        named = arguments.environment or arguments.env.id or configure.read_dict(values).env.id
-        values = configure.merge(read_preset(arguments.preset, named), values)
-    return configure.read_dict(values)
+        named = arguments.environment or arguments.env.id or reading.read_dict(values).env.id
+        values = reading.merge(read_preset(arguments.preset, named), values)
+    return reading.read_dict(values)

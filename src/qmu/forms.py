@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 
 from qmu import config as options
-from qmu.tables import Table
-from qmu.workers import Workers
+from qmu.config.tables import Table
+from qmu.config.workers import Workers
 
 Form = TypeVar("Form")
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu import configure
 from qmu.agent.agent import init, trace_numbers, update
+from qmu.config import reading
 from qmu.presets import read_preset
 from qmu.records import Batch
 
@@ -65,7 +65,7 @@ def doubled(leaf):
 @jax.enable_x64(True)
 def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
-    config = configure.from_dict(configure.merge(RECIPES[recipe], SMOOTH))
+    config = reading.from_dict(reading.merge(RECIPES[recipe], SMOOTH))
     generator = np.random.default_rng(0)
     agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, config)
     agent = jax.tree.map(doubled, agent)

@@ -20,6 +20,7 @@ from qmu.agent.networks import (
     perturbed,
     with_statistics,
 )
+from qmu.config import networks
 from qmu.deploy.policy import ACTIVATIONS as DEPLOYED
 
 KEY = jax.random.key(0)
@@ -137,7 +138,7 @@ def test_the_deployed_activation_is_the_trained_one(name):
 
 
 def test_the_two_tables_of_activations_and_the_options_agree():
-    _, sentence = config.ACTIVATION
+    _, sentence = networks.ACTIVATION
     assert set(ACTIVATIONS) == set(DEPLOYED)
     assert sentence == f"must be one of {', '.join(ACTIVATIONS)}"
 

@@ -3,7 +3,7 @@ import pytest
 
 from qmu.agent.agent import trace_numbers
 from qmu.agent.schedule import linear, scheduled
-from qmu.configure import from_dict
+from qmu.config.reading import from_dict
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.25, 0.8), (0.5, 0.6), (1.0, 0.2)])

@@ -3,7 +3,7 @@
 import numpy as np
 
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.presets import read_preset
 from qmu.world.make import find_maker
 
@@ -27,7 +27,7 @@ SHORT = {
 def train(name, folder, episode_length=60):
     """Train in a world with its own recipe, for a moment; return the run."""
     own = {"log": {"dir": str(folder)}, "env": {"episode_length": episode_length}}
-    groups = configure.merge(configure.merge(read_preset("auto", name), SHORT), own)
+    groups = reading.merge(reading.merge(read_preset("auto", name), SHORT), own)
     run = qmu.train(name, **groups)
     assert run.info["status"] == "finished"
     assert run.info["steps"] == 300

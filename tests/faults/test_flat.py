@@ -8,7 +8,7 @@ import pytest
 import runs
 
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.training.loop import Due, Evaluated, Logged, Trainer
 from qmu.training.record import open_record
 from qmu.world.make import find_maker
@@ -25,7 +25,7 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
         "log": {"tensorboard": True, "interval": 100},
         "train": {"total_steps": 10**8, "schedule_steps": 10**8, "save_interval": 500},
     }
-    config = configure.from_dict(runs.options(tmp_path, changes))
+    config = reading.from_dict(runs.options(tmp_path, changes))
     trainer = Trainer(config, find_maker("Pendulum-v1"))
     record = open_record(trainer, print)
     process, samples = psutil.Process(), []
@@ -65,7 +65,7 @@ def test_models_leave_no_descriptor_and_no_thread(tmp_path):
     process = psutil.Process()
     counts = []
     for index in range(6):
-        model = qmu.DDPG("Pendulum-v1", **configure.merge(runs.SMALL, {"train": {"seed": index}}))
+        model = qmu.DDPG("Pendulum-v1", **reading.merge(runs.SMALL, {"train": {"seed": index}}))
         model.learn(60)
         model.close()
         counts.append((process.num_fds(), process.num_threads()))

@@ -2,7 +2,7 @@
 
 import math
 
-from qmu import configure
+from qmu.config import reading
 from qmu.study import tuning
 from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE, Trial
 from qmu.study.space import space_of
@@ -16,7 +16,7 @@ SPACE = {
 def asked(**changes):
     """Return a tuning of Pendulum-v1."""
     train = {"total_steps": 600, "seeds": 2, "eval_interval": 100}
-    base = configure.from_dict({"env": {"id": "Pendulum-v1"}, "train": train})
+    base = reading.from_dict({"env": {"id": "Pendulum-v1"}, "train": train})
     whole = tuning.Tuning(base, space_of(SPACE, base), 3, 200, "mean", 0, 3, 5)
     return whole if not changes else tuning.Tuning(**(vars(whole) | changes))
 

@@ -8,7 +8,7 @@ import pytest
 from searches import asked, tried
 
 from qmu import config as options
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import QmuError
 from qmu.presets import read_preset
 from qmu.study import command, final, tuned, tuning
@@ -50,7 +50,7 @@ def with_best_for_base():
     """Return a tuning whose base recipe is that of the best trial of `tried`."""
     values = options.to_dict(asked().base)
     better = {"actor": {"lr": 0.002}, "critic": {"count": 2}}
-    return asked(base=configure.from_dict(configure.merge(values, better)))
+    return asked(base=reading.from_dict(reading.merge(values, better)))
 
 
 def test_a_trial_that_was_stopped_early_is_the_best_only_where_none_was_trained_to_the_end():
@@ -251,7 +251,7 @@ SMALL = {
 
 @pytest.mark.long
 def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, capsys):
-    one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
+    one = asked(base=reading.from_dict(SMALL), fresh_seeds=2)
     (mad,) = finished(-140.0)
     mad = mad._replace(drawn={"actor.lr": 1e30, "critic.count": "2"})
     folder = tmp_path / "t"
@@ -292,7 +292,7 @@ def test_a_finalist_that_diverges_loses_and_nothing_is_trained_twice(tmp_path, c
 
 
 def test_a_final_whose_programs_are_lost_is_no_result(tmp_path, monkeypatch):
-    one = asked(base=configure.from_dict(SMALL), fresh_seeds=2)
+    one = asked(base=reading.from_dict(SMALL), fresh_seeds=2)
     tuning.begin_tuning(one, tmp_path)
     tuning.keep_trials(tmp_path, finished(-150.0, -160.0, -170.0))
     monkeypatch.setattr(command, "train", lambda study, *rest: [(command.programs(study)[0], "x")])

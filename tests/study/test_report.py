@@ -16,7 +16,8 @@ from budget import some
 from probes import Counter
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
+from qmu.config import reading
 from qmu.study import command, maps, report, results
 from qmu.study.plan import World
 from qmu.study.results import Outcome, Place, Results
@@ -355,7 +356,7 @@ def test_what_was_given_in_python_is_given_again_as_the_report_says(tmp_path):
 def test_every_arm_of_a_run_can_be_trained_again_as_its_report_says(tmp_path, monkeypatch):
     arms = {"quiet": {}, "loud": {"explore": {"std": 0.5}, "target": {"tau": 0.05}}}
     asked = runs.options(tmp_path, {"env": {"id": "Pendulum-v1"}, "train": SHORT})
-    directory = train_config(configure.from_dict(asked), arms=arms).directory
+    directory = train_config(reading.from_dict(asked), arms=arms).directory
     monkeypatch.chdir(tmp_path)
     for arm, typed in zip(arms, again(directory, tmp_path), strict=True):
         assert cli.main(shlex.split(typed)[1:]) == 0

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from qmu import configure
-from qmu.config import Config, replace
+from qmu.config import Config, reading, replace
 from qmu.errors import ConfigError
 from qmu.study import space
 from qmu.study.space import base_drawn, chosen, described, fitting, space_of, with_values
@@ -100,4 +99,4 @@ def test_every_bound_of_a_whole_range_is_a_whole_number():
     assert held[0].bounds == (32, 256)
     assert all(isinstance(one, int) for one in held[0].bounds)
     drawn = {"replay.batch_size": int(np.int64(64))}
-    assert configure.from_dict(chosen(held, drawn)).replay.batch_size == 64
+    assert reading.from_dict(chosen(held, drawn)).replay.batch_size == 64

@@ -16,8 +16,8 @@ import runs
 from policies import draw_obs, make_of_parts, make_policy
 
 import qmu
-from qmu import configure
 from qmu.cli import main
+from qmu.config import reading
 from qmu.deploy import files
 from qmu.saving import storage
 from qmu.training.run import train_config
@@ -271,7 +271,7 @@ def with_arms(tmp_path_factory):
     train = {"seeds": 2, "total_steps": 80, "schedule_steps": 80, "eval_interval": 80}
     changes = {"env": {"id": "Pendulum-v1"}, "train": train}
     asked = runs.options(tmp_path_factory.mktemp("arms"), changes)
-    return train_config(configure.from_dict(asked), arms=ARMS).directory
+    return train_config(reading.from_dict(asked), arms=ARMS).directory
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -7,7 +7,7 @@ import pytest
 import runs
 
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.training.run import train_config
 
 ARMS = {
@@ -18,7 +18,7 @@ ARMS = {
 
 def train(folder, changes, arms=None, **more):
     options = runs.options(folder, {"env": {"id": "Pendulum-v1", "episode_length": 30}, **more})
-    return train_config(configure.from_dict(configure.merge(options, changes)), arms=arms)
+    return train_config(reading.from_dict(reading.merge(options, changes)), arms=arms)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def curve(run, member):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_arm_learns_what_a_run_of_its_own_learns(arm, together, tmp_path):
-    alone = train(tmp_path, configure.merge({"train": {"seeds": 2}}, ARMS[arm]))
+    alone = train(tmp_path, reading.merge({"train": {"seeds": 2}}, ARMS[arm]))
     for seed in (0, 1):
         # Not to the bit: groups of one member are compiled otherwise.
         np.testing.assert_allclose(

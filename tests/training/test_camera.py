@@ -53,11 +53,11 @@ def test_the_first_evaluation_after_each_multiple_is_filmed(tmp_path, filmed):
 
 
 def test_the_first_seed_of_every_arm_is_filmed(tmp_path, filmed):
-    from qmu import configure
+    from qmu.config import reading
     from qmu.training.run import train_config
 
     changes = {"train": {"seeds": 2}, "log": {"video_interval": 240}}
-    config = configure.from_dict(runs.options(tmp_path, changes))
+    config = reading.from_dict(runs.options(tmp_path, changes))
     arms = {"slow": {"actor": {"lr": 1e-5}}, "fast": {"actor": {"lr": 1e-3}}}
     run = train_config(config, "Pendulum-v1", arms=arms)
     assert names(run.directory) == ["fast.seed-0-000000240.mp4", "slow.seed-0-000000240.mp4"]

@@ -8,8 +8,7 @@ from configs import configs, records
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, checks
 from qmu.training.loop import Logged, Trainer
 from qmu.world.make import find_maker
 
@@ -73,7 +72,7 @@ SMALL = configs(
 )
 @given(SMALL)
 def test_any_valid_combination_trains_without_a_number_that_is_not_finite(config):
-    configure.check(config)
+    checks.check(config)
     trainer = Trainer(config, find_maker("Pendulum-v1", config.env.episode_length))
     try:
         for event in trainer.run(60):

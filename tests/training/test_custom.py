@@ -16,9 +16,10 @@ import runs
 from budget import some
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
 from qmu.agent.agent import Acting
 from qmu.agent.custom import CustomActor, CustomCritic, makers_of
+from qmu.config import reading
 from qmu.training.console import Console
 from qmu.training.custom import CustomNetwork
 from qmu.training.loop import Trainer
@@ -57,15 +58,15 @@ class Critic(eqx.Module):
 
 BOTH = qmu.Networks(actor=Actor, critic=Critic)
 # What belongs to the built-in layers stays at its defaults.
-SMALL = configure.merge(
+SMALL = reading.merge(
     {name: values for name, values in runs.SMALL.items() if name not in ("actor", "critic")},
     {"train": {"total_steps": 120, "schedule_steps": 120}},
 )
 
 
 def options(folder, changes=()):
-    base = configure.merge(SMALL, {"log": {"dir": str(folder)}})
-    return configure.merge(base, dict(changes))
+    base = reading.merge(SMALL, {"log": {"dir": str(folder)}})
+    return reading.merge(base, dict(changes))
 
 
 def train(folder, networks=BOTH, world="Pendulum-v1", callbacks=(), **changes):
@@ -73,7 +74,7 @@ def train(folder, networks=BOTH, world="Pendulum-v1", callbacks=(), **changes):
 
 
 def make_trainer(networks, **groups):
-    config = configure.from_dict(configure.merge(SMALL, groups))
+    config = reading.from_dict(reading.merge(SMALL, groups))
     return Trainer(config, find_maker("Pendulum-v1"), networks=networks)
 
 
@@ -399,7 +400,7 @@ def test_options_at_their_defaults_and_those_of_a_recipe_are_ignored(tmp_path):
 SPARE = """
 import equinox as eqx, jax
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.training.devices import cores
 from qmu.training.loop import Trainer
 from qmu.world.make import find_maker
@@ -413,7 +414,7 @@ def make(key, obs_size, action_size):
     return Linear(jax.random.normal(key, (obs_size, action_size)))
 
 seeds = cores()
-config = configure.from_dict({"train": {"seeds": seeds}, "replay": {"capacity": 1000}})
+config = reading.from_dict({"train": {"seeds": seeds}, "replay": {"capacity": 1000}})
 trainer = Trainer(config, find_maker("Pendulum-v1"), networks=qmu.Networks(actor=make))
 learning = [group.device for group in trainer.learner.groups]
 print(trainer.note, len(learning) == seeds, trainer.learner.acting_device in learning)

@@ -7,7 +7,9 @@ import pytest
 import runs
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
+from qmu.config import reading
+from qmu.config.files import read_toml
 from qmu.errors import ConfigError
 from qmu.training.cluster import Cluster
 from qmu.training.elsewhere import READY, REFUSED, hello_of
@@ -107,4 +109,4 @@ def test_the_command_line_takes_workers_as_text(tmp_path, capsys):
         assert told in capsys.readouterr().err
     file = tmp_path / "own.toml"
     file.write_text('[env]\nworkers = "ray:4"\n')
-    assert configure.from_dict(configure.read_toml(file)).env.workers.number == 4
+    assert reading.from_dict(read_toml(file)).env.workers.number == 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qmu import configure
+from qmu.config import reading
 from qmu.training.evaluate import Score
 from qmu.training.events import Evaluated, Logged, Progress
 from qmu.training.forecast import Forecast
@@ -14,9 +14,7 @@ CHUNK = 32
 def listening(steps=32_000, worlds=1, compiled=True, longest=200, learning_began=0, **train):
     """Return a forecast of a run with an evaluation of ten episodes in each quarter."""
     usual = {"total_steps": steps, "eval_interval": steps // 4, "eval_episodes": 10}
-    config = configure.from_dict(
-        {"train": usual | {"final_episodes": 20, "learn_after": 0} | train}
-    )
+    config = reading.from_dict({"train": usual | {"final_episodes": 20, "learn_after": 0} | train})
     return Forecast(config, longest, 0, learning_began, compiled)
 
 

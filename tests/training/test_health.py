@@ -11,8 +11,9 @@ from budget import some
 from gymnasium.envs.classic_control import PendulumEnv
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
 from qmu.agent.exploration import OrnsteinUhlenbeck
+from qmu.config import reading
 from qmu.training import chart, conditions, doctor, health
 from qmu.training.doctor import examine_run, lines_of
 from qmu.training.evaluate import Trace
@@ -127,7 +128,7 @@ SOME = ("Dead units", "Large rewards", "No reward was found", "Nothing was learn
 @pytest.mark.parametrize("name", some(DISEASES, SOME))
 def test_a_disease_is_recognized(name, tmp_path):
     world, changes = DISEASES[name]
-    options = configure.merge(configure.merge(BASE, changes), {"log": {"dir": str(tmp_path)}})
+    options = reading.merge(reading.merge(BASE, changes), {"log": {"dir": str(tmp_path)}})
     try:
         run = qmu.train(world, **options)
     except qmu.DivergedError:
@@ -142,7 +143,7 @@ def test_a_disease_is_recognized(name, tmp_path):
 @pytest.mark.parametrize(("world", "seeds"), [(PENDULUM, 2), ("InvertedPendulum-v5", 1)])
 def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
     steps = {"total_steps": 6_000, "eval_interval": 500, "seeds": seeds, "eval_episodes": 5}
-    options = configure.merge(
+    options = reading.merge(
         BASE,
         {
             "actor": {"hidden_sizes": [64, 64]},
@@ -160,7 +161,7 @@ def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
 
 
 def test_what_is_serious_is_said_once_while_the_run_goes_on(tmp_path):
-    options = configure.merge(BASE, {"train": {"total_steps": 2400}, "log": {"dir": str(tmp_path)}})
+    options = reading.merge(BASE, {"train": {"total_steps": 2400}, "log": {"dir": str(tmp_path)}})
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         run = qmu.train(shaped(reward=lambda action, before: 0.0), **options)
@@ -227,7 +228,7 @@ def test_of_many_states_some_are_chosen_from_all_episodes():
 
 def train(tmp_path, world=PENDULUM, **changes):
     """Train what is given, and return the run, whatever has become of it."""
-    options = configure.merge(configure.merge(BASE, changes), {"log": {"dir": str(tmp_path)}})
+    options = reading.merge(reading.merge(BASE, changes), {"log": {"dir": str(tmp_path)}})
     try:
         return qmu.train(world, **options)
     except qmu.QmuError:
@@ -345,7 +346,7 @@ def test_what_is_serious_comes_first_then_what_is_certain(tmp_path, capsys):
 
 def member(changes, lines=(), longest=None):
     """Return the chart of a member with these options that has logged these lines."""
-    return chart.Chart(configure.from_dict(changes), lines, longest)
+    return chart.Chart(reading.from_dict(changes), lines, longest)
 
 
 def names(known):
@@ -390,7 +391,7 @@ def test_ou_noise_is_what_it_reaches_within_an_episode():
     options = {"explore": {"noise": "ou", "std": 0.5}}
     generator = np.random.default_rng(0)
     noise = OrnsteinUhlenbeck()
-    noise.draw(generator, (200, 4000, 1), configure.from_dict(options).explore)
+    noise.draw(generator, (200, 4000, 1), reading.from_dict(options).explore)
     started = [np.full(4000, time == 0) for time in range(200)]
     values = [noise.at(time, now) for time, now in enumerate(started)]
     assert conditions.reached(member(options, longest=200)) == pytest.approx(

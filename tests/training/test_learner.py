@@ -7,12 +7,12 @@ import pytest
 
 from qmu.agent import agent as algorithm
 from qmu.agent.vitals import Vitals
+from qmu.config.members import Member
 from qmu.records import Rows
 from qmu.replay.priority import draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import append, init_stream, sample, windows
 from qmu.training.groups import divide
 from qmu.training.learner import BLOCK, INIT, SAMPLE, UPDATE, Learner
-from qmu.training.members import Member
 
 OBS, ACTION, SLOTS = 3, 2, 9
 

@@ -161,11 +161,11 @@ def test_the_program_is_compiled_once(tiny_config):
 PRINT_WEIGHTS = """
 import hashlib, jax, sys
 from qmu import config as options
-from qmu import configure
+from qmu.config import reading
 from qmu.training.loop import Logged, Trainer
 from qmu.world.make import find_maker
 
-config = configure.from_dict({
+config = reading.from_dict({
     "actor": {"hidden_sizes": [64, 64]}, "critic": {"hidden_sizes": [64, 64]},
     "explore": {"start_steps": 64}, "train": {"seeds": 2, "seed": 5}, "log": {"interval": 64},
 })

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu import configure
+from qmu.config import reading
+from qmu.config.members import members_of
 from qmu.errors import ConfigError
 from qmu.training.groups import divide, for_each
-from qmu.training.members import members_of
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from qmu.training.members import members_of
 )
 def test_members_are_divided_as_equally_as_can_be(seeds, devices, sizes):
     names = [f"device {index}" for index in range(devices)]
-    members = members_of(configure.from_dict({"train": {"seed": 10, "seeds": seeds}}), {})
+    members = members_of(reading.from_dict({"train": {"seed": 10, "seeds": seeds}}), {})
     groups = divide(members, names)
     assert [len(group.members) for group in groups] == sizes
     assert [group.device for group in groups] == names[: len(sizes)]
@@ -59,7 +59,7 @@ def test_one_after_another_and_side_by_side_give_the_same(size):
 
 
 def test_every_seed_of_every_arm_is_a_member():
-    config = configure.from_dict({"train": {"seed": 3, "seeds": 2}})
+    config = reading.from_dict({"train": {"seed": 3, "seeds": 2}})
     members = members_of(
         config, {"low": {"explore": {"std": 0.1}}, "high": {"explore": {"std": 1}}}
     )
@@ -82,4 +82,4 @@ def test_every_seed_of_every_arm_is_a_member():
 )
 def test_members_of_one_program_differ_in_numbers_only(changes, said):
     with pytest.raises(ConfigError, match=said):
-        members_of(configure.from_dict({}), {"arm": changes})
+        members_of(reading.from_dict({}), {"arm": changes})

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import qmu
-from qmu import configure
+from qmu.config import reading
 from qmu.saving import arrays
 
 SMALL = {
@@ -358,7 +358,7 @@ def test_evaluate_takes_full_episodes(model):
 @pytest.mark.slow
 def test_what_the_networks_saw_is_saved_with_them(tmp_path):
     switches = {"env": {"normalize_obs": True}, "actor": {"norm": "batch", "hidden_sizes": [8]}}
-    groups = configure.merge(SMALL, switches)
+    groups = reading.merge(SMALL, switches)
     model = qmu.DDPG("Pendulum-v1", **groups).learn(200)
     model.save(tmp_path / "model")
     loaded = qmu.DDPG.load(tmp_path / "model")

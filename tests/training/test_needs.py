@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qmu import configure
+from qmu.config import reading
 from qmu.training import needs
 from qmu.training.loop import crossed
 from qmu.training.needs import Disk, Rates, Seconds, Work
@@ -17,7 +17,7 @@ def made(env=(), replay=(), **train):
     """Return a configuration of 1,000 steps, a save and an evaluation in every 100 of them."""
     usual = {"total_steps": 1000, "save_interval": 100, "eval_interval": 100, "eval_episodes": 5}
     groups = {"env": dict(env), "replay": {"batch_size": 8, **dict(replay)}}
-    return configure.from_dict(groups | {"train": usual | {"final_episodes": 7} | train})
+    return reading.from_dict(groups | {"train": usual | {"final_episodes": 7} | train})
 
 
 def test_rings_are_counted_with_their_head_slots_and_priorities():

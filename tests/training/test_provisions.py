@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import ConfigError
 from qmu.saving import storage, store
 from qmu.training import devices, provisions
@@ -20,7 +20,7 @@ GIBIBYTE = 2**30
 @pytest.fixture(scope="module")
 def trainer():
     """Return a trainer that has 1,000 rows to save, of 21 bytes."""
-    config = configure.from_dict(
+    config = reading.from_dict(
         {
             "actor": {"hidden_sizes": [8]},
             "critic": {"hidden_sizes": [8]},
@@ -99,7 +99,7 @@ def test_a_container_has_the_memory_that_its_group_may_have(tmp_path, monkeypatc
 
 
 def test_a_stream_that_fits_into_memory_and_swap_is_not_refused(monkeypatch):
-    config = configure.from_dict({"replay": {"capacity": 1_000_000}})
+    config = reading.from_dict({"replay": {"capacity": 1_000_000}})
     maker = maker_of("Pendulum-v1", config.env)
     (device,) = devices.find_devices("cpu")[:1]
     monkeypatch.setattr(devices, "free_memory", lambda: 15_000_000)

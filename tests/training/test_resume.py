@@ -9,10 +9,11 @@ import pytest
 import runs
 
 import qmu
-from qmu import cli, configure
+from qmu import cli
+from qmu.config import reading
 
 # Rates that do not fall: a run that has finished can go on.
-SMALL = configure.merge(
+SMALL = reading.merge(
     runs.SMALL,
     {
         "actor": {"lr_end": 1},
@@ -27,7 +28,7 @@ SMALL = configure.merge(
 def finished(tmp_path_factory):
     """Return the directory of a finished run."""
     folder = tmp_path_factory.mktemp("runs")
-    options = configure.merge(SMALL, {"log": {"dir": str(folder)}})
+    options = reading.merge(SMALL, {"log": {"dir": str(folder)}})
     return qmu.train("Pendulum-v1", **options).directory
 
 
@@ -150,7 +151,7 @@ def test_another_environment_is_refused(run, capsys):
 
 
 def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
-    options = configure.merge(
+    options = reading.merge(
         SMALL,
         {"actor": {"lr_end": 0}, "critic": {"lr_end": 0}, "log": {"dir": str(tmp_path)}},
     )
@@ -165,7 +166,7 @@ def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
 
 
 def test_a_rate_with_a_schedule_does_not_fall_by_itself(tmp_path):
-    options = configure.merge(
+    options = reading.merge(
         SMALL,
         {"actor": {"lr_end": 0}, "critic": {"lr_end": 0}, "log": {"dir": str(tmp_path)}},
     )
@@ -195,7 +196,7 @@ class Nameless(gym.Env):
 
 
 def test_an_environment_without_an_id_has_to_be_given_again(tmp_path):
-    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    options = reading.merge(SMALL, {"log": {"dir": str(tmp_path)}})
     directory = qmu.train(Nameless, **options).directory
     with pytest.raises(qmu.ConfigError, match=r"qmu\.resume\(\.\.\., env=\.\.\.\)"):
         qmu.resume(directory, total_steps=120)
@@ -228,9 +229,7 @@ def test_checkpoints_of_a_way_that_was_left_are_not_gone_on_from(run):
 
 
 def test_a_run_that_has_had_its_episodes_needs_more_of_them(tmp_path, capsys):
-    options = configure.merge(
-        SMALL, {"train": {"total_episodes": 2}, "log": {"dir": str(tmp_path)}}
-    )
+    options = reading.merge(SMALL, {"train": {"total_episodes": 2}, "log": {"dir": str(tmp_path)}})
     directory = qmu.train("Pendulum-v1", **options).directory
     said = refused(capsys, directory, "--train.total-steps", "400")
     assert "after 2 episodes: its end has been reached" in said
@@ -240,7 +239,7 @@ def test_a_run_that_has_had_its_episodes_needs_more_of_them(tmp_path, capsys):
 
 
 def test_what_followed_from_the_length_of_the_run_stays(tmp_path):
-    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    options = reading.merge(SMALL, {"log": {"dir": str(tmp_path)}})
     options["explore"] = {}
     options["train"] |= {"total_steps": 400}
     directory = qmu.train("Pendulum-v1", **options).directory
@@ -286,7 +285,7 @@ def test_a_module_for_the_environment_is_named_on_the_command_line(run, capsys):
 
 
 def test_saves_that_cut_every_episode_off_are_noticed(tmp_path):
-    options = configure.merge(SMALL, {"log": {"dir": str(tmp_path)}})
+    options = reading.merge(SMALL, {"log": {"dir": str(tmp_path)}})
     options["train"] |= {"save_interval": 20}
     with pytest.warns(RuntimeWarning, match=r"no episode has ended .* raise --train.save-interval"):
         qmu.train("Pendulum-v1", **options)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import qmu
+from qmu.config.reading import merge
 from qmu.saving import storage
 
 SMALL = {
@@ -159,7 +160,6 @@ def test_a_runs_files_cannot_name_a_module_to_import(tmp_path):
 
 
 def run_small(tmp_path, source="Pendulum-v1", callbacks=(), **changes):
-    from qmu.configure import merge
 
     groups = merge(merge(SMALL, {"log": {"dir": str(tmp_path)}}), changes)
     return qmu.train(source, total_steps=120, callbacks=callbacks, **groups)

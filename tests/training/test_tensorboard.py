@@ -5,8 +5,8 @@ import pytest
 import runs
 
 import qmu
+from qmu.config.members import members_of
 from qmu.training import video
-from qmu.training.members import members_of
 from qmu.training.portrait import portrait
 from qmu.training.sinks import Video
 from qmu.training.tensorboard import TensorBoard, settings

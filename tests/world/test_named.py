@@ -6,8 +6,8 @@ import gymnasium as gym
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from qmu.config.tables import read_table
 from qmu.errors import ConfigError
-from qmu.tables import read_table
 from qmu.world.make import find_maker
 from qmu.world.named import find_wrapper
 

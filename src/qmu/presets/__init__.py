@@ -5,7 +5,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from qmu import configure
+from qmu.config import reading
+from qmu.config.files import parse_toml, read_toml
+from qmu.config.spelling import nearest
 from qmu.errors import ConfigError
 
 SUFFIX = ".toml"
@@ -57,10 +59,10 @@ def read_preset(name: str, environment: str | None = None) -> dict[str, Any]:
             out of its range.
     """
     if not name.endswith(SUFFIX):
-        return configure.parse_toml(text_of(name, environment), f"the preset {name}")
-    values = configure.read_toml(Path(name))
+        return parse_toml(text_of(name, environment), f"the preset {name}")
+    values = read_toml(Path(name))
     try:
-        configure.read_dict(values)
+        reading.read_dict(values)
     except ConfigError as error:
         raise ConfigError(f"the preset {name} is not one: {error}") from None
     return values
@@ -80,7 +82,7 @@ def text_of(name: str, environment: str | None) -> str:
         )
     if name not in names():
         raise ConfigError(
-            f"there is no preset {name!r}{configure.nearest(name, [*names(), AUTO])} "
+            f"there is no preset {name!r}{nearest(name, [*names(), AUTO])} "
             "(`qmu presets` lists them; a file of your own ends in .toml)"
         )
     return file_of(name).read_text(encoding="utf-8")

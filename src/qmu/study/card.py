@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 
 from qmu.config import Config
+from qmu.config.members import Member
 from qmu.deploy import files
 from qmu.deploy.description import network_of
 from qmu.deploy.policy import ARRAYS, Floats, Policy
@@ -20,7 +21,6 @@ from qmu.study.results import between, number
 from qmu.training import stats
 from qmu.training.directory import RUN_FILE, describe
 from qmu.training.export import CALLS, Export
-from qmu.training.members import Member
 from qmu.training.model import DDPG
 from qmu.training.results import Run
 from qmu.training.stats import Interval

@@ -15,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-from qmu import configure
+from qmu.config.files import read_toml
 from qmu.errors import ConfigError
 from qmu.saving import storage, store
 from qmu.study.plan import Program, Study, described, programs, study_of
@@ -40,7 +40,7 @@ def open_directory(directory: Path) -> Study:
     path = directory / STUDY_FILE
     if not storage.is_file(path):
         raise ConfigError(f"{directory} is not a study's directory: it has no {STUDY_FILE}")
-    return study_of(directory.name, configure.read_toml(path))
+    return study_of(directory.name, read_toml(path))
 
 
 def begin(study: Study, directory: Path) -> None:

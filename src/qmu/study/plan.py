@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qmu import config as options
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, reading
+from qmu.config.files import parse_toml, read_toml
+from qmu.config.spelling import nearest, spelled
 from qmu.errors import ConfigError
 from qmu.presets import SUFFIX, heading, on, read_preset
 from qmu.study import rules
@@ -130,12 +131,12 @@ def read_study(
     """
     if name.endswith(SUFFIX):
         path = Path(name)
-        held, title = configure.read_toml(path), path.name.removesuffix(SUFFIX)
+        held, title = read_toml(path), path.name.removesuffix(SUFFIX)
     elif name in names():
-        held, title = configure.parse_toml(text_of(name), f"the study {name}"), name
+        held, title = parse_toml(text_of(name), f"the study {name}"), name
     else:
         raise ConfigError(
-            f"there is no study {name!r}{configure.nearest(name, names())} (`qmu study --list` "
+            f"there is no study {name!r}{nearest(name, names())} (`qmu study --list` "
             f"shows them; a file of your own ends in {SUFFIX})"
         )
     try:
@@ -195,7 +196,7 @@ def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> 
     base = held.get("base", arms[0].name)
     if base not in [arm.name for arm in arms]:
         known = [arm.name for arm in arms]
-        raise ConfigError(f"base is no arm: {base!r}{configure.nearest(base, known)}")
+        raise ConfigError(f"base is no arm: {base!r}{nearest(base, known)}")
     study = Study(
         name=name,
         question=held["question"],
@@ -230,7 +231,7 @@ def read_arms(held: Mapping[str, Any]) -> list[Arm]:
     arms = []
     for values in itertools.product(*grid.values()):
         name = ", ".join(
-            f"{path} {configure.spelled(tuple(value) if isinstance(value, list) else value)}"
+            f"{path} {spelled(tuple(value) if isinstance(value, list) else value)}"
             for path, value in zip(grid, values, strict=True)
         )
         changes = nested(zip(grid, values, strict=True))
@@ -313,9 +314,9 @@ def config_of(study: Study, world: World, arm: Arm) -> Config:
     }
     values = read_preset(arm.preset or study.preset, world.id)
     for changes in (plain, study.changes, world.changes, arm.changes):
-        values = configure.merge(values, changes)
+        values = reading.merge(values, changes)
     try:
-        config = configure.from_dict(values)
+        config = reading.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"arm {arm.name!r} in {world.id}: {error}") from None
     way_out = "register an environment that has them in a module, and name it with --env module:id"

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from qmu import config as options
-from qmu import configure, presets
-from qmu.config import Config
+from qmu import presets
+from qmu.config import Config, reading
 
 
 class Recipe(NamedTuple):
@@ -28,8 +28,8 @@ def recipe_of(config: Config) -> Recipe:
 
 def compared(config: Config, preset: str) -> Recipe:
     """Return a configuration as this preset, and what differs from it."""
-    base = configure.from_dict(presets.read_preset(preset, config.env.id))
-    lines = configure.differences(config, options.replace(base, "log", **vars(config.log)))
+    base = reading.from_dict(presets.read_preset(preset, config.env.id))
+    lines = reading.differences(config, options.replace(base, "log", **vars(config.log)))
     env = f" --env {config.env.id}" if preset == presets.AUTO else ""
     return Recipe(
         preset,

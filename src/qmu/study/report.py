@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from qmu import config as options
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.study import pictures
@@ -285,7 +285,7 @@ def place_differences(results: Results, place: Place, arm: str) -> list[str]:
     own = arm_config(results, place, arm)
     base = options.replace(arm_config(results, place, results.base), "log", **vars(own.log))
     return [
-        line.replace("(default:", f"({results.base}:") for line in configure.differences(own, base)
+        line.replace("(default:", f"({results.base}:") for line in reading.differences(own, base)
     ]
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from qmu import configure
 from qmu.config import Env
+from qmu.config.spelling import nearest
 from qmu.errors import ConfigError
 
 KEYS = {
@@ -67,7 +67,7 @@ def check_keys(held: Mapping[str, Any], kinds: Mapping[str, type], where: str) -
     """Raise ConfigError for a key that nobody knows, or a value of another type or size."""
     for key, value in held.items():
         if key not in kinds:
-            raise ConfigError(f"unknown key {where}{key}{configure.nearest(key, kinds)}")
+            raise ConfigError(f"unknown key {where}{key}{nearest(key, kinds)}")
         wanted = kinds[key]
         fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
         if not fits or (isinstance(value, bool) and wanted is not bool):
@@ -85,7 +85,7 @@ def check_tables(tables: Mapping[str, Any], worlds: Collection[Any]) -> None:
         if world not in known:
             raise ConfigError(
                 f"environment.{world} is about a world that environments does not name"
-                f"{configure.nearest(world, known)}"
+                f"{nearest(world, known)}"
             )
         if not isinstance(table, dict):
             raise ConfigError(f"environment.{world} is not a table: {table!r}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import ConfigError
 from qmu.study.mirror import Parcel, packed
 from qmu.study.space import MAGNITUDES, Dimension, Drawn, space_of
@@ -115,7 +115,7 @@ class Conductor:
         optuna_search = importlib.import_module("ray.tune.search.optuna")
         schedulers = importlib.import_module("ray.tune.schedulers")
         optuna = importlib.import_module("optuna")
-        space = space_of(self.task.space, configure.from_dict(self.task.base))
+        space = space_of(self.task.space, reading.from_dict(self.task.base))
         first = self.plan.first
         return tune.Tuner(
             trainable,

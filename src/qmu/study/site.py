@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qmu import config as options
+from qmu.config.workers import HERE
 from qmu.errors import ConfigError, QmuError
 from qmu.study import space as spaces
 from qmu.study.away import Request
@@ -16,7 +17,6 @@ from qmu.study.trial import Task
 from qmu.study.tuning import Tuning, keep_trials
 from qmu.training.cluster import AUTO, CONNECTION, check_address
 from qmu.training.signals import ended_by, noted
-from qmu.workers import HERE
 
 # In a tuning's directory: the trials' runs, and what is Ray's own.
 RUNS, OWN = "runs", "ray"

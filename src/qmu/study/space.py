@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from qmu import config as options
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, reading
+from qmu.config.files import parse_toml, read_toml
+from qmu.config.spelling import nearest, spelled
+from qmu.config.values import is_number
 from qmu.errors import ConfigError
 from qmu.presets import SUFFIX, heading, on
 from qmu.study.rules import LOG, OWNED
@@ -87,13 +89,13 @@ def read_held(name: str) -> dict[str, Any]:
         ConfigError: there is none.
     """
     if name.endswith(SUFFIX):
-        return configure.read_toml(Path(name))
+        return read_toml(Path(name))
     if name not in names():
         raise ConfigError(
-            f"there is no search space {name!r}{configure.nearest(name, names())} (`qmu tune "
+            f"there is no search space {name!r}{nearest(name, names())} (`qmu tune "
             f"--list` shows them; a file of your own ends in {SUFFIX})"
         )
-    return configure.parse_toml(text_of(name), f"the space {name}")
+    return parse_toml(text_of(name), f"the space {name}")
 
 
 def space_of(held: Mapping[str, Any], base: Config) -> tuple[Dimension, ...]:
@@ -105,7 +107,7 @@ def space_of(held: Mapping[str, Any], base: Config) -> tuple[Dimension, ...]:
     found = []
     for group, table in held.items():
         if group not in options.GROUPS:
-            known = configure.nearest(group, options.GROUPS)
+            known = nearest(group, options.GROUPS)
             raise ConfigError(f"unknown group of options {group!r}{known}")
         if not isinstance(table, Mapping):
             raise ConfigError(f"{group} is a group of options: write [{group}] and options below")
@@ -128,7 +130,7 @@ def dimension_of(group: str, option: str, given: Any) -> Dimension:
     # A wrong name is said as everywhere else.
     kinds = get_type_hints(options.GROUPS[group])
     if option not in kinds:
-        configure.read_group(group, {option: None})
+        reading.read_group(group, {option: None})
     if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
         raise ConfigError(
             f"{path} needs one of {{ range = [low, high] }}, {{ log = [low, high] }} and "
@@ -147,10 +149,10 @@ def choices_of(path: str, values: Sequence[Any]) -> dict[str, Any]:
     """Return choices by their spelling."""
     found: dict[str, Any] = {}
     for value in values:
-        spelled = configure.spelled(tuple(value) if isinstance(value, list) else value)
-        if spelled in found:
-            raise ConfigError(f"{path}: choice has {spelled} twice")
-        found[spelled] = value
+        text = spelled(tuple(value) if isinstance(value, list) else value)
+        if text in found:
+            raise ConfigError(f"{path}: choice has {text} twice")
+        found[text] = value
     return found
 
 
@@ -158,7 +160,7 @@ def bounds_of(
     path: str, kind: str, values: Sequence[Any], type_: Any
 ) -> tuple[float, float] | tuple[int, int]:
     """Return the bounds of a range: whole numbers for an option of such."""
-    if len(values) != 2 or not all(configure.is_number(value) for value in values):
+    if len(values) != 2 or not all(is_number(value) for value in values):
         raise ConfigError(f"{path}: {kind} needs two numbers, [low, high], not {list(values)}")
     whole = type_ in (int, int | None)
     low, high = (int(value) if whole else float(value) for value in values)
@@ -181,14 +183,12 @@ def check_value(dimension: Dimension, value: Any, base: Config) -> None:
     try:
         with_values(base, {dimension.group: {dimension.option: value}})
     except ConfigError as error:
-        raise ConfigError(
-            f"{dimension.path} cannot be {configure.spelled(value)}: {error}"
-        ) from None
+        raise ConfigError(f"{dimension.path} cannot be {spelled(value)}: {error}") from None
 
 
 def with_values(base: Config, values: Mapping[str, Mapping[str, Any]]) -> Config:
     """Return a configuration with other values of some options. Raises ConfigError."""
-    return configure.from_dict(configure.merge(options.to_dict(base), values))
+    return reading.from_dict(reading.merge(options.to_dict(base), values))
 
 
 def chosen(space: Sequence[Dimension], drawn: Mapping[str, Drawn]) -> dict[str, dict[str, Any]]:
@@ -214,7 +214,7 @@ def base_drawn(space: Sequence[Dimension], base: Config) -> dict[str, Drawn] | N
     for one in space:
         value = getattr(getattr(base, one.group), one.option)
         if one.bounds is None:
-            word = configure.spelled(value)
+            word = spelled(value)
             if word not in one.choices:
                 return None
             found[one.path] = word

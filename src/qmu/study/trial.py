@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qmu import config as options
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import ConfigError, DivergedError
 from qmu.saving import store
 from qmu.study.processes import Lease, share_gpu
@@ -145,7 +145,7 @@ def run_trial(drawn: dict[str, Drawn], task: Task) -> None:
 
 def config_of(task: Task, drawn: Mapping[str, Drawn]) -> options.Config:
     """Return a trial's configuration. Raises ConfigError where values contradict each other."""
-    base = configure.from_dict(task.base)
+    base = reading.from_dict(task.base)
     return with_values(base, chosen(space_of(task.space, base), drawn))
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from qmu import configure
+from qmu.config import reading
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.study.final import (
@@ -126,7 +126,7 @@ def best_lines(tuning: Tuning, best: Trial | None) -> list[str]:
     """Return in which options the best recipe differs from the base recipe."""
     return [
         line.replace("(default:", f"({BASE}:")
-        for line in configure.differences(recipe(tuning, best), tuning.base)
+        for line in reading.differences(recipe(tuning, best), tuning.base)
     ]
 
 

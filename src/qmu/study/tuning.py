@@ -17,8 +17,8 @@ import gymnasium as gym
 import tomli_w
 
 from qmu import config as options
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, reading
+from qmu.config.files import read_toml
 from qmu.errors import ConfigError
 from qmu.saving import storage
 from qmu.study import space as spaces
@@ -235,9 +235,9 @@ def open_tuning(directory: Path) -> Tuning:
     path = directory / TUNING_FILE
     if not storage.is_file(path):
         raise ConfigError(f"{directory} is not a tuning's directory: it has no {TUNING_FILE}")
-    held = configure.read_toml(path)
+    held = read_toml(path)
     try:
-        base = configure.from_dict(held["options"])
+        base = reading.from_dict(held["options"])
         tuning = Tuning(
             base=base,
             space=spaces.space_of(held["search"], base),

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qmu import configure
-from qmu.config import Config, flag
+from qmu.config import Config, flag, reading
 from qmu.training.directory import CONFIG_FILE
 
 # What can be given in Python only.
@@ -66,9 +65,9 @@ def how_to_train(directory: Path, config: Config, described: Mapping[str, Any]) 
     name, given, file = config.env.id, placeholders(described), str(directory / CONFIG_FILE)
     calls = []
     for arm, numbers in (described.get("arms") or {"": {}}).items():
-        groups = configure.merge(numbers, {"log": {"dir": ELSEWHERE, "name": arm}} if arm else {})
+        groups = reading.merge(numbers, {"log": {"dir": ELSEWHERE, "name": arm}} if arm else {})
         if config.env.wrappers:
-            groups = configure.merge(groups, {"env": {"wrappers": list(config.env.wrappers)}})
+            groups = reading.merge(groups, {"env": {"wrappers": list(config.env.wrappers)}})
         if name is not None and not given:
             calls.append(shlex.join(["qmu", "train", name, "--config", file, *typed(groups)]))
             continue

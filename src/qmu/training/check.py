@@ -10,8 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu import configure
-from qmu.config import Env, without_group
+from qmu.config import Env, reading, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.replay.stream import row_bytes
 from qmu.training.symptoms import ERROR, Evidence, Symptom, Walk, examine
@@ -72,7 +71,7 @@ def check_env(
     if not 0 <= seed < 2**31:
         raise ConfigError(f"--seed must lie in [0, 2^31), not {seed}")
     given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
-    settings: Env = configure.from_dict({"env": given}).env
+    settings: Env = reading.from_dict({"env": given}).env
     hearing.pass_on()
     evidence = gather(maker_of(env, settings), steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))

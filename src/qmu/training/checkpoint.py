@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from qmu import config as options
+from qmu.config.members import diverged
 from qmu.errors import DivergedError
 from qmu.replay.stream import row_bytes
 from qmu.saving import arrays, store
@@ -26,7 +27,6 @@ from qmu.training import segments
 from qmu.training.custom import misfit
 from qmu.training.learner import Totals
 from qmu.training.loop import Trainer
-from qmu.training.members import diverged
 from qmu.world.collector import Episode
 from qmu.world.spaces import Spaces
 

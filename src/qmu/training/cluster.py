@@ -17,9 +17,9 @@ import threading
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from qmu.config.workers import HERE
 from qmu.errors import ConfigError, lacking
 from qmu.training.head import Head
-from qmu.workers import HERE
 
 AUTO, SCHEME = "ray://auto", "ray://"
 # Seconds in which an address has to answer.

@@ -9,13 +9,14 @@ import numpy as np
 
 from qmu.agent.exploration import Floats
 from qmu.config import Config, Env, Explore
+from qmu.config.members import Member
+from qmu.config.workers import HERE
 from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, WorldError
 from qmu.records import Rows
 from qmu.training.cluster import CONNECTION, check_address
 from qmu.training.elsewhere import Elsewhere, LostError
 from qmu.training.far_station import FarStation, check_room
-from qmu.training.members import Member
 from qmu.training.outpost import Outpost
 from qmu.training.station import (
     WORLD,
@@ -28,7 +29,6 @@ from qmu.training.station import (
     divide_worlds,
 )
 from qmu.wording import counted
-from qmu.workers import HERE
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, Guard
 from qmu.world.make import Maker

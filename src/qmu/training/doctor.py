@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu.config import UNLIMITED_STEPS, learn_after, total_steps
+from qmu.config.members import Member
 from qmu.errors import ConfigError
 from qmu.training.chart import CERTAIN, RECENT, SURE, Chart, Finding
 from qmu.training.directory import METRICS
 from qmu.training.health import RULES, examine, seeds_disagree, urgency
 from qmu.training.kept import Kept
 from qmu.training.learner import MEASURED_EVERY
-from qmu.training.members import Member
 from qmu.world.families import register
 
 

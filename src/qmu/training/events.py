@@ -3,9 +3,9 @@
 import math
 from typing import NamedTuple
 
+from qmu.config.members import Member
 from qmu.deploy.policy import Acts
 from qmu.training.evaluate import Score
-from qmu.training.members import Member
 
 
 class Progress(NamedTuple):

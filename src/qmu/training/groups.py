@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qmu.training.members import Member
+from qmu.config.members import Member
 
 
 class Group(NamedTuple):

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, reading
+from qmu.config.files import read_toml
+from qmu.config.members import Member, members_of
 from qmu.errors import ConfigError
 from qmu.training.directory import CONFIG_FILE, METRICS, RUN_FILE
 from qmu.training.lines import read_lines
-from qmu.training.members import Member, members_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Kept:
     @property
     def config(self) -> Config:
         """The run's complete configuration."""
-        return configure.from_dict(configure.read_toml(self.directory / CONFIG_FILE))
+        return reading.from_dict(read_toml(self.directory / CONFIG_FILE))
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -20,6 +20,7 @@ from qmu import config as options
 from qmu.agent.custom import Networks, makers_of
 from qmu.agent.schedule import scheduled
 from qmu.config import Config
+from qmu.config.members import Arms, diverged, members_of
 from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.replay.stream import ring_length
@@ -32,7 +33,6 @@ from qmu.training.foresight import overestimation
 from qmu.training.groups import divide
 from qmu.training.learner import Learner
 from qmu.training.limit import TimeLimit
-from qmu.training.members import Arms, diverged, members_of
 from qmu.training.schedules import Schedule, Schedules, with_values
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, HostWorlds

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu import config as options
-from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config
+from qmu.config import Config, reading
+from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.saving import arrays, storage
@@ -245,7 +245,7 @@ class DDPG:
             raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
         described = description_in(file, arrays.header_of(data))
         try:
-            config = configure.from_dict(described["config"])
+            config = reading.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
             (episodes,) = map(int, described["episodes"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -368,7 +368,7 @@ def read_count(name: str, value: Any) -> int:
     Raises:
         ConfigError: it is none.
     """
-    if not (configure.is_whole(value) and value > 0):
+    if not (is_whole(value) and value > 0):
         raise ConfigError(f"{name} must be a whole number above 0, not {value!r}")
     return int(value)
 

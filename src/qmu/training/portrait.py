@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qmu.training.members import Member
+from qmu.config.members import Member
 
 if TYPE_CHECKING:
     from qmu.training.curves import Curve

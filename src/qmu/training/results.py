@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Env, without_group
+from qmu.config import Env, reading, without_group
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
@@ -251,7 +250,7 @@ class Run(Kept):
             given["kwargs"] = self.kwargs
         elif source != settings.id:
             given["kwargs"] = None
-        return source, configure.from_dict({"env": vars(settings) | given}).env
+        return source, reading.from_dict({"env": vars(settings) | given}).env
 
 
 @aloud()

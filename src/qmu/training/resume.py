@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from qmu import config as options
-from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config
+from qmu.config import Config, checks, reading
+from qmu.config.members import Arms
+from qmu.config.spelling import spelled
+from qmu.config.workers import Workers
 from qmu.errors import ConfigError, warn
 from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
@@ -28,14 +30,12 @@ from qmu.training.directory import (
 from qmu.training.lock import locked
 from qmu.training.logbook import Tell
 from qmu.training.loop import Trainer
-from qmu.training.members import Arms
 from qmu.training.provisions import check_disk, written_bytes
 from qmu.training.record import Record, equip
 from qmu.training.results import Run, open_run
 from qmu.training.run import conduct, prepare
 from qmu.training.schedules import Schedule, check_again
 from qmu.training.sinks import Sink, check_sinks
-from qmu.workers import Workers
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
@@ -131,7 +131,7 @@ def resume(
             record = restored(run, trainer, saved, tell, sinks)
             if console is not None:
                 console.say(f"going on from step {trainer.step:,} ({saved.path})")
-                for line in configure.differences(config, before):
+                for line in reading.differences(config, before):
                     console.say(f"changed: {line}")
             return conduct(trainer, record, source, console, callbacks)
         finally:
@@ -170,7 +170,7 @@ def config_of(saved: Checkpoint) -> Config:
         ConfigError: it is none.
     """
     try:
-        return configure.from_dict(saved.state["config"])
+        return reading.from_dict(saved.state["config"])
     except (KeyError, TypeError, ConfigError) as error:
         raise ConfigError(f"the configuration in {saved.path} is damaged: {error}") from None
 
@@ -204,7 +204,7 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
         ConfigError: the file says something else than before about what shapes a run.
     """
     config = frozen(run.config, before)
-    train = configure.read_group("train", vars(config.train) | dict(changes))
+    train = reading.read_group("train", vars(config.train) | dict(changes))
     config = dataclasses.replace(config, train=train)
     changed = []
     for group, option in options.options():
@@ -212,13 +212,13 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
         # A number that appears or goes away changes the program.
         shaping = options.shapes(option) or (was is None) != (now is None)
         if shaping and (group, option.name) not in MAY_CHANGE and was != now:
-            changed.append(f"{options.flag(group, option.name)} was {configure.spelled(was)}")
+            changed.append(f"{options.flag(group, option.name)} was {spelled(was)}")
     if changed:
         raise ConfigError(
             f"{run.directory / CONFIG_FILE} has changed since the checkpoint was written: "
             f"{', '.join(changed)}. Such options shape a run: put them back, or begin a new one"
         )
-    configure.check(config)
+    checks.check(config)
     return config
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmu import config as options
-from qmu import configure
 from qmu.agent.custom import Networks
-from qmu.config import Config
+from qmu.config import Config, checks, reading
+from qmu.config.members import Arms
 from qmu.errors import ConfigError, QmuError, StoppedError, told, warn
 from qmu.presets import read_preset
 from qmu.saving import store
@@ -18,7 +18,6 @@ from qmu.training.directory import CHECKPOINTS
 from qmu.training.events import Due, Event
 from qmu.training.lock import locked
 from qmu.training.loop import Trainer
-from qmu.training.members import Arms
 from qmu.training.record import Record, open_record
 from qmu.training.results import Run
 from qmu.training.schedules import Schedule
@@ -99,13 +98,13 @@ def configure_run(
         named = env.get("id")
     recipe = {} if preset is None else read_preset(preset, named)
     if source is None:
-        config = configure.read_dict(recipe)
+        config = reading.read_dict(recipe)
         check_id_in_file(config.env.id, preset, "give it as the first argument")
-    values = configure.merge(recipe, groups)
+    values = reading.merge(recipe, groups)
     if not names_wrappers(groups):
-        wrappers = configure.read_dict(recipe).env.wrappers
+        wrappers = reading.read_dict(recipe).env.wrappers
         check_wrappers_in_file(wrappers, preset, "give them yourself: env={'wrappers': [...]}")
-    return configure.from_dict(configure.merge(values, {"train": shortcuts} if shortcuts else {}))
+    return reading.from_dict(reading.merge(values, {"train": shortcuts} if shortcuts else {}))
 
 
 def names_wrappers(groups: Mapping[str, Any]) -> bool:
@@ -178,7 +177,7 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
                 "give the environment's id or a factory"
             )
         config = options.replace(config, "env", count=maker.vector.num_envs)
-        configure.check(config)
+        checks.check(config)
     return config, maker
 
 

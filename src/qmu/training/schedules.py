@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from qmu import config as options
-from qmu import configure
-from qmu.config import Config
+from qmu.config import Config, reading
 from qmu.errors import ConfigError, QmuError
 from qmu.training.groups import Group
 
@@ -155,7 +154,7 @@ def number(name: str, function: Schedule, step: int) -> float:
             f"the schedule of {name} raised {type(error).__name__} at step {step}: {error}"
         ) from error
     try:
-        return configure.read_number(group, option, value)
+        return reading.read_number(group, option, value)
     except ConfigError as error:
         raise QmuError(f"the schedule of {name} gave {value!r} at step {step}: {error}") from None
 

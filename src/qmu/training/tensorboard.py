@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from qmu import config as options
-from qmu import configure
+from qmu.config.members import Member
+from qmu.config.spelling import spelled
 from qmu.errors import ConfigError
 from qmu.training.directory import RUN_FILE, read_json
-from qmu.training.members import Member
 from qmu.training.sinks import Media, Metrics, Picture, Text
 from qmu.training.video import gif_of
 
@@ -131,5 +131,5 @@ def settings(member: Member) -> dict[str, float | str | bool]:
         value = getattr(getattr(member.config, group), option.name)
         if group != "log":
             plain = isinstance(value, bool | int | float | str)
-            found[f"{group}.{option.name}"] = value if plain else configure.spelled(value)
+            found[f"{group}.{option.name}"] = value if plain else spelled(value)
     return found | {"train.seed": member.seed}

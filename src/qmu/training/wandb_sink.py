@@ -24,8 +24,8 @@ import psutil
 
 from qmu import config as options
 from qmu.config import Config
+from qmu.config.members import Member
 from qmu.errors import ConfigError
-from qmu.training.members import Member
 from qmu.training.sinks import Media, Metrics, Picture, Video
 
 WORKER = (sys.executable, "-m", "qmu.training.wandb_worker")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from qmu import config as options
+from qmu.config.tables import Table, inline
 from qmu.errors import FAILURES, ConfigError, told
-from qmu.tables import Table, inline
 from qmu.world.families import (
     ADAPTERS,
     FAMILIES,

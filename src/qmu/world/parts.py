@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from qmu.config import flag
+from qmu.config.spelling import flag
 from qmu.errors import ConfigError
 from qmu.records import Part
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from qmu import config as options
-from qmu import configure
-from qmu.config import Config
+from qmu.config.lengths import seeds
+from qmu.config.reading import vary
+from qmu.config.whole import Config
 
 # Name of an arm -> the numeric options in which it differs from the run's configuration, as a
 # nested dictionary.
@@ -40,8 +40,8 @@ def members_of(config: Config, arms: Arms) -> tuple[Member, ...]:
     return tuple(
         Member(f"{arm}.seed-{seed}" if arm else f"seed-{seed}", arm, seed, own)
         for arm, changes in (arms or {"": {}}).items()
-        for own in [configure.vary(config, changes)]
-        for seed in options.seeds(config)
+        for own in [vary(config, changes)]
+        for seed in seeds(config)
     )
 
 

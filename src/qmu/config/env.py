@@ -1,0 +1,96 @@
+"""The options of the world: which, how many, how long an episode."""
+
+from dataclasses import dataclass
+
+from qmu.config.declared import NOT_EMPTY, NOTICEABLE, POSITIVE, Rule, numeric, one_of, structural
+from qmu.config.tables import Table
+from qmu.config.workers import HERE, Workers
+from qmu.errors import ConfigError
+
+WORKERS: Rule = (
+    lambda workers: workers.number >= int(workers.on_ray),
+    "must be 0 or greater, or ray:N with an N of 1 or greater",
+)
+# What `gymnasium.make` takes besides an environment's own keywords, and qmu says itself.
+SET_BY_QMU = {
+    "id",
+    "render_mode",
+    "max_episode_steps",
+    "disable_env_checker",
+    "num_envs",
+    "vectorization_mode",
+    "vector_kwargs",
+    "autoreset_mode",
+}
+KEYWORDS: Rule = (
+    lambda table: not SET_BY_QMU & set(table.values()),
+    "must leave to qmu what qmu sets by options of its own: the time limit, the number of worlds, "
+    "the window, the environment checker",
+)
+DOTTED: Rule = (
+    lambda names: (
+        all(all(part.isidentifier() for part in name.split(".")) for name in names)
+        and all("." in name for name in names)
+    ),
+    "must hold names such as package.module.Wrapper",
+)
+
+
+@dataclass(frozen=True)
+class Env:
+    """The world: which, how many, how long an episode."""
+
+    id: str | None = structural(None, help="the environment's id, such as Pendulum-v1")
+    count: int = structural(1, help="worlds per member, stepped together", rule=POSITIVE)
+    workers: Workers = structural(
+        Workers("0"),
+        help="processes that step the run's worlds, for slow simulators: N, or ray:N on a cluster; "
+        "0: its own",
+        rule=WORKERS,
+    )
+    cluster: str = structural(
+        HERE,
+        help="where workers ray:N are: ray (this machine), ray://HOST:PORT, or ray://auto (the "
+        "cluster here)",
+        rule=NOT_EMPTY,
+    )
+    episode_length: int | None = structural(
+        None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
+    )
+    kwargs: Table | None = structural(
+        None,
+        help="the environment's keyword arguments, as TOML: '{frame_skip = 4}'; none: its own",
+        rule=KEYWORDS,
+    )
+    wrappers: tuple[str, ...] = structural(
+        (),
+        help="Gymnasium wrappers by dotted name, the innermost first; files only record them",
+        rule=DOTTED,
+    )
+    normalize_obs: bool = structural(
+        False, help="observations to mean 0 and variance 1, by what the member has seen"
+    )
+    obs_clip: float = numeric(5.0, help="largest size of a normalized observation", rule=POSITIVE)
+    reward_scale: float = numeric(
+        1.0, help="what rewards are multiplied with where they are learned from", rule=POSITIVE
+    )
+    on_error: str = structural(
+        "stop",
+        help="when a world fails: stop, or restart: replace it, and end its episode there",
+        rule=one_of("stop", "restart"),
+    )
+    step_timeout: float | None = structural(
+        None,
+        help="seconds that a step or reset of a world may take; none: no limit",
+        rule=NOTICEABLE,
+    )
+    render: bool = structural(False, help="show the first member's evaluations in a window")
+
+
+def check_cluster(env: Env) -> None:
+    """Raise ConfigError where a cluster is named that nothing runs on."""
+    if env.cluster != HERE and not env.workers.on_ray:
+        raise ConfigError(
+            f"--env.cluster {env.cluster} is where --env.workers ray:N are, and "
+            f"--env.workers is {env.workers}: give ray:N, or leave --env.cluster out"
+        )
