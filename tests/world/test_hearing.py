@@ -24,6 +24,11 @@ def blow_up(speed=1e300):
 def nothing_heard_before(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hearing.take()
+    # Other tests of the process may have imported dm_control.
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(None)
+    yield
+    mujoco.set_mju_user_warning(before)
 
 
 def test_each_kind_is_kept_once_and_neither_printed_nor_written(tmp_path, capfd):
@@ -49,12 +54,9 @@ def test_a_handler_of_the_users_own_is_left_alone():
     own = []
     handler = own.append
     mujoco.set_mju_user_warning(handler)
-    try:
-        with hearing.heard():
-            blow_up()
-        assert mujoco.get_mju_user_warning() is handler
-    finally:
-        mujoco.set_mju_user_warning(None)
+    with hearing.heard():
+        blow_up()
+    assert mujoco.get_mju_user_warning() is handler
     assert len(own) == 1
     assert hearing.take() == []
 
@@ -63,7 +65,6 @@ def test_a_world_that_takes_the_handler_keeps_it():
     with hearing.heard():
         mujoco.set_mju_user_warning(print)
     assert mujoco.get_mju_user_warning() is print
-    mujoco.set_mju_user_warning(None)
 
 
 # A world may import MuJoCo when it is made. Before that it is not there, nor does it become.
