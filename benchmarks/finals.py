@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.training import stats
-from qmu.training.stats import Floats
+from qmu.records import stats
+from qmu.records.stats import Floats
 
 RECIPES, TRIAL_SEEDS = 10, 3
 

@@ -63,7 +63,7 @@ def arms() -> dict[str, Options]:
 
 def row(name: str, results: dict[str, list[float]]) -> str:
     """Return an arm's result as the row of a table."""
-    from qmu.training import stats
+    from qmu.records import stats
 
     mean = statistics.mean(results[name])
     apart, low, high = stats.difference([np.array(results[name])], [np.array(results[DEFAULT])])

@@ -37,7 +37,7 @@ def start_without(changes: Options) -> Any:
     import jax.numpy as jnp
 
     from qmu.agent.vitals import vitals
-    from qmu.training import learner
+    from qmu.learning import learner
 
     def zeros(*arguments: Any) -> Any:
         shapes = jax.eval_shape(vitals, *arguments)

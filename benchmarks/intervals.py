@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
-from qmu.training import stats
-from qmu.training.stats import Floats
+from qmu.records import stats
+from qmu.records.stats import Floats
 
 DEVIATIONS = 2**0.5
 

@@ -64,9 +64,9 @@ def measure(case: Case, seeds: int, preset: str, changes: dict[str, Any]) -> dic
     """Train a case and return what every seed reached."""
     from qmu import config as options
     from qmu.config import reading
+    from qmu.learning.events import Best, Evaluated
+    from qmu.learning.loop import FINAL_SEEDS, Trainer
     from qmu.presets import read_preset
-    from qmu.training.events import Best, Evaluated
-    from qmu.training.loop import FINAL_SEEDS, Trainer
     from qmu.world.make import find_maker
 
     given = {
@@ -133,7 +133,7 @@ def report(case: Case, measured: dict[str, Any]) -> list[str]:
 
 def verdict(case: Case, bound: float, measured: dict[str, Any]) -> list[str]:
     """Return whether a case has reached its bound, as lines."""
-    from qmu.training import stats
+    from qmu.records import stats
 
     failed = sum(result < bound for result in measured["last_ten"])
     judged = measured[case.figure]
@@ -152,7 +152,7 @@ def verdict(case: Case, bound: float, measured: dict[str, Any]) -> list[str]:
 
 def interval(results: list[float]) -> str:
     """Return the 95% bootstrap interval of the mean, in words."""
-    from qmu.training import stats
+    from qmu.records import stats
 
     if len(results) < stats.FEWEST or len(set(results)) == 1:
         return ""

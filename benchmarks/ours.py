@@ -52,7 +52,7 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def measure_loop(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time a whole training loop; rates are summed over the members."""
     from qmu.config import reading
-    from qmu.training.loop import Trainer
+    from qmu.learning.loop import Trainer
     from qmu.world.make import find_maker
 
     config = reading.from_dict(plain_ddpg(arguments))
@@ -99,9 +99,9 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from qmu.config import reading
     from qmu.config.members import members_of
-    from qmu.training.devices import find_devices
-    from qmu.training.groups import divide
-    from qmu.training.learner import Learner
+    from qmu.learning.devices import find_devices
+    from qmu.learning.groups import divide
+    from qmu.learning.learner import Learner
 
     obs_size, action_size, steps = 17, 6, 32
     config = reading.from_dict(plain_ddpg(arguments))
@@ -147,7 +147,7 @@ def random_rows(members: int, obs_size: int, action_size: int, steps: int) -> An
     """Return the rows of a chunk of one world for each member, all numbers random."""
     import numpy as np
 
-    from qmu.records import Rows
+    from qmu.rows import Rows
 
     random, shape = np.random.default_rng(0), (members, 1, 2 * steps + 1)
     return Rows(
@@ -182,7 +182,7 @@ def multiply_adds(hidden: list[int], batch: int, obs_size: int, action_size: int
 def measure_first_update(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the command `qmu train Pendulum-v1` until its first update is done."""
     from qmu import cli
-    from qmu.training import console
+    from qmu.watching import console
 
     seen: list[float] = []
 

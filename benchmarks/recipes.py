@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qmu.training import stats
+from qmu.records import stats
 
 HERE = Path(__file__).resolve().parent
 WORLDS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")

@@ -28,7 +28,7 @@ NEW_ROWS = 50_000
 def make_trainer(rows: int, folder: Path, prioritized: bool) -> Any:
     """Return a trainer, and its configuration, with an empty stream for so many rows."""
     from qmu.config import reading
-    from qmu.training.loop import Trainer
+    from qmu.learning.loop import Trainer
     from qmu.world.make import find_maker
 
     config = reading.from_dict(
@@ -66,9 +66,9 @@ def fill(trainer: Any, rows: int) -> None:
 
 def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
     """Return the seconds of the first save, of those that follow, and of reading back."""
+    from qmu.runs import checkpoint
+    from qmu.runs.record import open_record
     from qmu.saving import store
-    from qmu.training import checkpoint
-    from qmu.training.record import open_record
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(rows, Path(folder), prioritized)

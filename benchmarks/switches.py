@@ -107,7 +107,7 @@ SWITCHES = [
 def start(changes: Options) -> Any:
     """Return a trainer that has compiled, and has begun to learn."""
     from qmu.config import reading
-    from qmu.training.loop import Trainer
+    from qmu.learning.loop import Trainer
     from qmu.world.make import find_maker
 
     groups = {name: PLAIN.get(name, {}) | changes.get(name, {}) for name in PLAIN | changes}

@@ -71,9 +71,9 @@ class Student:
 
         from qmu.config import reading
         from qmu.config.members import members_of
-        from qmu.training.devices import find_devices
-        from qmu.training.groups import divide
-        from qmu.training.learner import Learner
+        from qmu.learning.devices import find_devices
+        from qmu.learning.groups import divide
+        from qmu.learning.learner import Learner
 
         options = reading.merge(PLAIN, kind.options)
         options = reading.merge(options, {"train": {"seeds": kind.members, "device": "cpu"}})

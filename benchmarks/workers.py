@@ -91,7 +91,7 @@ def pairs_of(arguments: argparse.Namespace) -> list[Pair]:
 def start(world: Any, changes: Options, workers: int | str, worlds: int) -> Any:
     """Return a trainer that has compiled, and does what it will go on doing."""
     from qmu.config import reading
-    from qmu.training.loop import Trainer
+    from qmu.learning.loop import Trainer
     from qmu.world.make import find_maker
 
     base: Options = {

@@ -14,9 +14,9 @@ from PIL import Image
 
 from qmu.study.folder import open_directory
 from qmu.study.plan import Study
-from qmu.study.tuned import panels
-from qmu.study.tuning import kept_trials, open_tuning
-from qmu.training.curves import Curve, axes_of, draw_curve, number_axes
+from qmu.tuning.plan import kept_trials, open_tuning
+from qmu.tuning.shown import panels
+from qmu.watching.curves import Curve, axes_of, draw_curve, number_axes
 
 RESULTS = Path(__file__).with_name("results")
 PICTURE = "picture.png"

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from qmu import config
 from qmu.agent import exploration, losses
-from qmu.records import Rows
 from qmu.replay import priority, stream
+from qmu.rows import Rows
 
 FOLDER = Path(__file__).with_name("pictures")
 STYLE = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from qmu.training.devices import compiled_folder
+from qmu.learning.devices import compiled_folder
 
 # Bytes that are kept, and seconds after which a process that was killed has left its folder.
 LARGEST, OLD = 2**30, 86_400

@@ -19,6 +19,7 @@ from qmu.config.declared import (
     WIDTH,
     ZERO_OR_ONE,
 )
+from qmu.config.env import SET_BY_QMU
 from qmu.config.log import FILE_NAME, PROJECT
 from qmu.config.tables import Table, read_table
 from qmu.config.workers import HERE, Workers
@@ -42,7 +43,7 @@ def rule_of(group, name):
 FITTING = {
     ("env", "step_timeout"): st.floats(100, 1000),
     ("env", "count"): st.integers(1, 8),
-    # A process takes a second to begin: tests/training/test_crew.py has a few.
+    # A process takes a second to begin: tests/collecting/test_crew.py has a few.
     ("env", "workers"): st.just(Workers("0")),
     ("env", "cluster"): st.just(HERE),
     ("replay", "capacity"): st.integers(1000, 10**7),
@@ -79,7 +80,7 @@ DOTTED = st.lists(st.sampled_from(["a.b", "package.module.Wrapper"]), max_size=3
 LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5)
 TABLES = st.dictionaries(
     # Hypothesis draws words that it finds in the source, too: "id" is one.
-    st.text(max_size=5).filter(lambda name: name not in options.SET_BY_QMU),
+    st.text(max_size=5).filter(lambda name: name not in SET_BY_QMU),
     st.recursive(
         LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)
     ),

@@ -9,7 +9,7 @@ from compiled import Compiled
 from hypothesis import settings
 
 from qmu.config import reading
-from qmu.training.devices import start_jax
+from qmu.learning.devices import start_jax
 
 # Most of a test's time is that of compilers. Without their optimizations and without fused loops a
 # small run takes a quarter of it: 13.9 s to 4.4 s on the slowest machine seen. An XLA_FLAGS that is

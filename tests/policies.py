@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from qmu import config
-from qmu.agent.agent import Acting
 from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
+from qmu.agent.update import Acting
 from qmu.deploy.policy import Policy
-from qmu.records import Part
-from qmu.training.handover import to_network
+from qmu.learning.handover import to_network
+from qmu.rows import Part
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}

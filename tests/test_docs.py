@@ -17,7 +17,8 @@ from policies import make_policy
 import qmu
 from qmu import cli
 from qmu.config import reading
-from qmu.study import plan, space
+from qmu.study import plan
+from qmu.tuning import space
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -153,20 +154,18 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     )
     run.in_world = lambda *args, **kw: run
     # What imports the functions below has to have done so before they are replaced.
-    importlib.import_module("qmu.training.resume")
-    importlib.import_module("qmu.study.command")
+    importlib.import_module("qmu.runs.resume")
+    importlib.import_module("qmu.command")
     trained = []
-    monkeypatch.setattr(
-        "qmu.training.run.train_config", lambda config, **kw: trained.append(config)
-    )
-    monkeypatch.setattr("qmu.training.results.open_run", lambda directory: run)
-    monkeypatch.setattr("qmu.training.resume.resume", lambda directory, **kw: None)
+    monkeypatch.setattr("qmu.runs.train.train_config", lambda config, **kw: trained.append(config))
+    monkeypatch.setattr("qmu.runs.results.open_run", lambda directory: run)
+    monkeypatch.setattr("qmu.runs.resume.resume", lambda directory, **kw: None)
     checkup = SimpleNamespace(possible=True)
-    monkeypatch.setattr("qmu.training.check.check_env", lambda *args, **kw: checkup)
-    monkeypatch.setattr("qmu.training.doctor.told", lambda run: [])
-    monkeypatch.setattr("qmu.study.site.Site", lambda *arguments: None)
+    monkeypatch.setattr("qmu.health.check.check_env", lambda *args, **kw: checkup)
+    monkeypatch.setattr("qmu.health.doctor.told", lambda run: [])
+    monkeypatch.setattr("qmu.tuning.site.Site", lambda *arguments: None)
     for command in ("run_study", "tune", "compare", "report", "export"):
-        monkeypatch.setattr(f"qmu.study.command.{command}", lambda *arguments: None)
+        monkeypatch.setattr(f"qmu.command.{command}", lambda *arguments: None)
     monkeypatch.setattr("qmu.world.make.trainable", lambda family: [("family", "id")])
     for words in commands(page):
         try:
@@ -254,7 +253,7 @@ def test_every_logged_metric_is_explained():
         path.read_text(encoding="utf-8") for path in (ROOT / "src/qmu/training").glob("*.py")
     )
     written = set(re.findall(r'"((?:rollout|eval|time|train|explore|health)/\w+)"', code))
-    from qmu.agent.agent import Metrics
+    from qmu.agent.update import Metrics
     from qmu.agent.vitals import Vitals
 
     written |= {f"train/{field}" for field in Metrics.__dataclass_fields__}

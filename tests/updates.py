@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qmu.agent.agent import init, update
-from qmu.records import Batch
+from qmu.agent.update import init, update
+from qmu.rows import Batch
 
 OBS, ACTION, BATCH = 2, 1, 4
 INIT = jax.jit(init, static_argnums=(1, 2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qmu.agent.custom import Networks as Networks
+    from qmu.collecting.evaluate import Score as Score
     from qmu.config import Config as Config
     from qmu.deploy.files import load as load
     from qmu.deploy.files import load_policy as load_policy
@@ -18,56 +19,55 @@ if TYPE_CHECKING:
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
     from qmu.errors import WorldError as WorldError
-    from qmu.study.ship import export as export
-    from qmu.training.callbacks import Callback as Callback
-    from qmu.training.callbacks import Moment as Moment
-    from qmu.training.callbacks import Stop as Stop
-    from qmu.training.check import Checkup as Checkup
-    from qmu.training.check import check_env as check_env
-    from qmu.training.evaluate import Score as Score
-    from qmu.training.model import DDPG as DDPG
-    from qmu.training.model import TD3 as TD3
-    from qmu.training.results import Run as Run
-    from qmu.training.results import open_run as open_run
-    from qmu.training.resume import resume as resume
-    from qmu.training.run import train as train
-    from qmu.training.sinks import MediaSink as MediaSink
-    from qmu.training.sinks import Picture as Picture
-    from qmu.training.sinks import Sink as Sink
-    from qmu.training.sinks import Text as Text
-    from qmu.training.sinks import Video as Video
+    from qmu.health.check import Checkup as Checkup
+    from qmu.health.check import check_env as check_env
+    from qmu.learning.callbacks import Callback as Callback
+    from qmu.learning.callbacks import Moment as Moment
+    from qmu.learning.callbacks import Stop as Stop
+    from qmu.runs.model import DDPG as DDPG
+    from qmu.runs.model import TD3 as TD3
+    from qmu.runs.results import Run as Run
+    from qmu.runs.results import open_run as open_run
+    from qmu.runs.resume import resume as resume
+    from qmu.runs.train import train as train
+    from qmu.shipping.write import export as export
+    from qmu.watching.sinks import MediaSink as MediaSink
+    from qmu.watching.sinks import Picture as Picture
+    from qmu.watching.sinks import Sink as Sink
+    from qmu.watching.sinks import Text as Text
+    from qmu.watching.sinks import Video as Video
 
 __version__ = metadata.version("qmu")
 
 _HOMES = {
-    "Callback": "qmu.training.callbacks",
-    "Checkup": "qmu.training.check",
+    "Callback": "qmu.learning.callbacks",
+    "Checkup": "qmu.health.check",
     "Config": "qmu.config",
     "ConfigError": "qmu.errors",
-    "DDPG": "qmu.training.model",
+    "DDPG": "qmu.runs.model",
     "DivergedError": "qmu.errors",
-    "MediaSink": "qmu.training.sinks",
-    "Moment": "qmu.training.callbacks",
+    "MediaSink": "qmu.watching.sinks",
+    "Moment": "qmu.learning.callbacks",
     "Networks": "qmu.agent.custom",
-    "Picture": "qmu.training.sinks",
+    "Picture": "qmu.watching.sinks",
     "Policy": "qmu.deploy.policy",
     "QmuError": "qmu.errors",
-    "Run": "qmu.training.results",
-    "Score": "qmu.training.evaluate",
-    "Sink": "qmu.training.sinks",
-    "Stop": "qmu.training.callbacks",
+    "Run": "qmu.runs.results",
+    "Score": "qmu.collecting.evaluate",
+    "Sink": "qmu.watching.sinks",
+    "Stop": "qmu.learning.callbacks",
     "StoppedError": "qmu.errors",
-    "TD3": "qmu.training.model",
-    "Text": "qmu.training.sinks",
-    "Video": "qmu.training.sinks",
+    "TD3": "qmu.runs.model",
+    "Text": "qmu.watching.sinks",
+    "Video": "qmu.watching.sinks",
     "WorldError": "qmu.errors",
-    "check_env": "qmu.training.check",
-    "export": "qmu.study.ship",
+    "check_env": "qmu.health.check",
+    "export": "qmu.shipping.write",
     "load": "qmu.deploy.files",
     "load_policy": "qmu.deploy.files",
-    "open_run": "qmu.training.results",
-    "resume": "qmu.training.resume",
-    "train": "qmu.training.run",
+    "open_run": "qmu.runs.results",
+    "resume": "qmu.runs.resume",
+    "train": "qmu.runs.train",
 }
 
 __all__ = [

@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in commands:
             raise ConfigError(f"there is no command {words[0]!r}{nearest(words[0], commands)}")
-        from qmu.training.signals import interruptible
+        from qmu.signals import interruptible
 
         with interruptible():
             return commands[words[0]](words[1:]) or 0
@@ -112,8 +112,8 @@ def train(words: list[str]) -> None:
     from qmu import forms
 
     arguments, config, written = read_recipe(forms.Train, "train", words)
-    from qmu.training.console import Console
-    from qmu.training.run import train_config
+    from qmu.runs.train import train_config
+    from qmu.watching.console import Console
 
     check_files(arguments, config, written)
     train_config(config, console=Console())
@@ -159,7 +159,7 @@ def resume(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Resume, "resume", words)
-    from qmu.training.resume import resume as resume_run
+    from qmu.runs.resume import resume as resume_run
 
     resume_run(
         form.run,
@@ -176,8 +176,8 @@ def evaluate(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Evaluate, "eval", words)
-    from qmu.training.console import score_lines
-    from qmu.training.results import open_run
+    from qmu.runs.results import open_run
+    from qmu.watching.console import score_lines
 
     run = open_run(form.run).in_world(form.env, kwargs=form.kwargs, wrappers=form.wrappers)
     name = form.env or run.info["environment"]
@@ -190,8 +190,8 @@ def play(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Play, "play", words)
-    from qmu.training.console import episode_lines
-    from qmu.training.results import EVAL_SEEDS, open_run
+    from qmu.runs.results import EVAL_SEEDS, open_run
+    from qmu.watching.console import episode_lines
 
     run = open_run(form.run).in_world(form.env, kwargs=form.kwargs, wrappers=form.wrappers)
     shown: dict[str, Any] = {
@@ -212,7 +212,7 @@ def check(words: list[str]) -> int:
     from qmu import forms
 
     form = forms.read(forms.Check, "check", words)
-    from qmu.training.check import check_env
+    from qmu.health.check import check_env
 
     asked = vars(form)
     checkup = check_env(asked.pop("environment"), **asked)
@@ -266,7 +266,8 @@ def study(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Study, "study", words)
-    from qmu.study import command, plan
+    from qmu import command
+    from qmu.study import plan
 
     if form.list and form.name is not None:
         raise ConfigError(
@@ -295,8 +296,10 @@ def tune(words: list[str]) -> None:
     from qmu import forms
 
     form, config, written = read_recipe(forms.Tune, "tune", words)
-    from qmu.study import away, command, space, tuning
-    from qmu.study.site import Site
+    from qmu import command
+    from qmu.study import away
+    from qmu.tuning import plan, space
+    from qmu.tuning.site import Site
 
     if form.list:
         width = max(map(len, space.names()))
@@ -304,12 +307,12 @@ def tune(words: list[str]) -> None:
             print(f"{name:{width}}  {space.title(name)}")
         return
     if form.resume is not None:
-        asked, directory = tuning.open_tuning(form.resume), form.resume
-        tuning.check_typed(asked, config, form.resume / tuning.TUNING_FILE)
+        asked, directory = plan.open_tuning(form.resume), form.resume
+        plan.check_typed(asked, config, form.resume / plan.TUNING_FILE)
         check_resumed(form.resume, written)
     else:
         check_files(form, config, written)
-        asked = tuning.asked(
+        asked = plan.asked(
             config,
             form.space,
             form.trials,
@@ -320,8 +323,8 @@ def tune(words: list[str]) -> None:
             form.fresh_seeds,
             lambda path: is_given(path, form.config, written),
         )
-        directory = form.dir or tuning.default_directory(asked.world)
-        tuning.check_new(directory)
+        directory = form.dir or plan.default_directory(asked.world)
+        plan.check_new(directory)
     request = away.Request(form.cpus, form.gpus)
     site = Site(directory, form.on, form.storage, form.workers, request)
     where = command.Where(form.workers, form.on, form.cpus, form.gpus)
@@ -333,7 +336,7 @@ def compare(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Compare, "compare", words)
-    from qmu.study import command
+    from qmu import command
 
     command.compare(list(form.paths))
 
@@ -343,7 +346,7 @@ def report(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Report, "report", words)
-    from qmu.study import command
+    from qmu import command
 
     kinds = [kind for kind in ("markdown", "csv") if getattr(form, kind)]
     command.report(list(form.paths), form.out, kinds or ["html"])
@@ -354,7 +357,7 @@ def export(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Export, "export", words)
-    from qmu.study import command
+    from qmu import command
 
     command.export(form.run, form.out, form.seed)
 
@@ -364,8 +367,8 @@ def doctor(words: list[str]) -> None:
     from qmu import forms
 
     form = forms.read(forms.Doctor, "doctor", words)
-    from qmu.training.doctor import told
-    from qmu.training.results import open_run
+    from qmu.health.doctor import told
+    from qmu.runs.results import open_run
 
     print("\n".join(told(open_run(form.run))))
 

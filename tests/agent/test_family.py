@@ -9,7 +9,11 @@ import pytest
 from updates import BATCH, OBS, UPDATE, assert_same, make_agent, make_batch
 
 from qmu import config as options
-from qmu.agent.agent import (
+from qmu.agent.networks import Actor, Linear
+from qmu.agent.normalize import init_normalizer, observed
+from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
+from qmu.agent.shares import SHARES, Regions
+from qmu.agent.update import (
     Target,
     bootstrap,
     next_actions,
@@ -17,10 +21,6 @@ from qmu.agent.agent import (
     prepared,
     trace_numbers,
 )
-from qmu.agent.networks import Actor, Linear
-from qmu.agent.normalize import init_normalizer, observed
-from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
-from qmu.agent.shares import SHARES, Regions
 
 KEY = jax.random.key(5)
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu.agent.agent import init, trace_numbers, update
+from qmu.agent.update import init, trace_numbers, update
 from qmu.config import reading
 from qmu.presets import read_preset
-from qmu.records import Batch
+from qmu.rows import Batch
 
 OBS, ACTION, BATCH = 4, 2, 32
 RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)

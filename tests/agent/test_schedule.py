@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import pytest
 
-from qmu.agent.agent import trace_numbers
 from qmu.agent.schedule import linear, scheduled
+from qmu.agent.update import trace_numbers
 from qmu.config.reading import from_dict
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qmu.agent import agent as algorithm
+from qmu.agent import update as algorithm
 from qmu.agent.networks import Linear
 from qmu.agent.vitals import dead, gradient_length, vitals
-from qmu.records import Batch
+from qmu.rows import Batch
 
 OBS = np.array([[1.0, 0.0], [-1.0, 0.0], [3.0, 0.0], [1.0, 0.0]], np.float32)
 ACTION = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)

@@ -16,9 +16,10 @@ from clusters import three_nodes, wait_for
 
 from qmu import cli
 from qmu.presets import read_preset
-from qmu.study import final, results, tuning
-from qmu.study.search import EARLY, IMPOSSIBLE, WHOLE
-from qmu.training.results import open_run
+from qmu.runs.results import open_run
+from qmu.study import results
+from qmu.tuning import final, plan
+from qmu.tuning.search import EARLY, IMPOSSIBLE, WHOLE
 
 # Not imported here: a cluster of this machine alone is prepared for before Ray is imported.
 NO_RAY = importlib.util.find_spec("ray") is None
@@ -49,13 +50,13 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     more += ["--log.wandb", "offline"]
     assert cli.main([*words, *more, "--dir", str(folder)]) == 0
     said = capsys.readouterr().out
-    trials = tuning.kept_trials(folder)
+    trials = plan.kept_trials(folder)
     assert len(trials) == 5
     assert {one.status for one in trials} <= {WHOLE, EARLY}
     best = final.best_of(trials)
     assert f"trial {best.number}: " in said
     # Whether a trial or the base recipe won the final: that is the preset, and in the re-run.
-    one = tuning.open_tuning(folder)
+    one = plan.open_tuning(folder)
     contestants = final.finalists(one, trials)
     reached = results.study_results(folder / "final")
     assert reached.arms == (final.BASE, *map(final.named, contestants))
@@ -89,7 +90,7 @@ def test_a_search_finds_a_preset_and_trains_it_on_fresh_seeds(words, tmp_path, c
     # A search that ended, but could not write down what it had found, trains nothing again.
     (folder / "trials.json").unlink()
     assert cli.main(["tune", "--resume", str(folder)]) == 0
-    assert tuning.kept_trials(folder) == trials
+    assert plan.kept_trials(folder) == trials
 
 
 def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path, capsys):
@@ -100,7 +101,7 @@ def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path,
     more = ["--trials", "4", "--train.total-steps", "400", "--fresh-seeds", "0"]
     words[3] = str(space)
     assert cli.main([*words, *more, "--dir", str(tmp_path / "t")]) == 0
-    trials = tuning.kept_trials(tmp_path / "t")
+    trials = plan.kept_trials(tmp_path / "t")
     diverged = [one for one in trials if one.drawn["actor.lr"] == "1e+30"]
     assert all(one.status == IMPOSSIBLE and "diverged" in one.why for one in diverged)
     assert final.best_of(trials).drawn["actor.lr"] == "0.001"
@@ -108,7 +109,7 @@ def test_recipes_that_contradict_themselves_do_not_end_a_search(words, tmp_path,
 
 def scores(folder):
     """Return what each recipe of a search has reached."""
-    return {json.dumps(one.drawn): (one.score, one.scores) for one in tuning.kept_trials(folder)}
+    return {json.dumps(one.drawn): (one.score, one.scores) for one in plan.kept_trials(folder)}
 
 
 def test_a_search_survives_the_loss_of_a_process_and_of_a_node(words, tmp_path):
@@ -169,11 +170,11 @@ def test_a_search_that_is_stopped_goes_on(words, tmp_path, capsys):
     assert process.returncode == 143, said + errors
     assert f"go on with qmu tune --resume {folder}" in errors
     # What had ended by then is at home.
-    for one in tuning.kept_trials(folder):
+    for one in plan.kept_trials(folder):
         if one.status == WHOLE:
             assert (folder / "runs" / f"trial-{one.number:04d}" / "best" / "policy.json").exists()
     assert cli.main(["tune", "--resume", str(folder)]) == 0
-    assert [one.status for one in tuning.kept_trials(folder)] == [WHOLE] * 3
+    assert [one.status for one in plan.kept_trials(folder)] == [WHOLE] * 3
     (folder / "trials.json").unlink()
     next((folder / "ray" / "trials").glob("tuner.pkl")).write_bytes(b"junk")
     capsys.readouterr()

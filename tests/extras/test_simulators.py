@@ -8,8 +8,9 @@ import pytest
 from short import first_observation, train
 
 import qmu
+from qmu import command
 from qmu.cli import main
-from qmu.study import command, plan
+from qmu.study import plan
 from qmu.world import hearing
 from qmu.world.make import trainable
 

@@ -7,8 +7,8 @@ import runs
 from budget import some
 
 import qmu
+from qmu.runs import segments
 from qmu.saving import store
-from qmu.training import segments
 
 VARIANTS = {
     "plain": {},

@@ -9,8 +9,8 @@ import runs
 
 import qmu
 from qmu.config import reading
-from qmu.training.loop import Due, Evaluated, Logged, Trainer
-from qmu.training.record import open_record
+from qmu.learning.loop import Due, Evaluated, Logged, Trainer
+from qmu.runs.record import open_record
 from qmu.world.make import find_maker
 
 SECONDS = runs.count(90, 600)

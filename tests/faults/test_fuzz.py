@@ -50,7 +50,7 @@ def untrained(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     trained = []
     monkeypatch.setattr(
-        "qmu.training.run.train_config", lambda config, **rest: trained.append(config)
+        "qmu.runs.train.train_config", lambda config, **rest: trained.append(config)
     )
     return trained
 

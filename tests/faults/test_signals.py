@@ -13,8 +13,8 @@ import runs
 from budget import some
 
 import qmu
+from qmu.learning.loop import Trainer
 from qmu.saving import store
-from qmu.training.loop import Trainer
 
 ENDLESS = [
     *("--actor.hidden-sizes", "8", "--critic.hidden-sizes", "8", "--replay.batch-size", "8"),

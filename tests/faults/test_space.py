@@ -12,7 +12,7 @@ import runs
 
 import qmu
 from qmu.saving import storage, store
-from qmu.training import sinks, tensorboard
+from qmu.watching import sinks, tensorboard
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_full_disk_destroys_nothing(checked, small_disk, monkeypatch):
             if step == 180:
                 events[1].unlink()
 
-    monkeypatch.setattr("qmu.training.record.Record", Filling)
+    monkeypatch.setattr("qmu.runs.record.Record", Filling)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         directory = runs.train(small_disk)
@@ -76,7 +76,7 @@ def test_a_full_disk_destroys_nothing(checked, small_disk, monkeypatch):
 
 
 def qmu_record():
-    from qmu.training.record import Record
+    from qmu.runs.record import Record
 
     return Record
 
@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_for_logs_ends_nothing(board, tmp_path, monkeypatch)
     if board:
         monkeypatch.setattr(tensorboard.TensorBoard, "write", full)
     else:
-        monkeypatch.setattr("qmu.training.logbook.JsonLines", Lines)
+        monkeypatch.setattr("qmu.watching.logbook.JsonLines", Lines)
     said = "tensorboard is not written any more" if board else "metrics.jsonl lacks lines"
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -193,7 +193,7 @@ def test_secrets_of_the_environment_are_in_no_file(tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from qmu.training.lock import locked
+from qmu.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(1000)

@@ -12,9 +12,9 @@ import pytest
 import runs
 
 import qmu
-from qmu.agent import agent as algorithm
+from qmu.agent import update as algorithm
+from qmu.learning import learner
 from qmu.saving import store
-from qmu.training import learner
 
 FINE = np.full(3, 0.5, np.float32)
 

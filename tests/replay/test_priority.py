@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qmu.records import Rows
 from qmu.replay.priority import (
     CHILDREN,
     EPSILON,
@@ -22,6 +21,7 @@ from qmu.replay.priority import (
     replaced,
 )
 from qmu.replay.stream import append, init_stream, startable
+from qmu.rows import Rows
 
 REPLACE = jax.jit(replaced)
 DRAW = jax.jit(draw, static_argnames="shape")

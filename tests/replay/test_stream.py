@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qmu.records import Rows
 from qmu.replay.stream import append, init_stream, sample, startable, stream_bytes, windows
+from qmu.rows import Rows
 
 OBS, ACTION, SLOTS = 2, 1, 9
 JUNK = -999.0

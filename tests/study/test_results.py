@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import qmu
+from qmu.runs.results import Run
 from qmu.study import results
 from qmu.study.plan import World, read_study
 from qmu.study.results import Outcome, Place, Results
-from qmu.training.results import Run
 
 STUDY = read_study("noise", None, None, None, False)
 WORLD = World("Pendulum-v1", 40, 15.0, None, None, {})

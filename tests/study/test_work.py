@@ -20,9 +20,9 @@ from rich.console import Console
 
 import qmu
 from qmu import cli
+from qmu.report.show import progress_bar
 from qmu.study import away, estimate, folder, plan, processes, results, work
 from qmu.study.plan import programs
-from qmu.study.show import progress_bar
 from qmu.world.make import find_maker
 
 TINY = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu.config import Config
-from qmu.records import Batch
+from qmu.rows import Batch
 
 # Slabs that a step of one unit along the random direction crosses.
 SLABS_PER_UNIT = 4.0

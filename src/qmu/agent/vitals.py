@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from qmu.agent.agent import Agent, prepared
+from qmu.agent.update import Agent, prepared
 from qmu.config import Config
-from qmu.records import Batch
+from qmu.rows import Batch
 
 # An action beyond this is at its bound, as far as learning is concerned: tanh has lost 94% of its
 # slope.

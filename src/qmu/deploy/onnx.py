@@ -21,7 +21,7 @@ from qmu.deploy.parts import one_array, read_parts
 from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
 from qmu.deploy.seal import DIGITS, check_seal, sealed
 from qmu.deploy.told import told
-from qmu.records import Part
+from qmu.rows import Part
 
 OBSERVATION, ACTION = "observation", "action"
 # The keys of the description and of the sum among the metadata.

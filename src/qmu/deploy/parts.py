@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.records import Part
+from qmu.rows import Part
 
 # Choices are counted in whole numbers of 64 bits.
 LARGEST = 2**62

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from qmu.deploy.parts import one_array
 from qmu.deploy.seal import sum_of
 from qmu.deploy.told import told
-from qmu.records import Part
+from qmu.rows import Part
 
 Floats = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from qmu.records import Rows
 from qmu.replay.stream import Stream, written_slots
+from qmu.rows import Rows
 
 CHILDREN = 32
 # Added to a TD error, so that no transition is lost for ever (Schaul et al. 2016, section 3.3).

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from qmu.records import Batch, Rows
+from qmu.rows import Batch, Rows
 
 TERMINATED = 1
 LAST = 2

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qmu.collecting.cluster import CONNECTION, Cluster
 from qmu.errors import ConfigError
 from qmu.study.folder import APART_FILE, RUNS, STUDY_FILE, log_of, run_of
 from qmu.study.mirror import Parcel, Watch, packed, unpack
 from qmu.study.plan import Program
 from qmu.study.processes import Lease, Process, processors, share_gpu, words_of
-from qmu.training.cluster import CONNECTION, Cluster
 
 # What a job says whose node or process is gone.
 LOST = -1
@@ -77,7 +77,7 @@ class Nodes:
 
         Args:
             directory: the study's, on this machine.
-            address: of the cluster, as `qmu.training.cluster` has it.
+            address: of the cluster, as `qmu.collecting.cluster` has it.
             workers: programs side by side; None: as many as there is room for.
             request: what each of them needs.
             typed: environments that need a module.

@@ -13,10 +13,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from qmu import config as options
+from qmu.collecting.evaluate import LONGEST_EPISODE
 from qmu.config import Config
+from qmu.learning.needs import Rates, learning_step, seconds_of, work_left
 from qmu.study.plan import Program
-from qmu.training.evaluate import LONGEST_EPISODE
-from qmu.training.needs import Rates, learning_step, seconds_of, work_left
 from qmu.world.hearing import stepping
 from qmu.world.make import Maker
 

@@ -17,10 +17,10 @@ import tomli_w
 
 from qmu.config.files import read_toml
 from qmu.errors import ConfigError
+from qmu.records.directory import CHECKPOINTS, METRICS, RUN_FILE, folder_name, read_json
+from qmu.runs.results import Run
 from qmu.saving import storage, store
 from qmu.study.plan import Program, Study, described, programs, study_of
-from qmu.training.directory import CHECKPOINTS, METRICS, RUN_FILE, folder_name, read_json
-from qmu.training.results import Run
 
 STUDY_FILE, APART_FILE = "study.toml", "apart.json"
 RUNS, LOGS = "runs", "logs"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from qmu.errors import ConfigError
+from qmu.records import stats
+from qmu.records.stats import Floats, Interval
+from qmu.runs.results import Run, open_run
 from qmu.saving import storage
 from qmu.study.folder import STUDY_FILE, apart, open_directory, run_of, status_of
 from qmu.study.plan import Study, World, programs
-from qmu.training import stats
-from qmu.training.results import Run, open_run
-from qmu.training.stats import Floats, Interval
 
 PROTOCOL = (
     f"A seed's score is the mean of its last {stats.LAST} evaluations (of fewer than thirty: of "

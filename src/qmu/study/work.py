@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from qmu.records.directory import RUN_FILE, read_json
+from qmu.signals import ended_by, noted
 from qmu.study.folder import apart, log_of, run_of, status_of, steps_taken, take_apart
 from qmu.study.plan import Program, Study, programs
-from qmu.training.directory import RUN_FILE, read_json
-from qmu.training.signals import ended_by, noted
 
 # Seconds between two looks at the programs.
 PAUSE = 0.5

@@ -23,10 +23,10 @@ def main(words: list[str]) -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [int(one) for one in processors.split(",")])
     # Not before: JAX counts the processors.
+    from qmu.runs.resume import resume
+    from qmu.runs.train import train_config
     from qmu.saving import storage
-    from qmu.training.console import Console
-    from qmu.training.resume import resume
-    from qmu.training.run import train_config
+    from qmu.watching.console import Console
     from qmu.world.named import check_id_in_file
 
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import WorldError
-from qmu.records import Rows
+from qmu.rows import Rows
 from qmu.world.hearing import stepping
 from qmu.world.host import Floats, Outcome, Restarted, Worlds
 from qmu.world.spaces import to_environment

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from qmu.config.spelling import flag
 from qmu.errors import ConfigError
-from qmu.records import Part
+from qmu.rows import Part
 
 # A part with three axes and more numbers than this is an image.
 MOST_NUMBERS = 1_000

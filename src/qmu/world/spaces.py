@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
-from qmu.records import Part
+from qmu.rows import Part
 
 ACCEPTED = (
     "qmu takes flat Box observations (any float or integer dtype), dictionaries and tuples of "

@@ -1,0 +1,314 @@
+"""The agent and its update, in the order of the paper's pseudocode.
+
+Lillicrap et al. 2015, Algorithm 1. Numeric options arrive as traced arrays inside the
+configuration (see `trace_numbers`); only this file unpacks them, the losses see arrays.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from qmu import config as options
+from qmu.agent.custom import BUILT_IN, Makers
+from qmu.agent.kinds import ActorLike
+from qmu.agent.losses import (
+    actor_loss,
+    critic_loss,
+    preactivation_penalty,
+    smoothed,
+    soft_update,
+    td_target,
+    weighted_mean,
+)
+from qmu.agent.networks import (
+    Actor,
+    Critics,
+    Norms,
+    perturbed,
+    with_statistics,
+)
+from qmu.agent.normalize import Normalizer, init_normalizer, observed
+from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
+from qmu.agent.shares import SHARES, Regions, Share, init_regions
+from qmu.config import Config
+from qmu.rows import Batch
+
+Value = Float[Array, " batch"]
+# What several critics' values [critics, batch] are made one value by.
+COMBINED: dict[str, Callable[[Array], Array]] = {
+    "first": lambda values: values[0],
+    "mean": lambda values: jnp.mean(values, axis=0),
+    "min": lambda values: jnp.min(values, axis=0),
+}
+
+
+class Target(eqx.Module):
+    """The slow copies of actor and critic that the TD target is computed with."""
+
+    actor: ActorLike
+    critics: Critics
+
+
+class Agent(eqx.Module):
+    """One member's networks, targets and optimizer states. Replaced by updates, never changed."""
+
+    actor: ActorLike
+    critics: Critics
+    target: Target
+    actor_optimizer: Any
+    critics_optimizer: Any
+    normalizer: Normalizer | None
+    regions: Regions | None
+
+
+class Acting(eqx.Module):
+    """What it takes to act: an actor, and the normalizer that it was trained with."""
+
+    actor: ActorLike
+    normalizer: Normalizer | None
+
+
+class Metrics(eqx.Module):
+    """What an update reports; means over the batch unless the name says otherwise."""
+
+    actor_loss: Float[Array, ""]
+    critic_loss: Float[Array, ""]
+    q_mean: Float[Array, ""]
+    q_max: Float[Array, ""]
+
+
+def register_numbers() -> None:
+    """Make configurations pytrees: numeric options are leaves, structural ones are structure."""
+    for record in options.GROUPS.values():
+        kinds: dict[str, list[str]] = {"numeric": [], "structural": []}
+        for option in dataclasses.fields(record):
+            kinds[option.metadata["kind"]].append(option.name)
+        jax.tree_util.register_dataclass(record, kinds["numeric"], kinds["structural"])
+    jax.tree_util.register_dataclass(Config, list(options.GROUPS), [])
+
+
+register_numbers()
+
+
+def trace_numbers(config: Config) -> Config:
+    """Return the configuration with every numeric option as a float32 array."""
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), config)
+
+
+def init(
+    key: PRNGKeyArray,
+    obs_size: int,
+    action_size: int,
+    config: Config,
+    makers: Makers = BUILT_IN,
+) -> Agent:
+    """Return a fresh agent, whose networks the makers make; its targets equal its networks."""
+    actor_key, critic_key = jax.random.split(key)
+    actor = makers.actor(actor_key, obs_size, action_size, config.actor)
+    keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]
+    critics = Critics(
+        tuple(makers.critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
+    )
+    return Agent(
+        actor=actor,
+        critics=critics,
+        target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critics)),
+        actor_optimizer=init_optimizer(actor, config.actor),
+        critics_optimizer=init_optimizer(critics, config.critic),
+        normalizer=init_normalizer(obs_size, config),
+        regions=init_regions(keys[-1], obs_size, action_size, config),
+    )
+
+
+def acting(agent: Agent) -> Acting:
+    """Return what is needed of an agent to act."""
+    return Acting(agent.actor, agent.normalizer)
+
+
+def observe(agent: Agent, obs: Float[Array, "rows obs"], counts: Bool[Array, " rows"]) -> Agent:
+    """Return the agent that has seen some more observations, those rows that count."""
+    if agent.normalizer is None:
+        return agent
+    return dataclasses.replace(agent, normalizer=observed(agent.normalizer, obs, counts))
+
+
+def update(
+    agent: Agent, batch: Batch, number: Int[Array, ""], key: PRNGKeyArray, config: Config
+) -> tuple[Agent, Metrics, Float[Array, " batch"]]:
+    """Return the agent after its update number `number` (the first is 1), and its metrics.
+
+    The last result is |y - Q(s, a)| of every row of the batch, before the update.
+    """
+    shares = SHARES[config.critic.batches](batch, agent.regions, config)
+    batch = prepared(agent, batch, config)
+    target = bootstrap(agent.target, batch, key, config)
+    critics, critics_optimizer, critic_metrics, errors = improve_critics(
+        agent, batch, target, shares, config
+    )
+    actor, actor_optimizer, loss = on_turn(
+        number,
+        config.actor.interval,
+        lambda: improve_actor(agent, critics, batch, shares[0].rows, config),
+        lambda: (agent.actor, agent.actor_optimizer, jnp.zeros(())),
+    )
+    followed = follow(agent.target, Target(actor, critics), number, config)
+    agent = dataclasses.replace(
+        agent,
+        actor=actor,
+        critics=critics,
+        target=followed,
+        actor_optimizer=actor_optimizer,
+        critics_optimizer=critics_optimizer,
+    )
+    # The mean over all updates is then that of the actor's.
+    loss = loss * config.actor.interval
+    return agent, Metrics(actor_loss=loss, **critic_metrics), errors
+
+
+def batch_rows(config: Config) -> int:
+    """Return the rows that an update consumes."""
+    own = config.critic.batches == "own"
+    return config.replay.batch_size * (config.critic.count if own else 1)
+
+
+def prepared(agent: Agent, batch: Batch, config: Config) -> Batch:
+    """Return the batch as the networks see it: observations normalized, rewards scaled."""
+    batch = batch._replace(reward=config.env.reward_scale * batch.reward)
+    if agent.normalizer is None:
+        return batch
+    return batch._replace(
+        obs=agent.normalizer(batch.obs), next_obs=agent.normalizer(batch.next_obs)
+    )
+
+
+def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -> Value:
+    """Return the TD targets of the batch, from one value of all or some target critics.
+
+    With a single critic it is the target of Lillicrap et al. 2015, Algorithm 1; the smallest of
+    two is Fujimoto et al. 2018, eq. 10; the smallest of a random subset Chen et al. 2021, Alg. 1.
+    """
+    action_key, subset_key = jax.random.split(key)
+    next_action = next_actions(target.actor, batch.next_obs, action_key, config.target)
+    values = target.critics(batch.next_obs, next_action)
+    if config.critic.subset is not None:
+        asked = jax.random.permutation(subset_key, config.critic.count)[: config.critic.subset]
+        values = values[asked]
+    return td_target(batch.reward, batch.discount, COMBINED[config.critic.bootstrap](values))
+
+
+def next_actions(
+    actor: ActorLike, obs: Float[Array, "batch obs"], key: PRNGKeyArray, settings: options.Target
+) -> Float[Array, "batch action"]:
+    """Return the target actor's actions, smoothed by noise where that is asked for."""
+    if settings.smoothing_std is None:
+        return actor(obs)
+    if settings.smoothing == "weights":
+        assert isinstance(actor, Actor)
+        return perturbed(actor, key, settings.smoothing_std)(obs)
+    action = actor(obs)
+    shape = action.shape if settings.smoothing == "action" else (1, action.shape[-1])
+    noise = settings.smoothing_std * jax.random.normal(key, shape)
+    return smoothed(action, noise, settings.smoothing_clip)
+
+
+def improve_critics(
+    agent: Agent, batch: Batch, target: Value, shares: list[Share], config: Config
+) -> tuple[Critics, Any, dict[str, Array], Value]:
+    """Return the critics one step closer to the targets, each on its share of the batch."""
+
+    def loss(critics: Critics) -> tuple[Array, tuple[Array, list[Array], list[Norms]]]:
+        learned = [
+            critic.learning(batch.obs[share.rows], batch.action[share.rows])
+            for critic, share in zip(critics.each, shares, strict=True)
+        ]
+        values, norms = [value for value, _ in learned], [norm for _, norm in learned]
+        losses = [
+            critic_loss(value, target[share.rows], share.weight)
+            for value, share in zip(values, shares, strict=True)
+        ]
+        total = sum(losses, jnp.zeros(()))
+        if config.critic.l2 is None:
+            return total, (total, values, norms)
+        return total + config.critic.l2 * squared_weights(critics), (total, values, norms)
+
+    (_, (total, values, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critics)
+    critics, optimizer = optimizer_step(
+        agent.critics, gradient, agent.critics_optimizer, config.critic
+    )
+    each = [with_statistics(*pair) for pair in zip(critics.each, norms, strict=True)]
+    metrics = {"critic_loss": total / len(values)} | value_metrics(values, shares)
+    return Critics(tuple(each)), optimizer, metrics, td_errors(target, values, shares)
+
+
+def value_metrics(values: list[Value], shares: list[Share]) -> dict[str, Float[Array, ""]]:
+    """Return the mean and the largest of all critics' values, each on its share."""
+    means = [
+        weighted_mean(value, share.weight) for value, share in zip(values, shares, strict=True)
+    ]
+    largest = [
+        jnp.max(jnp.where(share.weight > 0, value, -jnp.inf))
+        for value, share in zip(values, shares, strict=True)
+    ]
+    return {
+        "q_mean": sum(means, jnp.zeros(())) / len(means),
+        "q_max": jnp.max(jnp.stack(largest)),
+    }
+
+
+def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
+    """Return |y - Q(s, a)| of every row, the mean over the critics that have seen it."""
+    total, seen = jnp.zeros_like(target), jnp.zeros_like(target)
+    for value, share in zip(values, shares, strict=True):
+        counts = (share.weight > 0).astype(jnp.float32)
+        total = total.at[share.rows].add(counts * jnp.abs(target[share.rows] - value))
+        seen = seen.at[share.rows].add(counts)
+    return total / jnp.maximum(seen, 1.0)
+
+
+def improve_actor(
+    agent: Agent, critics: Critics, batch: Batch, rows: slice, config: Config
+) -> tuple[ActorLike, Any, Float[Array, ""]]:
+    """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
+
+    By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. The
+    actor sees `rows` of the batch: of one that was drawn larger, for several critics, those of the
+    first.
+    """
+    obs = batch.obs[rows]
+    weight = (batch.weight[rows] > 0).astype(jnp.float32)
+    climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
+
+    def loss(actor: ActorLike) -> tuple[Array, tuple[Array, Norms]]:
+        preactivation, norms = actor.learning(obs)
+        values = climbed(obs, jnp.tanh(preactivation))
+        ascent = actor_loss(COMBINED[config.actor.climbs](values), weight)
+        penalty = preactivation_penalty(preactivation, weight)
+        return ascent + config.actor.preactivation_penalty * penalty, (ascent, norms)
+
+    (_, (ascent, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.actor)
+    actor, optimizer = optimizer_step(agent.actor, gradient, agent.actor_optimizer, config.actor)
+    return with_statistics(actor, norms), optimizer, ascent
+
+
+def follow(target: Target, online: Target, number: Int[Array, ""], config: Config) -> Target:
+    """Return the targets after a soft update, which is due every `target.interval` updates."""
+    return on_turn(
+        number,
+        config.target.interval,
+        lambda: soft_update(target, online, config.target.tau),
+        lambda: target,
+    )
+
+
+def on_turn(
+    number: Int[Array, ""], interval: int, due: Callable[[], Any], otherwise: Callable[[], Any]
+) -> Any:
+    """Return what is due at every `interval`-th update, or else the other."""
+    if interval == 1:
+        return due()
+    return jax.lax.cond(number % interval == 0, due, otherwise)

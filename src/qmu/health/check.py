@@ -1,0 +1,297 @@
+"""What a world is, seen by stepping it with random actions."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.config import Env, reading, without_group
+from qmu.errors import ConfigError, WorldError
+from qmu.health.symptoms import ERROR, Evidence, Symptom, Walk, examine
+from qmu.replay.stream import row_bytes
+from qmu.world import hearing
+from qmu.world.hearing import stepping
+from qmu.world.host import HostWorlds
+from qmu.world.make import Maker, Source, maker_of
+from qmu.world.spaces import bounds, to_environment
+
+# Steps of the walks that are compared; seeds whose first observations are.
+COMPARED, SEEDS = 1_000, 5
+# More bounds than these are summed up.
+MOST_BOUNDS = 6
+
+
+@dataclass(frozen=True, repr=False)
+class Checkup:
+    """What a world is, and what is wrong with it, the most important first."""
+
+    evidence: Evidence
+    symptoms: tuple[Symptom, ...]
+
+    @property
+    def possible(self) -> bool:
+        """Whether the world can be trained in: none of the symptoms makes it impossible."""
+        return all(symptom.level != ERROR for symptom in self.symptoms)
+
+    def __repr__(self) -> str:
+        """Return all of it in words: what is printed, and what a notebook shows."""
+        return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
+
+
+@without_group("env.kwargs", "env.wrappers", "env.episode_length")
+def check_env(
+    env: Source,
+    *,
+    steps: int = 2_000,
+    seed: int = 0,
+    kwargs: str | Mapping[str, Any] | None = None,
+    wrappers: Sequence[str] = (),
+    episode_length: int | None = None,
+) -> Checkup:
+    """Step a world with random actions; return what it is and what is wrong with it.
+
+    Args:
+        env: an environment id, a function that returns an environment, or an environment.
+        steps: how many steps are taken; the comparisons take up to 2,000 more.
+        seed: of its first episode, and of the actions.
+        kwargs: keyword arguments of the environment, as with `env.kwargs`.
+        wrappers: dotted names of wrappers, as with `env.wrappers`.
+        episode_length: time limit of an episode, as with `env.episode_length`.
+
+    Raises:
+        ConfigError: it cannot be made here, or has spaces that qmu does not take.
+    """
+    if steps < 1:
+        raise ConfigError(f"--steps must be 1 or more, not {steps}")
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"--seed must lie in [0, 2^31), not {seed}")
+    given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
+    settings: Env = reading.from_dict({"env": given}).env
+    hearing.pass_on()
+    evidence = gather(maker_of(env, settings), steps, seed)
+    return Checkup(evidence, tuple(examine(evidence)))
+
+
+class Witness(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps what an environment returned last, as it was returned."""
+
+    returned: tuple[Any, Any] = (None, {})
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Start an episode."""
+        result: Any = self.env.reset(seed=seed, options=options)
+        if isinstance(result, tuple) and len(result) == 2:
+            self.returned = result
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Execute an action."""
+        result: Any = self.env.step(action)
+        if isinstance(result, tuple) and len(result) == 5:
+            self.returned = (result[0], result[4])
+        return result
+
+
+def gather(maker: Maker, steps: int, seed: int) -> Evidence:
+    """Return what is seen of a world in `steps` steps, and in others that repeat them."""
+    worlds = [HostWorlds([Witness(maker.make_one(None))], maker.spaces) for _ in range(2)]
+    try:
+        first = walk(worlds[0], steps, seed)
+        again, other = (walk(world, min(steps, COMPARED), seed) for world in worlds)
+        begun = starts(worlds[1], seed)
+        walks = {
+            "": first,
+            "when it begins anew, ": again,
+            "in a second world, ": other,
+            "when it is given another seed, ": begun,
+        }
+        space = worlds[0].environments[0].observation_space
+        return Evidence(
+            name=maker.name,
+            spaces=maker.spaces,
+            space=space,
+            longest=maker.longest,
+            walk=first,
+            failure=first_failure(walks),
+            differs_again=first_difference(first, again),
+            differs_elsewhere=first_difference(first, other),
+            starts=begun.obs,
+            said=tuple(filter(hearing.matters, hearing.take())),
+        )
+    finally:
+        for world in worlds:
+            world.close()
+
+
+@stepping()
+def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
+    """Return what is seen in `steps` random steps of a world, whose first episode has the seed.
+
+    It ends where the world fails.
+    """
+    spaces, witness = world.spaces, world.environments[0]
+    assert isinstance(witness, Witness)
+    actions = np.random.default_rng(seed)
+    seen = Walk()
+    try:
+        obs = begin(world, witness, seed, seen)
+        for _ in range(steps):
+            action = actions.uniform(-1, 1, spaces.action_size).astype(np.float32)
+            before, _ = witness.returned
+            started = time.perf_counter()
+            result = world.execute(0, to_environment(action, spaces.low, spaces.high))
+            seen.seconds.append(time.perf_counter() - started)
+            seen.obs.append(obs)
+            seen.rewards.append(result.reward)
+            seen.terminated.append(result.terminated)
+            seen.truncated.append(result.truncated)
+            note_types(witness, "step", seen)
+            after, _ = witness.returned
+            seen.reused += isinstance(after, np.ndarray) and after is before
+            obs = result.final
+            if result.terminated or result.truncated:
+                seen.obs_at_ends.append(obs)
+                obs = begin(world, witness, None, seen)
+    except WorldError as error:
+        seen.failure = str(error)
+    return seen
+
+
+def begin(world: HostWorlds, witness: Witness, seed: int | None, seen: Walk) -> NDArray[np.float32]:
+    """Start an episode; return its first observation."""
+    started = time.perf_counter()
+    obs = world.start(0, seed)
+    seen.resets += 1
+    seen.reset_seconds += time.perf_counter() - started
+    note_types(witness, "reset", seen)
+    return obs
+
+
+def note_types(witness: Witness, method: str, seen: Walk) -> None:
+    """Note of what type the observation and the info are that a method has just returned."""
+    obs, info = witness.returned
+    seen.kinds.add(kind_of(obs))
+    if not isinstance(info, dict):
+        seen.other_infos.add(f"{method} returned {type(info).__name__}")
+
+
+def kind_of(obs: Any) -> str:
+    """Return the type of an observation, with the dtype of an array."""
+    return str(obs.dtype) if isinstance(obs, np.ndarray) else type(obs).__name__
+
+
+def first_failure(walks: Mapping[str, Walk]) -> str | None:
+    """Return how a world has failed first, in words; None if it has not.
+
+    The walks are named by their circumstances.
+    """
+    for where, seen in walks.items():
+        if seen.failure is not None:
+            return f"{where}at step {len(seen.rewards) + 1}, {seen.failure}"
+    return None
+
+
+def first_difference(one: Walk, other: Walk) -> int | None:
+    """Return the first step at which two walks differ; None if they do not, as far as they go."""
+    pairs = zip(rows_of(one), rows_of(other), strict=False)
+    for step, (row, another) in enumerate(pairs):
+        if not (np.array_equal(row[0], another[0]) and row[1:] == another[1:]):
+            return step
+    return None
+
+
+def rows_of(seen: Walk) -> Any:
+    """Return the rows of a walk: observation, reward, terminated, truncated."""
+    return zip(seen.obs, seen.rewards, seen.terminated, seen.truncated, strict=True)
+
+
+@stepping()
+def starts(world: HostWorlds, seed: int) -> Walk:
+    """Return a walk without a step: the first observations of episodes with different seeds."""
+    seen = Walk()
+    try:
+        for index in range(SEEDS):
+            seen.obs.append(world.start(0, (seed + index) % 2**31))
+    except WorldError as error:
+        seen.failure = str(error)
+    return seen
+
+
+def facts(evidence: Evidence) -> list[str]:
+    """Return what a world is, in words."""
+    seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
+    space = evidence.space
+    assert isinstance(space, gym.spaces.Box)
+    lines = {
+        "observations": numbers(spaces.obs_shape, space.low, space.high),
+        "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
+        "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
+    }
+    if spaces.parts:
+        held = ", ".join(f"{part.name} ({part.size})" for part in spaces.parts)
+        lines["observations"] = f"{count(spaces.obs_size)}, in this order: {held}"
+    if steps:
+        rewards = np.array(seen.rewards)
+        lengths, returns = seen.episodes()
+        ends = f"{sum(seen.terminated):,} terminated, {sum(seen.truncated):,} truncated"
+        lines["rewards"] = (
+            f"{rewards.min():z.4g} to {rewards.max():z.4g}, mean {rewards.mean():z.4g}, with "
+            "random actions"
+        )
+        lines["episodes"] = f"{len(lengths):,} ended in {steps:,} steps"
+        if lengths:
+            lines["episodes"] += (
+                f": {ends}; {min(lengths):,} to {max(lengths):,} steps; "
+                f"returns {min(returns):z.4g} to {max(returns):z.4g}"
+            )
+        lines["speed"] = (
+            f"{steps / sum(seen.seconds):,.0f} steps/s; a reset takes "
+            f"{1000 * seen.reset_seconds / seen.resets:.3g} ms"
+        )
+        lines["determinism"] = determinism(evidence)
+    size = row_bytes(spaces.obs_size, spaces.action_size)
+    lines["memory"] = f"{size:,} bytes a row, {size / 1000:.3g} GB for a million"
+    return [evidence.name, *(f"  {name:13} {text}" for name, text in lines.items())]
+
+
+def determinism(evidence: Evidence) -> str:
+    """Return whether a world can be repeated, in words."""
+    if evidence.differs_again is not None or evidence.differs_elsewhere is not None:
+        return "the same seed and actions give other rows"
+    if evidence.failure is not None:
+        return "until it failed, the same seed and actions gave no other rows"
+    return "the same seed and actions give the same rows, in this world again and in a new one"
+
+
+def count(size: int) -> str:
+    """Return how many numbers, in words."""
+    return f"{size:,} number{'s' if size > 1 else ''}"
+
+
+def numbers(shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]) -> str:
+    """Return how many numbers there are, and between which bounds."""
+    sides = f" ({' × '.join(map(str, shape))})" if len(shape) > 1 else ""
+    words = bounds(low, high)
+    if len(words) > MOST_BOUNDS:
+        words = [f"bounds of their own, the widest [{low.min():zg}, {high.max():zg}]"]
+    return f"{count(math.prod(shape))}{sides} in {', '.join(words)}"
+
+
+def told(symptoms: Sequence[Symptom]) -> list[str]:
+    """Return what is wrong, in words."""
+    if not symptoms:
+        return ["Nothing is wrong with it, as far as random actions show."]
+    lines = []
+    for one in symptoms:
+        lines += [
+            f"{one.level}: {one.name}",
+            f"  seen   {one.seen}",
+            f"  means  {one.meaning}",
+            f"  try    {one.advice}",
+        ]
+    return lines

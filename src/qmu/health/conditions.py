@@ -1,0 +1,258 @@
+"""What is wrong with how a member learns: its options, its exploration, its world's numbers."""
+
+import math
+
+import numpy as np
+
+from qmu import config as options
+from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, Chart, Finding
+
+# Of an episode without a limit, so many steps are thought of.
+MANY = 10_000
+# Adam moves each weight by about its rate per update; the recipes have 1e-4 to 1e-3.
+LARGE_RATE = 0.01
+
+COSTS = (
+    "eval/mean_reward",
+    "eval/mean_ep_length",
+    "rollout/ep_rew_mean",
+    "health/preactivation",
+)
+BOTH = ("eval/mean_reward", "rollout/ep_rew_mean")
+
+
+def noise(chart: Chart) -> Finding | None:
+    """Exploration against the range of actions."""
+    explore = chart.config.explore
+    others = explore.parameter_distance is not None or explore.epsilon > 0
+    std = reached(chart)
+    if std < 0.02 and not others:
+        return Finding(
+            "Hardly any exploration",
+            f"The noise is {std:.2g} of half the action range",
+            "After the random steps nothing new is tried, which some worlds forgive",
+            POSSIBLE,
+            "--explore.std 0.1 or 0.2, or --explore.parameter-distance 0.2",
+        )
+    # How often the noise alone is beyond a bound.
+    share = math.erfc(1 / (std * 2**0.5)) if std else 0.0
+    if share > 1 / 3:
+        return Finding(
+            "More noise than action",
+            f"The noise reaches {std:.2g} of half the action range: of an actor that says 0, "
+            f"{share:.0%} of the actions are at a bound",
+            "What is tried has little to do with what the actor says",
+            LIKELY,
+            "--explore.std 0.1 or 0.2",
+        )
+    return None
+
+
+def reached(chart: Chart) -> float:
+    """Return the noise's standard deviation, in half action ranges: its root mean square.
+
+    Ornstein-Uhlenbeck noise begins each episode at its mean, and after k steps it has the variance
+    std² dt (1 - r^2k) / (1 - r²), r = 1 - θ dt: it is averaged over an episode as long as the last
+    ones have been, or else as long as one can be.
+    """
+    explore = chart.config.explore
+    if explore.noise == "none":
+        return 0.0
+    if explore.noise == "normal":
+        return explore.std
+    length = chart.recent("rollout/ep_len_mean", least=1)
+    steps = int(length) if length >= 1 else min(chart.limit or MANY, MANY)
+    # Where a step takes back more than twice what there is, it grows without bound.
+    keep = min((1 - explore.ou_theta * explore.ou_dt) ** 2, 1.0)
+    powers = keep ** np.arange(steps)
+    # The variance after k steps is the sum of the first k powers.
+    return explore.std * float(np.sqrt(explore.ou_dt * np.mean(np.cumsum(powers))))
+
+
+def no_reward(chart: Chart) -> Finding | None:
+    """Rewards that never change: there is nothing to climb."""
+    spreads = chart.all("health/reward_std")
+    if len(spreads) < RECENT or max(spreads) > 1e-6 * chart.config.env.reward_scale:
+        return None
+    mean = chart.recent("health/reward_mean")
+    return Finding(
+        "No reward was found",
+        f"Every reward that was seen is the same ({mean:.3g} per update)",
+        "No action is better than another, as far as anybody knows",
+        CERTAIN,
+        "more --explore.start-steps, --explore.noise ou --explore.std 0.5, "
+        "--explore.parameter-distance 0.5; or a reward on the way to the goal",
+        serious=True,
+    )
+
+
+def only_costs(chart: Chart) -> Finding | None:
+    """Acting was only ever seen to cost, so the actor has learned to do nothing.
+
+    It stands still (its tanh is given about 0 whatever is observed), each episode goes on to its
+    limit, and that costs next to nothing, while random actions and noise cost something. Nothing
+    above 0 comes in.
+    """
+    alone, noisy = chart.recent("eval/mean_reward"), chart.recent("rollout/ep_rew_mean")
+    size, lengths = chart.recent("health/preactivation"), chart.all("eval/mean_ep_length")
+    if not (size < 0.3 and noisy <= alone <= 0):
+        return None
+    dearest = min(chart.all("rollout/ep_rew_mean"))
+    if not (min(lengths[-RECENT:]) == max(lengths) and alone > 0.1 * dearest):
+        return None
+    return Finding(
+        "The actor stands still",
+        f"Its actions are about {np.tanh(size):.2g} of half the range, evaluations end at the time "
+        f"limit ({lengths[-1]:.0f} steps) with returns of {alone:.2g}, and with noise they are "
+        f"{noisy:.2g}",
+        "Acting costs, and what it is for was never found, or too seldom: nothing costs least. "
+        "Where standing still is best, this is no fault",
+        LIKELY,
+        "--explore.noise ou --explore.std 0.5, --explore.parameter-distance 0.5, more "
+        "--explore.start-steps; or a reward on the way to the goal",
+        serious=True,
+    )
+
+
+def no_updates(chart: Chart) -> Finding | None:
+    """A run that collects rows and learns nothing from them."""
+    if chart.config.train.updates_per_step > 0:
+        return None
+    return Finding(
+        "Nothing was learned",
+        "--train.updates-per-step is 0",
+        "The actor stays what it was at the beginning",
+        CERTAIN,
+        "--train.updates-per-step 1",
+    )
+
+
+def large_rates(chart: Chart) -> Finding | None:
+    """Learning rates far beyond those of any recipe."""
+    rates = {"actor": chart.config.actor, "critic": chart.config.critic}
+    large = {
+        name: own.lr
+        for name, own in rates.items()
+        if own.optimizer != "sgd" and own.lr > LARGE_RATE
+    }
+    if not large:
+        return None
+    return Finding(
+        "Large learning rates",
+        " and ".join(f"--{name}.lr is {rate:g}" for name, rate in large.items()),
+        "Adam moves every weight by about that much per update, and weights are below 1",
+        LIKELY,
+        " ".join(f"--{name}.lr 1e-3" for name in large) + " or less",
+    )
+
+
+def fast_targets(chart: Chart) -> Finding | None:
+    """Targets that are the networks themselves."""
+    pace = chart.config.target.tau / chart.config.target.interval
+    if pace < 0.1:
+        return None
+    return Finding(
+        "Targets move too fast",
+        f"They take over {pace:.0%} of the networks per update",
+        "The critic chases its own values",
+        LIKELY,
+        "--target.tau 0.005, or --target.tau 1 --target.interval 100 and more",
+    )
+
+
+def few_start_steps(chart: Chart) -> Finding | None:
+    """Learning from hardly any data: seeds die of it."""
+    first = options.learn_after(chart.config)
+    if first >= 200:
+        return None
+    return Finding(
+        "Few random steps",
+        f"Learning begins after {first} steps",
+        "An actor that climbs a critic of so few rows may end at a bound for good",
+        POSSIBLE,
+        "--explore.start-steps 1000 or more",
+    )
+
+
+def small_replay(chart: Chart) -> Finding | None:
+    """A stream that forgets most of the run."""
+    capacity, total = chart.config.replay.capacity, options.total_steps(chart.config)
+    if total == options.UNLIMITED_STEPS:
+        total = chart.steps
+    if capacity >= min(total, 1_000_000) / 5 or capacity >= 100_000:
+        return None
+    return Finding(
+        "The replay is small",
+        f"It holds {capacity:,} of {total:,} steps",
+        "What was learned of older states is forgotten with them",
+        LIKELY,
+        "a larger --replay.capacity",
+    )
+
+
+def scales_of_observations(chart: Chart) -> Finding | None:
+    """Observations whose numbers are of very different sizes."""
+    small = chart.recent("health/obs_smallest", least=1)
+    large = chart.recent("health/obs_largest", least=1)
+    if not large > 100 * small > 0:
+        return None
+    return Finding(
+        "Observations of very different scales",
+        f"The standard deviations of their numbers go from {small:.2g} to {large:.2g}",
+        "The largest drown the others",
+        LIKELY,
+        "--env.normalize-obs",
+    )
+
+
+def scale_of_rewards(chart: Chart) -> Finding | None:
+    """Rewards far from 1."""
+    spread = chart.recent("health/reward_std", least=1)
+    if 0 < spread < 0.005:
+        wanted, size = 0.5, "Small"
+    elif spread > 100:
+        wanted, size = 1.0, "Large"
+    else:
+        return None
+    return Finding(
+        f"{size} rewards",
+        f"Their standard deviation is {spread:.3g}, per window of {chart.config.replay.n_step}",
+        "Learning rates and initial weights are made for values of about 1 to 100",
+        POSSIBLE,
+        f"--env.reward-scale {wanted * chart.config.env.reward_scale / spread:.0g}",
+    )
+
+
+def worse_in_evaluation(chart: Chart) -> Finding | None:
+    """The policy alone does worse than the policy with noise."""
+    alone, noisy = chart.all("eval/mean_reward"), chart.all("rollout/ep_rew_mean")
+    if len(alone) < RECENT or len(noisy) < RECENT:
+        return None
+    spread = max(float(np.std(alone[-2 * RECENT :])), chart.recent("eval/std_reward"))
+    apart = float(np.mean(noisy[-RECENT:]) - np.mean(alone[-RECENT:]))
+    if not apart > max(2 * spread, 0.5 * abs(float(np.mean(noisy[-RECENT:])))):
+        return None
+    return Finding(
+        "Worse without noise",
+        f"Evaluations are {apart:.3g} below the training's returns",
+        "The noise does part of the work: the actor alone stands still, or stays at a bound",
+        LIKELY,
+        "less --explore.std towards the end (--explore.noise-end 0.1), a longer training",
+    )
+
+
+def cut_off(chart: Chart) -> Finding | None:
+    """Episodes that the run's own limits end, and nothing else."""
+    limit = chart.config.env.episode_length
+    lengths = chart.all("rollout/ep_len_mean")
+    if limit is None or chart.longest is None or limit >= chart.longest:
+        return None
+    if len(lengths) < RECENT or min(lengths[-RECENT:]) < limit:
+        return None
+    return Finding(
+        "Episodes end by the time limit only",
+        f"All have {limit} steps, and the environment's own limit is {chart.longest}",
+        "States that come later are never seen",
+        CERTAIN,
+        "a longer --env.episode-length, or none",
+    )

@@ -1,0 +1,432 @@
+"""What is wrong with a world, by what was seen of it: rules, in order of importance.
+
+Each was set on a world made to have the disease, and on healthy ones: tests/health/test_check.py.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.world.spaces import Spaces
+
+# What a symptom is: training is impossible, will suffer, or may be better.
+ERROR, WARNING, HINT = "ERROR", "warning", "hint"
+# A default update takes about this long on two cores (benchmarks/results).
+UPDATE_SECONDS = 1.2e-3
+
+
+class Symptom(NamedTuple):
+    """Something that is wrong: how much it matters, what was seen, what it means, what to do."""
+
+    level: str
+    name: str
+    seen: str
+    meaning: str
+    advice: str
+
+
+@dataclass
+class Walk:
+    """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
+
+    `kinds` are the types of observations, `other_infos` says who returned an info that is none.
+    """
+
+    obs: list[NDArray[np.float32]] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: list[bool] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
+    obs_at_ends: list[NDArray[np.float32]] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+    reused: int = 0
+    other_infos: set[str] = field(default_factory=set)
+    seconds: list[float] = field(default_factory=list)
+    resets: int = 0
+    reset_seconds: float = 0.0
+    failure: str | None = None
+
+    def episodes(self) -> tuple[list[int], list[float]]:
+        """Return the lengths and returns of the episodes that ended."""
+        ends = np.flatnonzero(np.logical_or(self.terminated, self.truncated)) + 1
+        parts = np.split(np.array(self.rewards), ends)[: len(ends)]
+        return [len(part) for part in parts], [float(part.sum()) for part in parts]
+
+
+class Evidence(NamedTuple):
+    """What is known of a world.
+
+    `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
+    `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
+    led to something else, in the same world and in a new one. `starts` are first observations of
+    different seeds, `said` is what MuJoCo has warned of.
+    """
+
+    name: str
+    spaces: Spaces
+    space: gym.Space[Any]
+    longest: int | None
+    walk: Walk
+    failure: str | None
+    differs_again: int | None
+    differs_elsewhere: int | None
+    starts: list[NDArray[np.float32]]
+    said: tuple[str, ...]
+
+    @property
+    def all_obs(self) -> NDArray[np.float32]:
+        """All observations that were seen [observations, obs]."""
+        rows = self.walk.obs + self.walk.obs_at_ends
+        return np.stack(rows) if rows else np.zeros((0, self.spaces.obs_size), np.float32)
+
+
+Rule = Callable[[Evidence], Symptom | None]
+
+
+def examine(evidence: Evidence) -> Iterator[Symptom]:
+    """Yield what is wrong with a world, the most important first."""
+    found = [symptom for rule in RULES if (symptom := rule(evidence)) is not None]
+    levels = (ERROR, WARNING, HINT)
+    yield from sorted(found, key=lambda symptom: levels.index(symptom.level))
+
+
+def fails(evidence: Evidence) -> Symptom | None:
+    """It raises, or returns what no run can go on with."""
+    failure = evidence.failure
+    if failure is None:
+        return None
+    if "values to unpack" in failure:
+        advice = (
+            "step must return obs, reward, terminated, truncated, info, and reset obs, info: an "
+            "environment of the old Gym needs an adapter"
+        )
+    elif " raised in " in failure:
+        advice = "mend it; if it happens rarely, --env.on-error restart goes on with a new world"
+    else:
+        advice = (
+            "mend it: clip what may overflow, end the episode before the simulation breaks down, "
+            "and return what the spaces say"
+        )
+    return Symptom(
+        ERROR,
+        "the world fails" if " raised in " in failure else "the world returns what is impossible",
+        failure,
+        "a run ends where this happens",
+        advice,
+    )
+
+
+def not_deterministic(evidence: Evidence) -> Symptom | None:
+    """The same seed and actions lead to something else."""
+    again, elsewhere = evidence.differs_again, evidence.differs_elsewhere
+    if again is None and elsewhere is None:
+        return None
+    meaning = (
+        "runs cannot be repeated, a resumed run is not the one that was never interrupted, and "
+        "scores of evaluations have more spread"
+    )
+    if elsewhere is None:
+        return Symptom(
+            WARNING,
+            "reset(seed) does not begin anew",
+            f"the same seed and actions gave another row at step {again} in the same world, but "
+            "not in a new one",
+            meaning,
+            "set everything that the world remembers in reset, filters and random numbers included",
+        )
+    step = min(one for one in (again, elsewhere) if one is not None)
+    return Symptom(
+        WARNING,
+        "not deterministic after reset(seed)",
+        f"the same seed and actions gave another row at step {step}",
+        meaning,
+        "draw random numbers from self.np_random only, which super().reset(seed=seed) sets",
+    )
+
+
+def ends_at_once(evidence: Evidence) -> Symptom | None:
+    """Every episode has one step."""
+    lengths, _ = evidence.walk.episodes()
+    if len(lengths) < 3 or max(lengths) > 1:
+        return None
+    return Symptom(
+        WARNING,
+        "every episode ends at once",
+        f"{len(lengths):,} episodes of one step",
+        "no action has a consequence to be learned but its reward",
+        "look at the condition that ends an episode, and at the state that reset leaves",
+    )
+
+
+def limit_as_termination(evidence: Evidence) -> Symptom | None:
+    """A time limit is told as a termination."""
+    lengths, _ = evidence.walk.episodes()
+    seen = evidence.walk
+    both = sum(map(bool, np.logical_and(seen.terminated, seen.truncated)))
+    always_both = both > 0 and both == sum(seen.truncated)
+    alike = len(lengths) >= 3 and len(set(lengths)) == 1 and lengths[0] > 1
+    if not (always_both or (alike and sum(seen.terminated) == len(lengths))):
+        return None
+    return Symptom(
+        WARNING,
+        "a time limit is told as a termination",
+        f"{both:,} episodes were terminated and truncated at once"
+        if always_both
+        else f"all {len(lengths):,} episodes were terminated after {lengths[0]:,} steps",
+        "a termination says that nothing follows; where only the time is up, the value of what "
+        "would follow is lost",
+        "return terminated=False, truncated=True when the time is up, or leave the limit to "
+        "--env.episode-length",
+    )
+
+
+def constant_reward(evidence: Evidence) -> Symptom | None:
+    """Every reward is the same."""
+    rewards = evidence.walk.rewards
+    if len(rewards) < 100 or len(set(rewards)) > 1:
+        return None
+    return Symptom(
+        WARNING,
+        "the reward is constant",
+        f"all {len(rewards):,} rewards were {rewards[0]:zg}",
+        "random actions find nothing to learn from; with a sparse reward that may be so for long",
+        "a reward that says when something is better, --explore.noise ou, or "
+        "--explore.parameter-distance 0.2 and more --explore.start-steps",
+    )
+
+
+def reward_scale(evidence: Evidence) -> Symptom | None:
+    """Rewards are huge, or tiny."""
+    rewards = np.array(evidence.walk.rewards)
+    size = float(np.sqrt(np.square(rewards).mean())) if len(rewards) else 0.0
+    if size == 0 or 0.005 <= size <= 50:
+        return None
+    scale = 10.0 ** -round(math.log10(size))
+    return Symptom(
+        WARNING,
+        "rewards are huge" if size > 50 else "rewards are tiny",
+        f"the root of their mean square is {size:.3g}",
+        "values are sums of rewards: networks and learning rates are made for values of about 1 to "
+        "100",
+        f"--env.reward-scale {scale:g}",
+    )
+
+
+def outside_of_the_space(evidence: Evidence) -> Symptom | None:
+    """Observations lie beyond the bounds that the space declares."""
+    obs, space = evidence.all_obs, evidence.space
+    assert isinstance(space, gym.spaces.Box)
+    low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
+    slack = 1e-5 * (1 + np.abs(obs))
+    out = (obs < low - slack) | (obs > high + slack)
+    if not out.any():
+        return None
+    row, position = map(int, np.argwhere(out)[0])
+    return Symptom(
+        WARNING,
+        "observations outside of their space",
+        f"position {position} was {obs[row, position]:zg}, and the space says "
+        f"{low[position]:zg} to {high[position]:zg}; {out.any(axis=1).mean():.0%} of the "
+        "observations",
+        "qmu does not rely on these bounds, but something is not as it was meant",
+        "correct the observation or its space",
+    )
+
+
+def endless(evidence: Evidence) -> Symptom | None:
+    """Nothing limits an episode."""
+    seen = evidence.walk
+    if evidence.longest is not None or any(seen.truncated) or not seen.rewards:
+        return None
+    ended = any(seen.terminated)
+    return Symptom(
+        HINT if ended else WARNING,
+        "no time limit",
+        f"no time limit is declared, and in {len(seen.rewards):,} steps "
+        + ("episodes only ended by a termination" if ended else "no episode ended"),
+        "an episode may go on for ever: few starts are seen, and an evaluation stops at 10,000 "
+        "steps",
+        "--env.episode-length 1000",
+    )
+
+
+def action_bounds(evidence: Evidence) -> Symptom | None:
+    """Bounds of actions are huge, or not around 0."""
+    low, high = evidence.spaces.low, evidence.spaces.high
+    meaning = (
+        "actions and their noise are shares of the range between the bounds: -1 is the lower one, "
+        "0 the middle, 1 the upper one"
+    )
+    if max(np.abs(low).max(), np.abs(high).max()) > 1000:
+        return Symptom(
+            WARNING,
+            "action bounds are huge",
+            f"they are {low.min():zg} to {high.max():zg}",
+            meaning,
+            "bounds that the world can make use of, as gymnasium.wrappers.RescaleAction gives it",
+        )
+    if (low == high).any():
+        return Symptom(
+            HINT,
+            "an action without a range",
+            f"action {int(np.flatnonzero(low == high)[0])} can only be {low[low == high][0]:zg}",
+            "the policy learns a number that changes nothing",
+            "leave it out of the action space",
+        )
+    if np.abs(low + high).max() > 0.01 * (high - low).max():
+        return Symptom(
+            HINT,
+            "action bounds are not around 0",
+            f"they are {low.min():zg} to {high.max():zg}",
+            meaning,
+            "nothing, if the middle is a sensible action to begin with; else other bounds",
+        )
+    return None
+
+
+def observation_scales(evidence: Evidence) -> Symptom | None:
+    """Numbers of an observation have very different sizes."""
+    obs = evidence.all_obs.astype(np.float64)
+    if len(obs) < 100:
+        return None
+    spread = obs.std(axis=0)
+    alive = spread[spread > 1e-3]
+    largest = float(np.abs(obs).max())
+    if not len(alive) or (largest <= 100 and alive.max() <= 300 * alive.min()):
+        return None
+    return Symptom(
+        HINT,
+        "observations of very different sizes",
+        f"their standard deviations are {alive.min():.3g} to {alive.max():.3g}, the largest number "
+        f"{largest:.3g}",
+        "the network hears the large ones, and the small ones late",
+        "--env.normalize-obs",
+    )
+
+
+def constant_observations(evidence: Evidence) -> Symptom | None:
+    """Numbers of an observation never change."""
+    obs = evidence.all_obs
+    if len(obs) < 100:
+        return None
+    still = np.flatnonzero((obs == obs[0]).all(axis=0))
+    if not len(still):
+        return None
+    some = ", ".join(map(str, still[:8])) + (", ..." if len(still) > 8 else "")
+    return Symptom(
+        HINT,
+        "parts of the observation never change",
+        f"{len(still)} of {obs.shape[1]} numbers were constant: {some}",
+        "they are inputs that say nothing, unless it takes more than random actions to change them",
+        "leave them out, or nothing",
+    )
+
+
+def starts_alike(evidence: Evidence) -> Symptom | None:
+    """Every episode begins with the same observation."""
+    starts = evidence.starts
+    if len(starts) < 2 or any((one != starts[0]).any() for one in starts):
+        return None
+    return Symptom(
+        HINT,
+        "every episode begins alike",
+        f"{len(starts)} seeds gave the same first observation",
+        "what is learned may hold for this start only, and all episodes of an evaluation are one",
+        "a random start, drawn from self.np_random in reset",
+    )
+
+
+def reused_array(evidence: Evidence) -> Symptom | None:
+    """The world returns one array again and again."""
+    if not evidence.walk.reused:
+        return None
+    return Symptom(
+        HINT,
+        "the same array is returned at every step",
+        f"in {evidence.walk.reused:,} of {len(evidence.walk.rewards):,} steps",
+        "qmu copies it, but wrappers and other libraries that keep it see it change",
+        "return a new array, such as obs.copy()",
+    )
+
+
+def other_types(evidence: Evidence) -> Symptom | None:
+    """Observations have another type than is declared."""
+    kinds, declared = evidence.walk.kinds, str(evidence.space.dtype)
+    if evidence.spaces.parts or not kinds - {declared}:
+        return None
+    return Symptom(
+        HINT,
+        "observations of another type than declared",
+        f"they are {', '.join(sorted(kinds))}, and the space says {declared}",
+        "qmu reads them as float32, but other libraries may stumble",
+        f"return NumPy arrays of {declared}, or declare another dtype",
+    )
+
+
+def other_infos(evidence: Evidence) -> Symptom | None:
+    """What comes with an observation is no dictionary."""
+    if not evidence.walk.other_infos:
+        return None
+    return Symptom(
+        HINT,
+        "info is no dictionary",
+        " and ".join(sorted(evidence.walk.other_infos)),
+        "qmu does not read it, but wrappers of Gymnasium do",
+        "return {}",
+    )
+
+
+def warned_of(evidence: Evidence) -> Symptom | None:
+    """MuJoCo has warned of what the world does."""
+    if not evidence.said:
+        return None
+    return Symptom(
+        WARNING,
+        "MuJoCo warns",
+        " | ".join(evidence.said),
+        "the simulation breaks down or is cut short, and rows of that teach what is not so",
+        "a shorter timestep, weaker actuators or more damping in the model; end the episode before "
+        "the state is out of bounds",
+    )
+
+
+def slow(evidence: Evidence) -> Symptom | None:
+    """A step takes longer than an update."""
+    # The median: what else the machine does is not the world's.
+    each = float(np.median(evidence.walk.seconds or [0.0]))
+    if each < 2 * UPDATE_SECONDS:
+        return None
+    return Symptom(
+        HINT,
+        "steps are slow",
+        f"a step takes {1000 * each:.3g} ms, which is {each * 1e6 / 3600:.3g} hours for a million",
+        f"an update of the default recipe takes about {1000 * UPDATE_SECONDS:.2g} ms on two cores: "
+        "the world sets the pace",
+        "a coarser simulation; more of each step, --train.updates-per-step 2; or several worlds "
+        "that take their steps side by side, --env.count 2 --env.workers 2",
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    fails,
+    warned_of,
+    ends_at_once,
+    constant_reward,
+    limit_as_termination,
+    reward_scale,
+    not_deterministic,
+    action_bounds,
+    endless,
+    outside_of_the_space,
+    observation_scales,
+    slow,
+    starts_alike,
+    constant_observations,
+    other_types,
+    other_infos,
+    reused_array,
+)

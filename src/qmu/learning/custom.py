@@ -1,0 +1,191 @@
+"""Actors of the user's own, outside of the learner: they act, they are saved and read again.
+
+A module may compute anything, so it acts in a compiled call, on a CPU device on which nobody
+learns: a call on the learner's would wait for the chunk that is at work there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from qmu.agent.custom import Networks, check_kind, makers_of
+from qmu.agent.normalize import init_normalizer
+from qmu.agent.update import Acting
+from qmu.config import Config
+from qmu.deploy.files import read_folder
+from qmu.deploy.policy import Floats, Policy
+from qmu.errors import ConfigError
+from qmu.saving import arrays
+from qmu.saving.arrays import UnreadableError
+
+# What only the built-in networks' layers are made by.
+LAYERS = ("hidden_sizes", "activation", "norm", "weights_init", "bias_init", "final_range")
+ONLY_BUILT_IN = {"actor": LAYERS, "critic": (*LAYERS, "action_layer")}
+
+
+class CustomNetwork:
+    """One member's actor, made by a function of the user's own, as something that acts."""
+
+    def __init__(self, acting: Acting) -> None:
+        """Take the actor, and its normalizer, on the device where it is to act."""
+        self.acting = acting
+        # Flat, because a call walks through the module in Python: 0.3 ms otherwise.
+        self.leaves, structure = jax.tree.flatten(acting)
+        self.compiled = compiled_for(structure)
+
+    def __call__(self, obs: Floats) -> Floats:
+        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+        rows = obs.reshape(-1, obs.shape[-1])
+        # So that evaluations, in which ever fewer worlds are left, are compiled a few times only.
+        padded = np.zeros((1 << (len(rows) - 1).bit_length(), rows.shape[1]), np.float32)
+        padded[: len(rows)] = rows
+        actions = np.asarray(self.compiled(self.leaves, padded))[: len(rows)]
+        return actions.reshape(*obs.shape[:-1], -1)
+
+    def finite(self) -> bool:
+        """Tell whether all its weights are finite numbers."""
+        return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.acting))
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return its numbers, by the names that they have in a file."""
+        return {
+            jax.tree_util.keystr(path): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_flatten_with_path(self.acting)[0]
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Return what else a file has to say of it."""
+        return {"custom": True, "normalized": self.acting.normalizer is not None}
+
+
+# All actors of a run have one structure.
+@lru_cache(maxsize=8)
+def compiled_for(structure: Any) -> Callable[[list[Any], Floats], Any]:
+    """Return the actions, for a batch of observations, of actors of a structure, as a program."""
+
+    def actions(leaves: list[Any], obs: Any) -> Any:
+        acting = jax.tree.unflatten(structure, leaves)
+        return acting.actor(obs if acting.normalizer is None else acting.normalizer(obs))
+
+    return jax.jit(actions)
+
+
+def acting_device(learning: Sequence[Any]) -> Any:
+    """Return a CPU device on which nobody learns; if there is none, one on which somebody does."""
+    try:
+        there = jax.devices("cpu")
+    except RuntimeError:
+        return learning[-1]
+    free = [device for device in there if device not in learning]
+    return free[-1] if free else learning[-1]
+
+
+def waiting_note(device: Any, learning: Sequence[Any]) -> str | None:
+    """Return what to tell the user if acting has to wait for the learner."""
+    if device not in learning:
+        return None
+    return (
+        "JAX was started before this run, with a CPU device per core or fewer, so the custom actor "
+        "acts where the learner works and waits for it: import and use qmu before other JAX code, "
+        "or train fewer seeds"
+    )
+
+
+def load_custom(folder: Path, networks: Networks, config: Config) -> Policy:
+    """Return the policy in a folder, whose actor the user's own function makes.
+
+    Raises:
+        ConfigError: there is no such policy, or its numbers are not those of such an actor.
+    """
+    return read_folder(folder, partial(read_custom, networks=networks, config=config))
+
+
+def read_custom(
+    folder: Path,
+    description: Mapping[str, Any],
+    held: Mapping[str, Floats],
+    networks: Networks,
+    config: Config,
+) -> CustomNetwork:
+    """Return the network in a policy's files, as the functions make it."""
+    obs_size, action_size = (
+        int(np.prod(description[f"{name}_shape"])) for name in ("observation", "action")
+    )
+    makers = makers_of(networks, obs_size, action_size)
+    actor = makers.actor(jax.random.key(0), obs_size, action_size, config.actor)
+    like = Acting(actor, init_normalizer(obs_size, config))
+    try:
+        leaves = [
+            arrays.named(held, jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
+            for path, leaf in jax.tree_util.tree_flatten_with_path(like)[0]
+        ]
+    except UnreadableError as error:
+        raise ConfigError(
+            f"the policy in {folder} was not made by this networks.actor: {error}"
+        ) from None
+    device = acting_device(jax.devices()[:1])
+    acting: Acting = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return CustomNetwork(jax.device_put(acting, device))
+
+
+def misfit(place: object, networks: Networks | None, error: Exception) -> str:
+    """Return why the numbers in a file or folder do not fit the networks made for them."""
+    if networks is None:
+        return f"{place} does not fit its own configuration: {error}"
+    return (
+        f"{place} was not made by this {' and this '.join(networks.names)} of networks ({error}): "
+        "give those that it was trained with"
+    )
+
+
+def check_options(networks: Networks, groups: Any, config: Config) -> None:
+    """Raise ConfigError for options that networks of the user's own cannot follow.
+
+    Args:
+        networks: the user's functions.
+        groups: what the user has set, group -> option -> value. A recipe's sizes and layers are
+            those of the built-in networks, and are not looked at.
+        config: all options.
+    """
+    check_kind(networks)
+    base = Config()
+    for network in networks.names:
+        given = groups.get(network, {})
+        for option in ONLY_BUILT_IN[network]:
+            own = getattr(getattr(config, network), option)
+            if option in given and own != getattr(getattr(base, network), option):
+                raise ConfigError(
+                    f"{network}.{option} is about the layers of the built-in {network}, and "
+                    f"networks.{network} makes one of its own: leave one of them out"
+                )
+    if networks.actor is None:
+        return
+    for name, set_, what in (
+        ("target.smoothing", config.target.smoothing == "weights", "weights"),
+        ("explore.parameter_distance", config.explore.parameter_distance is not None, "weights"),
+    ):
+        if set_:
+            raise ConfigError(
+                f"{name} puts noise on an actor's {what} and spares its normalizations, and which "
+                "is which of networks.actor is not known: leave one of them out"
+            )
+
+
+def check_networks(
+    owner: object, before: Sequence[str], networks: Networks | None, way_out: str
+) -> None:
+    """Raise ConfigError if a run or a model had other networks of the user's own than these."""
+    if networks is not None:
+        check_kind(networks)
+    now = [] if networks is None else networks.names
+    if list(before) != now:
+        if not before:
+            raise ConfigError(f"{owner} has the built-in networks: leave out networks=")
+        raise ConfigError(
+            f"{owner} has networks of its own ({' and '.join(before)}), and a function cannot be "
+            f"saved: give the same again, {way_out}"
+        )

@@ -1,0 +1,88 @@
+"""Q against the returns that were really obtained from the same states."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.collecting.evaluate import Trace
+
+# Values are computed of so many states at once, so that one program serves all evaluations; and
+# of so many episodes at most.
+STATES, EPISODES = 2048, 256
+# Of returns that are less than this share their own, nothing can be said: b is divided by it.
+LEAST_SHARE = 0.01
+
+
+def overestimation(
+    trace: Trace, values: Callable[[Any], Any], gamma: float, reward_scale: float
+) -> dict[str, float]:
+    """Return how far Q(s, μ(s)) was above the discounted returns of an evaluation's episodes.
+
+    A time limit cuts a return short that Q does not know of, so what would have come is taken from
+    Q itself: the return from step t of T is G_t = Σ γ^i r_{t+i} + γ^(T-t) Q(s_T), without the last
+    term after a termination. Of a Q that is too large by b everywhere, Q(s_t) - G_t is then only
+    b (1 - γ^(T-t)); the sum over all states, divided by that of the brackets, is b.
+
+    Args:
+        trace: the evaluation.
+        values: observations [states, obs] to Q(s, μ(s)) [states], of rewards that were scaled.
+        gamma: the discount.
+        reward_scale: what rewards are multiplied with where they are learned from.
+
+    Returns:
+        `health/q_bias`: b; `health/return_mean`: the mean of Q(s_t, μ(s_t)) - b, which is the mean
+        return without an end; `health/return_std`: the standard deviation of the returns G.
+        Nothing, if the returns were nearly all Q itself: where γ is 1, or close to it, and a time
+        limit ended the episodes.
+    """
+    episodes = trace.rewards[:EPISODES]
+    places = chosen([len(rewards) for rewards in episodes])
+    states = [trace.obs[episode][time] for episode, time in places]
+    ends = [own[-1] for own in trace.obs[:EPISODES]]
+    held = np.zeros((STATES, len(ends[0])), np.float32)
+    held[: len(states) + len(ends)] = np.stack(states + ends)
+    found = np.asarray(values(held), np.float64)
+    tails = found[len(states) : len(states) + len(ends)]
+    returns = [
+        discounted(np.array(rewards) * reward_scale, 0.0 if terminated else tail, gamma)
+        for rewards, terminated, tail in zip(
+            episodes, trace.terminated[:EPISODES], tails, strict=True
+        )
+    ]
+    obtained = np.array([returns[episode][time] for episode, time in places])
+    foreseen = found[: len(states)]
+    shares = np.array(
+        [
+            1.0
+            if trace.terminated[episode]
+            else 1.0 - gamma ** (len(trace.rewards[episode]) - time)
+            for episode, time in places
+        ]
+    )
+    if np.mean(shares) < LEAST_SHARE:
+        return {}
+    bias = np.sum(foreseen - obtained) / np.sum(shares)
+    return {
+        "health/q_bias": float(bias),
+        "health/return_mean": float(np.mean(foreseen) - bias),
+        "health/return_std": float(np.std(obtained)),
+    }
+
+
+def chosen(lengths: list[int]) -> list[tuple[int, int]]:
+    """Return (episode, time) of states at equal distances over all episodes, not too many."""
+    places = [(episode, time) for episode, length in enumerate(lengths) for time in range(length)]
+    every = -(-len(places) // (STATES - len(lengths)))
+    return places[::every]
+
+
+def discounted(rewards: NDArray[np.float64], tail: float, gamma: float) -> NDArray[np.float64]:
+    """Return the discounted return from each step on, with what comes after the last one."""
+    returns = np.empty(len(rewards))
+    rest = tail
+    for time in range(len(rewards) - 1, -1, -1):
+        rest = rewards[time] + gamma * rest
+        returns[time] = rest
+    return returns

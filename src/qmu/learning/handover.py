@@ -1,0 +1,93 @@
+"""From the learner's actors to networks on the host, which act and are shipped; and back."""
+
+import itertools
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmu.agent.custom import CustomActor
+from qmu.agent.networks import EPSILON as NORM_EPSILON
+from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
+from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
+from qmu.agent.normalize import Normalizer
+from qmu.agent.update import Acting
+from qmu.deploy.policy import Acts, Floats, Network, Normalization, Policy
+from qmu.learning.custom import CustomNetwork
+from qmu.world.spaces import Spaces
+
+
+def to_networks(acting: Acting, device: Any = None) -> list[Acts]:
+    """Return a group's actors as NumPy networks; those of the user's own act on the device."""
+    host: Any = jax.device_get(acting)
+    members = range(len(jax.tree.leaves(host)[0]))
+    each = [jax.tree.map(lambda leaf, own=own: leaf[own], host) for own in members]
+    if isinstance(acting.actor, CustomActor):
+        return [CustomNetwork(jax.device_put(one, device)) for one in each]
+    return [to_network(one) for one in each]
+
+
+def to_network(acting: Any) -> Network:
+    """Return one member's `Acting`, in NumPy, as a network; batch norms go into its weights."""
+    actor, normalizer = acting.actor, acting.normalizer
+    layers = [(layer.weight, layer.bias) for layer in actor.layers]
+    norms = actor.norms or ()
+    folded = [
+        fold(weight, bias, norm) if isinstance(norm, BatchNorm) else (weight, bias)
+        for (weight, bias), norm in itertools.zip_longest(layers, norms)
+    ]
+    scaled: list[Any] = [norm for norm in norms if isinstance(norm, LayerNorm)]
+    return Network(
+        weights=tuple(weight for weight, _ in folded),
+        biases=tuple(bias for _, bias in folded),
+        scales=tuple(norm.scale for norm in scaled),
+        offsets=tuple(norm.offset for norm in scaled),
+        activation=actor.activation,
+        normalization=None
+        if normalizer is None
+        else Normalization(
+            normalizer.mean,
+            np.sqrt(normalizer.variance + np.float32(NORMALIZER_EPSILON)),
+            normalizer.clip,
+        ),
+    )
+
+
+def policy_of(actor: Acts, spaces: Spaces, **info: Any) -> Policy:
+    """Return an actor as a policy for these spaces, which knows where it comes from."""
+    described = {"environment": spaces.name, **info, "qmu": metadata.version("qmu")}
+    return Policy(
+        actor,
+        spaces.obs_shape,
+        spaces.action_shape,
+        spaces.low,
+        spaces.high,
+        described,
+        spaces.parts,
+    )
+
+
+def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:
+    """Return a layer that does what this layer and its batch normalization do."""
+    factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    return weight * factor, (bias - norm.mean) * factor + norm.offset
+
+
+def to_acting(network: Network) -> Acting:
+    """Return what `to_network` made a network of; batch norms stay in its weights."""
+    layers = zip(network.weights, network.biases, strict=True)
+    norms = zip(network.scales, network.offsets, strict=True)
+    actor = Actor(
+        layers=tuple(Linear(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in layers),
+        norms=tuple(LayerNorm(jnp.asarray(scale), jnp.asarray(offset)) for scale, offset in norms)
+        or None,
+        activation=network.activation,
+    )
+    known = network.normalization
+    if known is None:
+        return Acting(actor, None)
+    variance = jnp.square(jnp.asarray(known.std)) - NORMALIZER_EPSILON
+    mean, clip = jnp.asarray(known.mean), jnp.asarray(known.clip)
+    return Acting(actor, Normalizer(jnp.zeros(()), mean, variance, clip))

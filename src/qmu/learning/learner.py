@@ -1,0 +1,395 @@
+"""The one compiled function: append a chunk's rows, then the updates that they pay for."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Hashable, Set
+from functools import lru_cache, partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from qmu import config as options
+from qmu.agent import update as algorithm
+from qmu.agent.custom import BUILT_IN, Makers
+from qmu.agent.schedule import scheduled
+from qmu.agent.update import Acting, Agent, Metrics
+from qmu.agent.vitals import Vitals, vitals
+from qmu.config import Config
+from qmu.deploy.policy import Acts
+from qmu.learning.custom import acting_device
+from qmu.learning.groups import Group, for_each
+from qmu.learning.handover import to_networks
+from qmu.learning.schedules import Values, stacked_values, with_values
+from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
+from qmu.replay.stream import Stream, append, init_stream, sample, windows
+from qmu.rows import Batch, Rows
+
+# Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
+BLOCK = 32
+
+# What a member's random numbers are for: each purpose has its own key, derived from the seed.
+INIT, SAMPLE, UPDATE, VITALS = 0, 1, 2, 3
+
+Carry = tuple[Agent, Metrics, Priorities | None]
+# Vitals are measured once per so many updates, beginning with the first: small networks, of which a
+# chunk's updates take 3 ms, would otherwise pay 6% for them (benchmarks/health.py).
+MEASURED_EVERY = 256
+MEASURED = "measured"
+# Name of a metric -> its sum over the updates of a chunk, one per member.
+Totals = dict[str, Array]
+
+
+class Members(eqx.Module):
+    """A group's state: agents, their stream, and what their random numbers derive from."""
+
+    agents: Agent
+    stream: Stream
+    priorities: Priorities | None
+    keys: Array
+
+
+def init_members(
+    group: Group, obs_size: int, action_size: int, makers: Makers = BUILT_IN
+) -> Members:
+    """Return the group's fresh members, on its device."""
+    size, config = len(group.members), group.members[0].config
+    with jax.default_device(group.device):
+        roots = [jax.random.key(member.seed) for member in group.members]
+        agents = [
+            algorithm.init(
+                jax.random.fold_in(root, INIT), obs_size, action_size, member.config, makers
+            )
+            for root, member in zip(roots, group.members, strict=True)
+        ]
+        stream = init_stream(config.replay.capacity, size, config.env.count, obs_size, action_size)
+        slots = config.env.count * stream.rows_per_world
+        members = Members(
+            agents=jax.tree.map(lambda *leaves: jnp.stack(leaves), *agents),
+            stream=stream,
+            priorities=init_priorities(size, slots) if config.replay.prioritized else None,
+            keys=jnp.stack([jax.random.key_data(root) for root in roots]),
+        )
+    return jax.device_put(members, group.device)
+
+
+def stack_numbers(group: Group) -> Config:
+    """Return the members' configuration with each numeric option as an array over them.
+
+    Of the options that are part of the program, those that it never asks for are the default ones:
+    runs that differ in nothing else share a program.
+    """
+    traced = [algorithm.trace_numbers(learned_by(member.config)) for member in group.members]
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
+
+
+def learned_by(config: Config) -> Config:
+    """Return a configuration without what says where, how long and in which world is learned."""
+    usual = Config()
+    env = dataclasses.replace(
+        usual.env, obs_clip=config.env.obs_clip, reward_scale=config.env.reward_scale
+    )
+    return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)
+
+
+def learn(
+    members: Members,
+    rows: Rows,
+    done: Int[Array, ""],
+    due: Int[Array, ""],
+    planned: Float[Array, ""],
+    config: Config,
+    platform: str,
+    given: Set[str],
+) -> tuple[Members, Totals, Acting]:
+    """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
+
+    Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
+    measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`. Options
+    in `given` follow functions of the user's own.
+    """
+    priorities = members.priorities
+    if priorities is not None:
+        priorities = note_rows(priorities, members.stream, rows)
+    stream = append(members.stream, rows)
+    # A row's priority follows its last TD error, so batches cannot be drawn ahead by it.
+    block = BLOCK if priorities is None else 1
+
+    def learn_one(
+        position: Any,
+        agent: Agent,
+        priorities: Priorities | None,
+        key_data: Array,
+        numbers: Config,
+        obs: Array,
+        count: Array,
+    ) -> tuple[Agent, Priorities | None, Totals]:
+        key = jax.random.wrap_key_data(key_data)
+        sample_key, update_key, vitals_key = (
+            jax.random.fold_in(key, use) for use in (SAMPLE, UPDATE, VITALS)
+        )
+
+        def at(number: Array) -> Config:
+            share = jnp.minimum(number.astype(jnp.float32) / planned, 1.0)
+            return scheduled(numbers, share, given)
+
+        def one_block(number: Array, carry: Carry) -> Carry:
+            start = done + number * block
+            batches, places = draw_batches(
+                stream,
+                carry[2],
+                jax.random.fold_in(sample_key, start),
+                position,
+                (block, algorithm.batch_rows(config)),
+                at(start),
+            )
+
+            def one_update(index: Array, carry: Carry) -> Carry:
+                agent, totals, priorities = carry
+                batch = jax.tree.map(lambda leaf: leaf[index], batches)
+                now = at(start + index)
+                count = start + index + 1
+                agent, metrics, errors = algorithm.update(
+                    agent, batch, count, jax.random.fold_in(update_key, count), now
+                )
+                if priorities is not None and places is not None:
+                    priorities = renewed(priorities, places, errors, numbers.replay.alpha)
+                return agent, jax.tree.map(jnp.add, totals, metrics), priorities
+
+            return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
+
+        agent = observe_rows(agent, obs, count)
+        zero = jnp.zeros(())
+        agent, totals, priorities = jax.lax.fori_loop(
+            0,
+            (due + block - 1) // block,
+            one_block,
+            (agent, Metrics(zero, zero, zero, zero), priorities),
+        )
+
+        def measured() -> Vitals:
+            steps, gamma = numbers.replay.n_step, numbers.target.gamma
+            rows = (1, config.replay.batch_size)
+            one = sample(stream, jax.random.fold_in(vitals_key, done), position, rows, steps, gamma)
+            return vitals(agent, jax.tree.map(lambda leaf: leaf[0], one), numbers)
+
+        begun, ended = (-(-number // MEASURED_EVERY) for number in (done, done + due))
+        now = begun < ended
+        found = jax.lax.cond(
+            now,
+            measured,
+            lambda: jax.tree.map(lambda one: jnp.zeros(one.shape), jax.eval_shape(measured)),
+        )
+        counted = {MEASURED: now.astype(jnp.float32)}
+        return agent, priorities, named("train", totals) | named("health", found) | counted
+
+    agents, priorities, totals = for_each(
+        learn_one,
+        platform,
+        members.agents,
+        priorities,
+        members.keys,
+        config,
+        rows.obs,
+        rows.count,
+    )
+    members = Members(agents, stream, priorities, members.keys)
+    return members, totals, algorithm.acting(agents)
+
+
+def named(group: str, record: Any) -> Totals:
+    """Return a record's fields under the names that they are logged with; not those without."""
+    return {
+        f"{group}/{field.name}": value
+        for field in dataclasses.fields(record)
+        for value in [getattr(record, field.name)]
+        if value is not None
+    }
+
+
+def observe_rows(
+    agent: Agent, obs: Float[Array, "worlds rows obs"], count: Int[Array, " worlds"]
+) -> Agent:
+    """Return a member's agent that has seen the rows of a chunk."""
+    counts = jnp.arange(obs.shape[1])[None] < count[:, None]
+    return algorithm.observe(agent, obs.reshape(-1, obs.shape[2]), counts.reshape(-1))
+
+
+def draw_batches(
+    stream: Stream,
+    priorities: Priorities | None,
+    key: PRNGKeyArray,
+    member: Any,
+    shape: tuple[int, int],
+    numbers: Config,
+) -> tuple[Batch, Array | None]:
+    """Draw batches [updates, rows] of a member; with priorities, also where their rows are."""
+    steps, gamma = numbers.replay.n_step, numbers.target.gamma
+    if priorities is None:
+        return sample(stream, key, member, shape, steps, gamma), None
+    places, weight = draw(priorities, key, shape, numbers.replay.beta)
+    world, slot = jnp.divmod(places, stream.rows_per_world)
+    batches = windows(stream, member, world, slot, weight > 0, steps, gamma)
+    return batches._replace(weight=weight), places
+
+
+@lru_cache(maxsize=16)
+def program(platform: str, given: frozenset[str], shape: Hashable) -> Callable[..., Any]:
+    """Return the compiled function for learners of a shape, which all of them share.
+
+    It is compiled with their first chunk; programs of shapes that were not asked for lately go.
+    """
+    del shape
+    return jax.jit(partial(learn, platform=platform, given=given), donate_argnums=0)
+
+
+class Learner:
+    """All members of a run, in groups: one compiled call per group and chunk.
+
+    Calls return at once; the devices work on them in order. `actors` waits.
+    """
+
+    def __init__(
+        self,
+        groups: list[Group],
+        obs_size: int,
+        action_size: int,
+        given: Set[str] = frozenset(),
+        makers: Makers = BUILT_IN,
+    ) -> None:
+        """Make the members, and allocate their streams.
+
+        Args:
+            groups: the members, by their devices.
+            obs_size: numbers in an observation.
+            action_size: numbers in an action.
+            given: the options that every call of `learn` gets anew.
+            makers: what makes the members' networks.
+        """
+        self.groups = groups
+        ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
+        # Which of all members belong to each group.
+        self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
+        # Where actors of the user's own act.
+        self.acting_device = acting_device([group.device for group in groups])
+        self.updates = 0
+        self.planned = options.planned_updates(groups[0].members[0].config)
+        self.members = [init_members(group, obs_size, action_size, makers) for group in groups]
+        self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
+        self.compiled = program(groups[0].device.platform, frozenset(given), self.shape())
+        # A copy: the members' own arrays are given away with the next chunk.
+        self.newest = [
+            jax.tree.map(jnp.copy, algorithm.acting(members.agents)) for members in self.members
+        ]
+        self.previous = self.newest
+        self.totals: list[tuple[list[Totals], int]] = []
+
+    def shape(self) -> Hashable:
+        """Return what a program is compiled for: devices, chunk, and each array's type and size."""
+        chunk = self.groups[0].members[0].config.train.chunk
+        groups = zip(self.groups, self.members, self.numbers, strict=True)
+        return chunk, tuple(
+            (
+                group.device,
+                jax.tree.structure(arrays),
+                tuple(map(jax.typeof, jax.tree.leaves(arrays))),
+            )
+            for group, *arrays in groups
+        )
+
+    def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
+        """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
+        self.previous = self.newest
+        counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
+        results = []
+        for index, part in enumerate(self.slices):
+            own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
+            changed = stacked_values(values or {}, self.groups[index])
+            numbers = with_values(self.numbers[index], changed)
+            results.append(self.compiled(self.members[index], own, *counts, numbers))
+        self.members = [members for members, _, _ in results]
+        self.newest = [actors for _, _, actors in results]
+        self.totals.append(([totals for _, totals, _ in results], due))
+        self.updates += due
+
+    def load(self, agents: list[Agent]) -> None:
+        """Go on with other agents: one stacked record per group."""
+        self.members = [
+            dataclasses.replace(members, agents=loaded)
+            for loaded, members in zip(agents, self.members, strict=True)
+        ]
+        self.newest = [jax.tree.map(jnp.copy, algorithm.acting(loaded)) for loaded in agents]
+        self.previous = self.newest
+
+    def settle(self) -> None:
+        """Wait until all that was handed over is done; its actors are the previous ones, too."""
+        jax.block_until_ready(self.members)  # type: ignore[no-untyped-call]
+        self.previous = self.newest
+
+    def place_of(self, member: int) -> tuple[int, int]:
+        """Return a member's group, and its position there."""
+        group = sum(member >= part.stop for part in self.slices)
+        return group, member - self.slices[group].start
+
+    def values(self, member: int, obs: Any) -> Any:
+        """Return a member's Q(s, μ(s)) of observations [rows, obs], by its first critic; waits."""
+        group, position = self.place_of(member)
+        return np.asarray(best_values(self.members[group].agents, position, obs))
+
+    def actors(self, lag: bool) -> list[Acts]:
+        """Return each member's actor, of the newest chunk or the one before; waits for it."""
+        return self.networks(self.previous if lag else self.newest)
+
+    def networks(self, actors: list[Acting]) -> list[Acts]:
+        """Return the groups' actors as each member's network; waits for them."""
+        return [network for group in actors for network in to_networks(group, self.acting_device)]
+
+    def share(self) -> float:
+        """Return the part of all planned updates that has been done, from 0 to 1."""
+        return min(self.updates / self.planned, 1.0) if self.updates else 0.0
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return each member's mean metrics since the last call; empty before any update."""
+        updates = sum(due for _, due in self.totals)
+        chunks = [jax.device_get(totals) for totals, due in self.totals if due]
+        self.totals = []
+        if not updates:
+            return [{} for group in self.groups for _ in group.members]
+        summed = [
+            sum_trees([chunk[index] for chunk in chunks]) for index in range(len(self.groups))
+        ]
+        return [
+            means(group, member, updates)
+            for group, own in zip(summed, self.groups, strict=True)
+            for member in range(len(own.members))
+        ]
+
+
+def means(totals: Any, member: int, updates: int) -> dict[str, float]:
+    """Return a member's mean metrics, from their sums; those of health, if any were measured."""
+    counts = {"train": updates, "health": float(totals[MEASURED][member])}
+    return {
+        name: float(values[member]) / count
+        for name, values in totals.items()
+        if name != MEASURED
+        for count in [counts[name.partition("/")[0]]]
+        if count
+    }
+
+
+@jax.jit
+def best_values(
+    agents: Agent, position: Any, obs: Float[Array, "rows obs"]
+) -> Float[Array, " rows"]:
+    """Return Q(s, μ(s)) by the first critic of the agent at a position of its group."""
+    agent = jax.tree.map(lambda leaf: leaf[position], agents)
+    seen = obs if agent.normalizer is None else agent.normalizer(obs)
+    return agent.critics.each[0](seen, agent.actor(seen))
+
+
+def sum_trees(trees: list[Any]) -> Any:
+    """Return the sum of trees of arrays, leaf by leaf, in double precision."""
+    return jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=np.float64), *trees)

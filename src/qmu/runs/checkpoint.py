@@ -1,0 +1,209 @@
+"""What a run is at a moment, on disk: everything that it takes to go on as if nothing had happened.
+
+A checkpoint is taken when the worlds' episodes have been cut off and the learner is not at work
+(`Trainer.cut`), so nothing of a simulator has to be saved. Arrays are in safetensors files, the
+rest is JSON; rows are in segments that the checkpoints of a run share.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from qmu import config as options
+from qmu.config.members import diverged
+from qmu.errors import DivergedError
+from qmu.learning.custom import misfit
+from qmu.learning.learner import Totals
+from qmu.learning.loop import Trainer
+from qmu.replay.stream import row_bytes
+from qmu.runs import segments
+from qmu.saving import arrays, store
+from qmu.saving.arrays import UnreadableError
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
+from qmu.world.collector import Episode
+from qmu.world.spaces import Spaces
+
+# How the arrays of a chunk's metrics are called: the name follows, and "']".
+TOTALS = "totals['"
+
+
+class Saver:
+    """Writes a run's checkpoints, one after another, and removes those that are not kept."""
+
+    def __init__(self, folder: Path, trainer: Trainer, keep: int) -> None:
+        """Take the folder of the run's checkpoints, and how many of them are kept."""
+        self.folder, self.trainer, self.keep = folder, trainer, keep
+        self.segments: list[Segment] = []
+        self.stored = np.zeros_like(trainer.written)
+
+    def save(self, scheduled: bool, files: Mapping[str, bytes], state: Mapping[str, Any]) -> float:
+        """Write a checkpoint of the trainer; return the seconds that it took.
+
+        Args:
+            scheduled: whether it belongs to the run's schedule, or was forced.
+            files: what else to put into the folder.
+            state: what else to put into its state.
+
+        Raises:
+            OSError: it could not be written. What was there before is as it was.
+            DivergedError: the agents have numbers that are not finite.
+        """
+        started = time.monotonic()
+        trainer = self.trainer
+        trees, own = capture(trainer)
+        contents = dict(files) | {
+            ARRAYS: arrays.pack(trees),
+            STATE: json.dumps(dict(state) | own).encode(),
+        }
+        store.check_space(self.folder, self.new_bytes() + sum(map(len, contents.values())))
+        try:
+            self.segments = store.write_checkpoint(
+                self.folder,
+                trainer.step,
+                scheduled,
+                contents,
+                segments.still_needed(self.segments, trainer.written, trainer.alive),
+                segments.new_rows(trainer.learner, self.stored, trainer.written, trainer.alive),
+            )
+        except OSError:
+            store.clean(self.folder)
+            raise
+        self.stored = trainer.written.copy()
+        store.prune(self.folder, self.keep)
+        return time.monotonic() - started
+
+    def new_bytes(self) -> int:
+        """Return how many bytes the rows take that are in no segment yet."""
+        spaces = self.trainer.maker.spaces
+        new = np.minimum(self.trainer.written - self.stored, self.trainer.alive)
+        return int(new.sum()) * row_bytes(spaces.obs_size, spaces.action_size)
+
+    def go_on(self, saved: Checkpoint) -> None:
+        """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""
+        self.segments, self.stored = saved.segments, self.trainer.written.copy()
+        store.drop_later(saved.path)
+
+
+def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a trainer is, as trees of arrays and as JSON. Its worlds have been cut off."""
+    learner, spaces = trainer.learner, trainer.maker.spaces
+    totals = [arrays.stacked(per_group) for per_group, _ in learner.totals]
+    agents = arrays.stacked([members.agents for members in learner.members])
+    check_finite(agents, trainer)
+    trees: dict[str, Any] = {
+        "agents": agents,
+        "priorities": arrays.stacked([members.priorities for members in learner.members]),
+        "totals": jax.tree.map(lambda *leaves: np.stack(leaves), *totals) if totals else None,
+        "cut": trainer.crew.cut,
+    }
+    for index, seen in enumerate(trainer.crew.seen):
+        trees[f"seen-{index}"] = seen
+    state = {
+        "config": options.to_dict(trainer.config),
+        "arms": trainer.arms,
+        **trainer.described(),
+        "spaces": describe_spaces(spaces),
+        "step": trainer.step,
+        "learning_began": trainer.learning_began,
+        "updates_before": trainer.updates_before,
+        "updates": learner.updates,
+        "due": [due for _, due in learner.totals],
+        "episodes": trainer.episodes.tolist(),
+        "restarts": trainer.restarts.tolist(),
+        "finished": [[list(episode) for episode in window] for window in trainer.finished],
+        "written": trainer.written.tolist(),
+        "behaviours": trainer.crew.behaviours,
+    }
+    return trees, state
+
+
+def describe_spaces(spaces: Spaces) -> dict[str, Any]:
+    """Return what a world's observations and actions are, as JSON holds it."""
+    parts = {"parts": [part._asdict() for part in spaces.parts]} if spaces.parts else {}
+    return parts | {
+        "name": spaces.name,
+        "obs_shape": list(spaces.obs_shape),
+        "action_shape": list(spaces.action_shape),
+        "low": spaces.low.tolist(),
+        "high": spaces.high.tolist(),
+    }
+
+
+def check_finite(agents: Any, trainer: Trainer) -> None:
+    """Raise DivergedError if any number of any agent is not finite: it is not worth saving."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(agents)[0]:
+        for member, own in zip(trainer.members, leaf, strict=True):
+            if not np.isfinite(own).all():
+                raise DivergedError(diverged(member, trainer.step, jax.tree_util.keystr(path)))
+
+
+def restore(trainer: Trainer, saved: Checkpoint) -> None:
+    """Make a fresh trainer what the saved one was.
+
+    Raises:
+        DamagedError: the checkpoint does not fit the trainer.
+    """
+    try:
+        restore_checked(trainer, saved)
+    except UnreadableError as error:
+        raise DamagedError(misfit(saved.path, trainer.networks, error)) from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedError(misfit(saved.path, None, error)) from None
+
+
+def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
+    """Do what `restore` does; errors are those of reading."""
+    learner, state, spaces = trainer.learner, saved.state, trainer.maker.spaces
+    trainer.step = int(state["step"])
+    trainer.follow()
+    trainer.learning_began = int(state["learning_began"])
+    trainer.updates_before = int(state["updates_before"])
+    trainer.episodes[:] = state["episodes"]
+    trainer.restarts[:] = state["restarts"]
+    for window, episodes in zip(trainer.finished, state["finished"], strict=True):
+        window.clear()
+        window.extend(
+            Episode(int(member), float(reward), int(length)) for member, reward, length in episodes
+        )
+    trainer.written[:] = state["written"]
+    members, worlds = trainer.written.shape
+    cut = arrays.named(saved.arrays, "cut", (members, worlds, spaces.obs_size), np.float32)
+    behaviours = state["behaviours"]
+    seen = [saved.arrays[f"seen-{index}"] for index in range(len(behaviours))]
+    trainer.crew.restore(behaviours, seen, cut)
+    learner.updates = int(state["updates"])
+    learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
+    learner.load(
+        arrays.like_groups("agents", saved.arrays, [own.agents for own in learner.members])
+    )
+    if trainer.config.replay.prioritized:
+        priorities = arrays.like_groups(
+            "priorities", saved.arrays, [own.priorities for own in learner.members]
+        )
+        learner.members = [
+            dataclasses.replace(own, priorities=tree)
+            for own, tree in zip(learner.members, priorities, strict=True)
+        ]
+    segments.read_back(
+        saved.path.parent / SEGMENTS, learner, saved.segments, trainer.written, trainer.alive
+    )
+
+
+def totals_of(
+    held: Mapping[str, Any], due: list[int], slices: list[slice]
+) -> list[tuple[list[Totals], int]]:
+    """Return the metrics of the chunks since the last log, as the learner keeps them."""
+    names = [name[len(TOTALS) : -2] for name in held if name.startswith(TOTALS)]
+    totals = []
+    for index, count in enumerate(due):
+        rows = {name: held[f"{TOTALS}{name}']"][index] for name in names}
+        per_group = [{name: row[own] for name, row in rows.items()} for own in slices]
+        totals.append((per_group, int(count)))
+    return totals

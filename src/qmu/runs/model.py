@@ -1,0 +1,404 @@
+"""The interface that users of other libraries know: a model that learns, predicts, is saved."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qmu import config as options
+from qmu.agent.custom import Networks
+from qmu.collecting.evaluate import Score
+from qmu.config import Config, reading
+from qmu.config.values import is_whole
+from qmu.deploy.policy import Policy
+from qmu.errors import ConfigError
+from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
+from qmu.learning.custom import check_networks, check_options, misfit
+from qmu.learning.events import Logged, Progress
+from qmu.learning.handover import policy_of
+from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
+from qmu.learning.schedules import Schedule, check_again
+from qmu.runs.checkpoint import describe_spaces
+from qmu.runs.results import evaluate_policy
+from qmu.runs.train import configure_run, prepare
+from qmu.saving import arrays, storage
+from qmu.world.hearing import aloud
+from qmu.world.make import Source
+from qmu.world.named import check_id_in_file, check_wrappers_again
+
+FORMAT = "qmu agent 1"
+Model = TypeVar("Model")
+
+
+class DDPG:
+    """A deterministic-policy-gradient agent for one environment.
+
+    Nothing is written to disk until `save`; `qmu.train` is the way to a run with files, curves
+    and the best policy of several seeds.
+
+    Attributes:
+        log: the newest metrics, renewed every `log.interval` steps and at the end of `learn`.
+        stopped: what a callback returned to end the last call of `learn`; None if none did.
+    """
+
+    # The preset that a model begins with, if it is given none.
+    RECIPE = "default"
+
+    def __init__(
+        self,
+        env: Source,
+        /,
+        *,
+        seed: int | None = None,
+        preset: str | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
+        **groups: Mapping[str, Any],
+    ) -> None:
+        """Make the worlds and an agent that has learned nothing.
+
+        Args:
+            env: an environment id, a function that returns a Gymnasium environment, an
+                environment, or a vector environment in same-step autoreset mode.
+            seed: the seed of everything random (`train={"seed": ...}`).
+            preset: the recipe to start from, as in `qmu.train`; None: the class's own.
+            schedules: functions of the step by the names of numeric options, as in `qmu.train`.
+            networks: what makes actor or critics, instead of what the options say, as there.
+            **groups: a dictionary per group of options, as in `qmu.train`. The options that say
+                when something is evaluated, and where and when it is saved, have no effect here.
+                Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
+
+        Raises:
+            ConfigError: something about the request is wrong.
+        """
+        shortcuts = {} if seed is None else {"seed": seed}
+        config = configure_run(env, preset or self.RECIPE, groups, shortcuts)
+        if networks is not None:
+            check_options(networks, groups, config)
+        self.begin(config, env, schedules, networks)
+
+    def begin(
+        self,
+        config: Config,
+        env: Source,
+        schedules: Mapping[str, Schedule] | None,
+        networks: Networks | None,
+    ) -> None:
+        """Make the worlds and an agent that has learned nothing, as the configuration says."""
+        if config.train.seeds != 1:
+            raise ConfigError(
+                f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
+            )
+        config = options.replace(config, "env", id=id_of(env))
+        self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
+        self.log: dict[str, float] = {}
+        self.stopped: Stop | None = None
+        self.shown: Policy | None = None
+
+    @aloud()
+    def learn(
+        self,
+        total_steps: int,
+        *,
+        callbacks: Sequence[Callback] = (),
+        eval_interval: int | None = None,
+    ) -> Self:
+        """Take this many more steps, learning; going on where the last call ended.
+
+        Args:
+            total_steps: how many.
+            callbacks: what is told of chunks and evaluations, and may end the call. A model saves
+                nothing by itself, so `on_save` is never called.
+            eval_interval: steps between two evaluations of `train.eval_episodes` episodes, of which
+                the callbacks are told, each at the end of a chunk; None: there are none.
+
+        Returns:
+            The model itself. `log` holds the newest metrics.
+
+        Raises:
+            ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`, or
+                what is given is none of the above.
+            WorldError: an environment failed. The model is as it was until then.
+            DivergedError: its weights are no longer finite.
+        """
+        check_callbacks(callbacks)
+        steps = read_count("total_steps", total_steps)
+        every = 0 if eval_interval is None else read_count("eval_interval", eval_interval)
+        planned = self.trainer.config.train.total_steps
+        if planned is not None and self.steps + steps > planned:
+            raise ConfigError(
+                f"{self.steps} steps and {steps} more are beyond this model's total_steps, "
+                f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
+                "make the model without train={'total_steps': ...}, and it learns on and on"
+            )
+        listeners = Listeners(callbacks, self.trainer, self.steps + steps)
+        before = self.steps
+        for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
+            if isinstance(event, Logged):
+                self.log = event.members[0]
+            listeners.hear(event)
+            if isinstance(event, Progress) and crossed(before, self.steps, every):
+                listeners.hear(self.trainer.evaluate())
+            before = self.steps
+        self.stopped = listeners.stop
+        if self.trainer.logged_at[0] != self.trainer.step:
+            self.log = self.trainer.log().members[0]
+        self.trainer.actors(lag=False)  # raises if they are not finite
+        return self
+
+    def policy(self) -> Policy:
+        """Return the policy as it is now."""
+        if self.shown is None or self.shown.info["step"] != self.steps:
+            (actor,) = self.trainer.learner.actors(lag=False)
+            spaces = self.trainer.maker.spaces
+            self.shown = policy_of(actor, spaces, seed=self.seed, step=self.steps)
+        return self.shown
+
+    def predict(
+        self,
+        observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...],
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float32], None]:
+        """Return the action for an observation, or one per row of a batch, and None.
+
+        The second value is the state of a recurrent policy in libraries that have one.
+
+        Raises:
+            ValueError: the observation has another shape, or a random action was asked for.
+        """
+        if not deterministic:
+            raise ValueError("this policy is deterministic; add noise of your own to its actions")
+        return self.policy()(observation), None
+
+    def evaluate(self, episodes: int = 10) -> Score:
+        """Return the score of the policy on new episodes."""
+        return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
+
+    def save(self, path: str | Path) -> None:
+        """Write the agent with its optimizers and settings into one file.
+
+        The replayed rows are not in it: after `load`, learning goes on when as many new steps have
+        been taken as a fresh run takes before its first update.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        trainer = self.trainer
+        described = {
+            "class": type(self).__name__,
+            "recipe": self.RECIPE,
+            **trainer.described(),
+            "config": options.to_dict(trainer.config),
+            "environment": trainer.maker.spaces.name,
+            "step": trainer.step,
+            "updates": trainer.learner.updates,
+            "episodes": trainer.episodes.tolist(),
+        }
+        agents = arrays.stacked([members.agents for members in trainer.learner.members])
+        header = {"format": FORMAT, "described": json.dumps(described)}
+        file = with_suffix(path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            storage.replace_file(file, arrays.pack({"": agents}, header))
+        except OSError as error:
+            raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        env: Source | None = None,
+        *,
+        wrappers: Sequence[str] | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        networks: Networks | None = None,
+    ) -> Self:
+        """Return the model saved in a file; of the class that was saved, if that is a kind of this.
+
+        A class of the user's own has to be defined when the file is read. If it is not, the model
+        is of the one that has its recipe.
+
+        Args:
+            path: what `save` was given.
+            env: the environment; None makes it from the id in the file.
+            wrappers: the dotted names of its wrappers, if it has some; the same as before.
+            schedules: functions of the step; those that the model followed have to be given again.
+            networks: the same as before, if the model has networks of its own.
+
+        Raises:
+            ConfigError: no such file, a damaged one, one of another class, or an environment that
+                does not fit it.
+        """
+        file = with_suffix(path)
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            raise ConfigError(f"there is no file {file}") from None
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+        try:
+            held = arrays.unpack(data)
+        except arrays.UnreadableError as error:
+            raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
+        described = description_in(file, arrays.header_of(data))
+        try:
+            config = reading.from_dict(described["config"])
+            step, updates = int(described["step"]), int(described["updates"])
+            (episodes,) = map(int, described["episodes"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
+        source = config.env.id if env is None else env
+        if source is None:
+            raise ConfigError(
+                f"{file} was saved from an environment without an id: give it as env=..."
+            )
+        if env is None:
+            check_id_in_file(config.env.id, file, "give it as env=...")
+        way_out = "name them again as wrappers=[...]"
+        check_wrappers_again(config.env.wrappers, wrappers, file, way_out)
+        way_out = "as load(..., schedules={...})"
+        check_again(file, described.get("schedules", []), schedules, way_out)
+        way_out = "as load(..., networks=...)"
+        check_networks(file, described.get("networks", []), networks, way_out)
+        kind = cls.kind_of(described, file)
+        model = kind.__new__(kind)
+        model.begin(in_world(config, source), source, schedules, networks)
+        learner = model.trainer.learner
+        groups_of_agents = [members.agents for members in learner.members]
+        try:
+            learner.load(arrays.like_groups("", held, groups_of_agents))
+            model.trainer.restore(step, updates, [episodes])
+        except arrays.UnreadableError as error:
+            model.close()
+            raise ConfigError(misfit(file, networks, error)) from None
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    @classmethod
+    def kind_of(cls, described: Mapping[str, Any], file: Path) -> type[Self]:
+        """Return this class or the kind of it that a saved model is of, by its name or its recipe.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        recipe = described.get("recipe", DDPG.RECIPE)
+        # Of several with a name, as in a notebook's cell that is run again, the newest.
+        named = [kind for kind in kinds_of(cls) if kind.__name__ == described.get("class")][-1:]
+        for kind in [*named, *kinds_of(cls)]:
+            if recipe == kind.RECIPE:
+                return kind
+        raise ConfigError(
+            f"{file} holds a model of the recipe {recipe!r}, and that of qmu.{cls.__name__} is "
+            f"{cls.RECIPE!r}: load it with qmu.DDPG.load"
+        )
+
+    def set_env(self, env: Source) -> None:
+        """Go on in another environment with the same spaces; what was stored stays in the stream.
+
+        The episodes that were going on are cut off, as by a time limit. `env.kwargs` stay those of
+        the id that they were given for.
+
+        Raises:
+            ConfigError: its observations, actions or bounds are others.
+        """
+        config, maker = prepare(in_world(self.trainer.config, env), env)
+        before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
+        if before | {"name": ""} != after | {"name": ""}:
+            raise ConfigError(
+                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
+                "which the networks were made for: make a new model"
+            )
+        if config.env.count != self.trainer.config.env.count:
+            raise ConfigError(
+                f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
+                f"{self.trainer.config.env.count}: give as many"
+            )
+        self.trainer.move(config, maker)
+        self.shown = None
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self.trainer.step
+
+    @property
+    def seed(self) -> int:
+        """The agent's seed."""
+        return self.trainer.seeds[0]
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self.trainer.close()
+
+
+class TD3(DDPG):
+    """A `DDPG` whose recipe is that of Fujimoto et al. 2018: the preset `td3`.
+
+    Two critics, an actor that learns at every other update, smoothed target actions. `qmu presets
+    td3` prints all of it; options that are given go on top.
+    """
+
+    RECIPE = "td3"
+
+
+def kinds_of(kind: type[Model]) -> list[type[Model]]:
+    """Return a class and all that are derived from it."""
+    return [kind, *(one for own in kind.__subclasses__() for one in kinds_of(own))]
+
+
+def id_of(env: Source) -> str | None:
+    """Return an environment's id, if it was named by one."""
+    return env if isinstance(env, str) else None
+
+
+def in_world(config: Config, env: Source) -> Config:
+    """Return the configuration for this environment; keyword arguments are those of their own."""
+    kwargs = config.env.kwargs if env == config.env.id else None
+    return options.replace(config, "env", id=id_of(env), kwargs=kwargs)
+
+
+def read_count(name: str, value: Any) -> int:
+    """Return a number of steps.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not (is_whole(value) and value > 0):
+        raise ConfigError(f"{name} must be a whole number above 0, not {value!r}")
+    return int(value)
+
+
+def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """Return the description in the header of a saved model.
+
+    Raises:
+        ConfigError: it is not that of one.
+    """
+    if header.get("format") != FORMAT:
+        raise ConfigError(f"{file} holds no agents saved by qmu")
+    try:
+        described = json.loads(header["described"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ConfigError(f"the description in {file} is damaged: {error}") from None
+    if not isinstance(described, dict):
+        raise ConfigError(f"the description in {file} is damaged: it is no object")
+    return described
+
+
+def with_suffix(path: str | Path) -> Path:
+    """Return the path with the ending .safetensors.
+
+    Raises:
+        ConfigError: it is a folder's.
+    """
+    file = Path(path)
+    if file.name in ("", ".."):
+        raise ConfigError(
+            f"{file} is a folder, and a model is one file: give its name, too, such as model"
+        )
+    return file if file.suffix == ".safetensors" else file.with_name(file.name + ".safetensors")

@@ -1,0 +1,393 @@
+"""What a run leaves behind while it goes on: best policies, checkpoints, metrics."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from qmu import config as options
+from qmu.collecting.evaluate import Score
+from qmu.deploy.files import load_policy
+from qmu.deploy.policy import Acts, Policy
+from qmu.errors import ConfigError, DivergedError, told
+from qmu.health import doctor
+from qmu.health.chart import Chart
+from qmu.learning.custom import load_custom
+from qmu.learning.events import Best, Due, Evaluated, Event, Logged, Replaced
+from qmu.learning.handover import policy_of
+from qmu.learning.loop import FINAL_SEEDS, Trainer
+from qmu.learning.provisions import check_disk
+from qmu.records.directory import (
+    BEST,
+    CHECKPOINTS,
+    MESSAGES,
+    METRICS,
+    RUN_FILE,
+    make_directory,
+    read_json,
+    write_json,
+)
+from qmu.records.lines import trim_lines
+from qmu.runs.checkpoint import Saver
+from qmu.runs.messages import Messages
+from qmu.saving import storage
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import Checkpoint
+from qmu.watching.camera import Camera
+from qmu.watching.logbook import Logbook, Tell
+from qmu.watching.portrait import portrait
+from qmu.watching.sinks import Picture, Sink, Text, Video
+from qmu.watching.wandb_sink import check_wandb
+
+# Before so many evaluations nothing is said to be wrong.
+EVALUATIONS_TO_WARN = 10
+# What is shown of all members together is shown under this name.
+WHOLE = "run"
+
+
+class Record:
+    """What a run leaves behind while it goes on: files, best policies, last scores.
+
+    A disk that takes nothing more does not end the run: `tell` is given a sentence about it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        trainer: Trainer,
+        tell: Tell,
+        camera: Camera,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        """Begin with no best policy of any member, and nothing saved."""
+        self.directory, self.trainer, self.tell, self.camera = directory, trainer, tell, camera
+        self.started = time.monotonic()
+        self.best = [Best() for _ in trainer.members]
+        self.last: list[Score] = []
+        self.evaluated_at, self.saved_at = 0, 0
+        self.ended_before_save, self.said_cut = 0, False
+        # How long training stood still for a save that no line of metrics has told of.
+        self.save_seconds: float | None = None
+        self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
+        self.logbook = Logbook(directory, trainer, tell, sinks)
+        self.messages = Messages(directory / MESSAGES, tell)
+        # What each member has logged, by its name, for a diagnosis.
+        self.charts: dict[str, Chart] = {}
+        # What was told of a diagnosis.
+        self.warned: set[str] = set()
+        self.evaluations = 0
+
+    def open(self) -> None:
+        """Begin to write, and show what each member's configuration is."""
+        self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
+        self.messages.write(self.trainer.step)
+        members, longest = self.trainer.members, self.trainer.maker.longest
+        found = doctor.charts(members, self.logbook.lines, longest)
+        self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
+        for member in members:
+            config = tomli_w.dumps(options.to_dict(member.config))
+            self.logbook.show(0, 0.0, member.name, "config", Text(f"```toml\n{config}```\n"))
+
+    def seconds(self) -> float:
+        """Return how long ago the run began."""
+        return time.monotonic() - self.started
+
+    def film(self, event: Evaluated) -> None:
+        """Make videos of an evaluation, and show them; training stands still meanwhile."""
+        began = time.monotonic()
+        for one in self.camera.shoot(self.directory, event, self.tell):
+            self.logbook.show(one.step, self.seconds(), one.member, "video", Video(one.path))
+        self.trainer.stood_still(time.monotonic() - began)
+
+    def show_curves(self) -> None:
+        """Show the evaluations of all members in a picture."""
+        if not self.logbook.shows:
+            return
+        try:
+            title = self.trainer.maker.spaces.name
+            png = portrait(self.trainer.members, self.logbook.lines, title)
+        except Exception as error:
+            self.tell(f"no picture of the curves: {told(error)}")
+            return
+        if png is not None:
+            self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
+
+    def hear(self, event: Event) -> None:
+        """Write down what an event says, and what MuJoCo has said until then."""
+        self.messages.write(self.trainer.step)
+        if isinstance(event, Logged):
+            paused = {} if self.save_seconds is None else {"time/save_seconds": self.save_seconds}
+            self.save_seconds = None
+            self.write(event.step, [values | paused for values in event.members])
+        elif isinstance(event, Evaluated):
+            due = self.camera.due(self.evaluated_at, event.step)
+            self.last, self.evaluated_at = event.scores, event.step
+            for index, best in enumerate(self.best):
+                self.best[index] = best.or_better(event, index)
+                if self.best[index] is not best:
+                    self.save_best(index)
+            self.write(
+                event.step,
+                [
+                    {
+                        "eval/mean_reward": score.mean,
+                        "eval/std_reward": score.std,
+                        "eval/mean_ep_length": score.mean_length,
+                        "eval/best_mean_reward": best.mean,
+                    }
+                    | health
+                    for score, best, health in zip(
+                        event.scores, self.best, event.health, strict=True
+                    )
+                ],
+            )
+            self.warn()
+            if due:
+                self.film(event)
+        elif isinstance(event, Due):
+            self.save(True)
+        elif isinstance(event, Replaced):
+            self.tell(
+                f"a world of {event.member.label} failed before step {event.step} and was "
+                f"replaced: {event.why}"
+            )
+
+    def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
+        """Write every member's metrics, also into its chart."""
+        for line in self.logbook.write(step, self.seconds(), members):
+            if line["member"] in self.charts:
+                self.charts[line["member"]].add(line)
+
+    def warn(self) -> None:
+        """Tell, once, of what is seriously wrong; in the beginning much is, and mends."""
+        self.evaluations += 1
+        if self.evaluations < EVALUATIONS_TO_WARN:
+            return
+        for diagnosis in self.diagnoses():
+            finding = diagnosis.finding
+            if finding.serious and finding.name not in self.warned:
+                self.warned.add(finding.name)
+                self.tell(
+                    f"{finding.name} ({diagnosis.who}) at step {self.trainer.step}: "
+                    f"{finding.seen}. Try {finding.advice} (`qmu doctor` says more)"
+                )
+
+    def diagnoses(self) -> list[doctor.Diagnosis]:
+        """Return what is wrong by what has been logged; that it cannot be said is told once."""
+        try:
+            return doctor.together(self.trainer.members, list(self.charts.values()))
+        except Exception as error:
+            said = f"no diagnosis: {type(error).__name__}: {error}"
+            if said not in self.warned:
+                self.warned.add(said)
+                self.tell(said)
+            return []
+
+    def policy(self, index: int, actor: Acts, step: int, score: float | None) -> Policy:
+        """Return a member's actor as a policy that knows where it comes from."""
+        member, spaces = self.trainer.members[index], self.trainer.maker.spaces
+        arm = {"arm": member.arm} if member.arm else {}
+        return policy_of(
+            actor, spaces, **arm, seed=member.seed, step=step, evaluation_mean_reward=score
+        )
+
+    def best_policy(self, index: int) -> Policy | None:
+        """Return a member's best policy, if it has been evaluated."""
+        best = self.best[index]
+        return None if best.actor is None else self.policy(index, best.actor, best.step, best.mean)
+
+    def save_best(self, index: int) -> None:
+        """Save a member's best policy, and the best member's beside them."""
+        policy = self.best_policy(index)
+        if policy is None:
+            return
+        folders = [self.directory / BEST / self.trainer.members[index].name]
+        if index == self.winner():
+            folders.append(self.directory / BEST)
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                files = policy.files()
+                storage.replace_files({folder / name: files[name] for name in files})
+        except OSError as error:
+            self.tell(f"the best policy could not be saved, the run goes on: {error}")
+
+    def save(self, scheduled: bool) -> None:
+        """Save all that it takes to go on, and every member's policy as it is."""
+        ended = int(self.trainer.episodes.sum())
+        whole = self.trainer.step - self.saved_at >= self.trainer.config.train.save_interval
+        if scheduled and whole and ended == self.ended_before_save and not self.said_cut:
+            self.said_cut = True
+            self.tell(
+                "no episode has ended since the save before, and each save cuts all episodes off: "
+                "raise --train.save-interval"
+            )
+        self.ended_before_save = ended
+        self.logbook.flush()
+        try:
+            seconds = self.saver.save(scheduled, self.policies(), self.state())
+        except OSError as error:
+            self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
+            return
+        self.saved_at, self.save_seconds = self.trainer.step, seconds
+        # There is room again.
+        self.logbook.lacking = False
+
+    def policies(self) -> dict[str, bytes]:
+        """Return the files of every member's newest and best policy."""
+        newest = self.trainer.actors(lag=False)
+        files: dict[str, bytes] = {}
+        for index, member in enumerate(self.trainer.members):
+            policies = {
+                member.name: self.policy(index, newest[index], self.trainer.step, None),
+                f"{BEST}/{member.name}": self.best_policy(index),
+            }
+            for folder, policy in policies.items():
+                if policy is not None:
+                    files |= {f"{folder}/{name}": data for name, data in policy.files().items()}
+        return files
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know of this one, beside the trainer."""
+        file = self.directory / METRICS
+        return {
+            "best": [[best.mean, best.step] if best.actor else None for best in self.best],
+            "last": [[score.rewards, score.lengths] for score in self.last],
+            "evaluated_at": self.evaluated_at,
+            "seconds": self.seconds(),
+            "metrics_bytes": file.stat().st_size if file.exists() else 0,
+        }
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Become what was recorded at a checkpoint; what was written after it is taken back.
+
+        Raises:
+            DamagedError: the checkpoint does not hold that.
+        """
+        state = saved.state
+        try:
+            self.started = time.monotonic() - float(state["seconds"])
+            self.evaluated_at = int(state["evaluated_at"])
+            self.last = [
+                Score(tuple(map(float, rewards)), tuple(map(int, lengths)))
+                for rewards, lengths in state["last"]
+            ]
+            for index, entry in enumerate(state["best"]):
+                if entry is not None:
+                    folder = saved.path / BEST / self.trainer.members[index].name
+                    actor = self.read_policy(index, folder).network
+                    self.best[index] = Best(float(entry[0]), int(entry[1]), actor)
+            size = int(state["metrics_bytes"])
+        except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
+            raise DamagedError(f"{saved.path} does not hold a run's record: {error!r}") from None
+        self.saved_at = self.trainer.step
+        self.ended_before_save = int(self.trainer.episodes.sum())
+        self.saver.go_on(saved)
+        if all(best.actor is None for best in self.best):
+            storage.remove(self.directory / BEST)
+        for index, member in enumerate(self.trainer.members):
+            if self.best[index].actor is None:
+                storage.remove(self.directory / BEST / member.name)
+            self.save_best(index)
+        trim_lines(self.directory / METRICS, size, self.trainer.step)
+        self.camera.take_back(self.directory, self.trainer.step)
+
+    def read_policy(self, index: int, folder: Path) -> Policy:
+        """Return a member's policy from a folder."""
+        networks = self.trainer.networks
+        if networks is None or networks.actor is None:
+            return load_policy(folder)
+        return load_custom(folder, networks, self.trainer.members[index].config)
+
+    def winner(self) -> int:
+        """Return the member with the best evaluation so far."""
+        return max(range(len(self.best)), key=lambda index: self.best[index].mean)
+
+    def save_rest(self) -> None:
+        """Save, outside of the schedule, what has been learned since the newest checkpoint.
+
+        Raises:
+            DivergedError: there are weights that are not finite.
+        """
+        if self.trainer.step > self.saved_at:
+            self.trainer.cut()
+            self.save(False)
+
+    def finish(self, status: str, error: str | None = None, stopped: str | None = None) -> None:
+        """Write down how the run has ended; score the best policies of one that is finished.
+
+        Args:
+            status: what `run.json` says from now on.
+            error: what has ended a run that is not finished; what it has learned is saved.
+            stopped: which callback has ended a run that is finished, and why.
+        """
+        trainer = self.trainer
+        if status != "finished":
+            # Weights that are not finite are of no use to anybody.
+            with contextlib.suppress(DivergedError):
+                self.save_rest()
+        described = read_json(self.directory / RUN_FILE)
+        described |= {"status": status, "error": error, "steps": trainer.step}
+        described |= {"stopped": stopped} if stopped else {}
+        described["seconds"] = round(self.seconds(), 3)
+        if status == "finished":
+            actors = [best.actor for best in self.best if best.actor is not None]
+            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            described["members"] = [
+                {
+                    "seed": member.seed,
+                    **({"arm": member.arm} if member.arm else {}),
+                    "episodes": int(trainer.episodes[index]),
+                    "last_mean_reward": self.last[index].mean,
+                    "best_mean_reward": self.best[index].mean,
+                    "best_step": self.best[index].step,
+                    "final_mean_reward": finals[index].mean,
+                    "final_std_reward": finals[index].std,
+                }
+                for index, member in enumerate(trainer.members)
+            ]
+            winner = trainer.members[self.winner()]
+            described["best_seed"] = winner.seed
+            described |= {"best_arm": winner.arm} if winner.arm else {}
+        self.messages.write(trainer.step)
+        try:
+            write_json(self.directory / RUN_FILE, described)
+        except OSError as error:
+            self.tell(f"{RUN_FILE} could not be written: {error}")
+        self.camera.close()
+        if status == "finished":
+            self.show_curves()
+        self.logbook.close()
+
+
+def equip(trainer: Trainer) -> Camera:
+    """Return what a run is filmed with, after a look at what else it asks for.
+
+    Raises:
+        ConfigError: no video can be made, or Weights & Biases cannot be used.
+    """
+    check_wandb(trainer.config)
+    return Camera(trainer)
+
+
+def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+    """Make the run's directory, and return the record that writes into it, and to `sinks`.
+
+    Raises:
+        ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
+            something that is not there.
+    """
+    check_disk(trainer, Path(trainer.config.log.dir))
+    camera = equip(trainer)
+    described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    try:
+        directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
+    except ConfigError:
+        camera.close()
+        raise
+    record = Record(directory, trainer, tell, camera, sinks)
+    record.open()
+    return record

@@ -1,0 +1,164 @@
+"""The stream on disk: immutable segments of rows, so that a save writes only what is new.
+
+The rows of a world are numbered since the run began; row n lies in slot n modulo the ring's length.
+A segment holds parts, each of consecutive rows of one world; the manifests that list a segment say
+which.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from qmu.learning.learner import Learner
+from qmu.replay.stream import Stream, put_rows, take_rows
+from qmu.saving import arrays, storage
+from qmu.saving.storage import DamagedError
+from qmu.saving.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
+
+# Rows that are copied from or to a stream in one call, which is compiled for that many.
+BLOCK = 4096
+Counts = NDArray[np.int64]  # [members, worlds]
+
+
+def new_rows(
+    learner: Learner, stored: Counts, written: Counts, alive: Counts
+) -> Iterator[tuple[bytes, tuple[Part, ...]]]:
+    """Yield the rows from number `stored` to `written` of every world, as segments.
+
+    Args:
+        learner: it has the streams, and is not at work.
+        stored: how many rows of each world are in segments already.
+        written: how many rows each world has had since the run began.
+        alive: how many of them its ring still holds.
+    """
+    longest = most_rows(learner.members[0].stream)
+    for parts in divided(np.maximum(stored, written - alive), written, longest):
+        blocks = [block for part in parts for block in read_part(learner, part)]
+        numbers = np.concatenate([numbers for numbers, _ in blocks])
+        flags = np.concatenate([flags for _, flags in blocks])
+        yield arrays.pack({"numbers": numbers, "flags": flags}), tuple(parts)
+
+
+def most_rows(stream: Stream) -> int:
+    """Return how many rows a segment has at most."""
+    return max(LARGEST_ROWS // (4 * stream.numbers.shape[-1] + 1), 1)
+
+
+def divided(first: Counts, end: Counts, longest: int) -> Iterator[list[Part]]:
+    """Yield the parts of each segment for rows `first` to `end` of every world."""
+    parts: list[Part] = []
+    room = longest
+    for member, world in np.ndindex(first.shape):
+        start, stop = int(first[member, world]), int(end[member, world])
+        while start < stop:
+            rows = min(stop - start, room)
+            parts.append(Part(member, world, start, rows))
+            start, room = start + rows, room - rows
+            if room == 0:
+                yield parts
+                parts, room = [], longest
+    if parts:
+        yield parts
+
+
+def read_part(learner: Learner, part: Part) -> Iterator[tuple[Any, Any]]:
+    """Yield the numbers [rows, ...] and flags [rows] of a part, block by block."""
+    group, position = learner.place_of(part.member)
+    stream = learner.members[group].stream
+    for start in range(0, part.rows, BLOCK):
+        slot = (part.first + start + np.arange(BLOCK)) % stream.rows_per_world
+        taken = take(stream, np.int32(position), np.int32(part.world), slot.astype(np.int32))
+        rows = min(BLOCK, part.rows - start)
+        yield tuple(np.asarray(one)[:rows] for one in taken)  # type: ignore[misc]
+
+
+take = jax.jit(take_rows)
+put = jax.jit(put_rows, donate_argnums=0)
+
+
+def read_back(
+    folder: Path, learner: Learner, segments: list[Segment], written: Counts, alive: Counts
+) -> None:
+    """Fill the learner's streams with the rows that the rings held.
+
+    The segments are read a second time: before anything was changed, all of them were found whole.
+
+    Raises:
+        DamagedError: a segment is not what was written, or rows are missing.
+    """
+    streams = [members.stream for members in learner.members]
+    covered = np.zeros_like(written)
+    for segment in segments:
+        numbers, flags = rows_of(folder, segment, streams[0])
+        start = 0
+        for part in segment.parts:
+            end = start + part.rows
+            group, position = learner.place_of(part.member)
+            streams[group] = put_part(
+                streams[group], position, part, numbers[start:end], flags[start:end]
+            )
+            oldest = max(
+                part.first, written[part.member, part.world] - alive[part.member, part.world]
+            )
+            covered[part.member, part.world] += max(part.first + part.rows - oldest, 0)
+            start = end
+    if not np.array_equal(covered, alive):
+        raise DamagedError("rows of the stream are missing")
+    for index, (members, own) in enumerate(zip(learner.members, learner.slices, strict=True)):
+        length = streams[index].rows_per_world
+        counters = {"head": written[own] % length, "size": alive[own]}
+        stream = dataclasses.replace(
+            streams[index],
+            **{
+                name: jax.device_put(values.astype(np.int32), members.stream.head.sharding)
+                for name, values in counters.items()
+            },
+        )
+        learner.members[index] = dataclasses.replace(members, stream=stream)
+
+
+def rows_of(folder: Path, segment: Segment, like: Stream) -> tuple[Any, Any]:
+    """Return a segment's numbers [rows, ...] and flags [rows].
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
+    rows = sum(part.rows for part in segment.parts)
+    width = like.numbers.shape[-1]
+    if rows > most_rows(like):
+        raise DamagedError(f"{segment.entry.name} claims {rows} rows, more than any segment has")
+    held = arrays.unpack(storage.read_checked(folder, segment.entry, LARGEST_SEGMENT))
+    return (
+        arrays.named(held, "numbers", (rows, width), np.float32),
+        arrays.named(held, "flags", (rows,), np.uint8),
+    )
+
+
+def put_part(stream: Stream, position: int, part: Part, numbers: Any, flags: Any) -> Stream:
+    """Return the stream with a part's rows in their slots."""
+    length = stream.rows_per_world
+    for start in range(0, part.rows, BLOCK):
+        rows = min(BLOCK, part.rows - start)
+        slot = np.full(BLOCK, length, np.int32)
+        slot[:rows] = (part.first + start + np.arange(rows)) % length
+        padded = np.zeros((BLOCK, numbers.shape[1]), np.float32)
+        padded[:rows] = numbers[start : start + rows]
+        marks = np.zeros(BLOCK, np.uint8)
+        marks[:rows] = flags[start : start + rows]
+        stream = put(stream, np.int32(position), np.int32(part.world), slot, padded, marks)
+    return stream
+
+
+def still_needed(segments: list[Segment], written: Counts, alive: Counts) -> list[Segment]:
+    """Return the segments that hold any row that the rings still hold."""
+    oldest = written - alive
+    return [
+        segment
+        for segment in segments
+        if any(part.first + part.rows > oldest[part.member, part.world] for part in segment.parts)
+    ]

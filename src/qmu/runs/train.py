@@ -1,0 +1,287 @@
+"""One run from start to end."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmu import config as options
+from qmu.agent.custom import Networks
+from qmu.config import Config, checks, reading
+from qmu.config.members import Arms
+from qmu.errors import ConfigError, QmuError, StoppedError, told, warn
+from qmu.learning.callbacks import Callback, Listeners, check_callbacks
+from qmu.learning.custom import check_options
+from qmu.learning.events import Due, Event
+from qmu.learning.loop import Trainer
+from qmu.learning.schedules import Schedule
+from qmu.presets import read_preset
+from qmu.records.again import how_to_go_on
+from qmu.records.directory import CHECKPOINTS
+from qmu.runs.lock import locked
+from qmu.runs.record import Record, open_record
+from qmu.runs.results import Run
+from qmu.saving import store
+from qmu.signals import Signals
+from qmu.watching.sinks import Sink, check_sinks
+from qmu.world.make import Maker, Source, maker_of
+from qmu.world.named import check_id_in_file, check_wrappers_in_file
+
+
+def train(
+    env: Source | None = None,
+    /,
+    *,
+    seed: int | None = None,
+    seeds: int | None = None,
+    total_steps: int | None = None,
+    preset: str | None = None,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
+    sinks: Sequence[Sink] = (),
+    **groups: Mapping[str, Any],
+) -> Run:
+    """Train a deterministic policy and return the finished run.
+
+    Args:
+        env: an environment id, a function that returns a Gymnasium environment, an environment,
+            or a vector environment in same-step autoreset mode.
+        seed: the first member's seed (`train={"seed": ...}`).
+        seeds: how many members are trained side by side (`train={"seeds": ...}`).
+        total_steps: steps of each member (`train={"total_steps": ...}`).
+        preset: the recipe to start from: a name that `qmu presets` lists, a path that ends in
+            .toml, or `auto` for the environment's own.
+        progress: show a live display, as the command line does.
+        callbacks: what is told of chunks, evaluations and checkpoints, and may end the run.
+        schedules: functions of the step by the names of numeric options, such as `actor.lr`; each
+            gives the option's number for a chunk that begins at that step.
+        networks: what makes actors or critics, instead of what the options say: `qmu.Networks`.
+        sinks: what metrics are written to, beside the run's own files; see `qmu.Sink`.
+        **groups: a dictionary per group of options: env, actor, critic, target, explore, replay,
+            train, log; the names are those of `qmu train --help`.
+
+    Raises:
+        ConfigError: something about the request is wrong; nothing was started or written.
+        WorldError: an environment failed; what had been learned is saved.
+    """
+    shortcuts = {"seed": seed, "seeds": seeds, "total_steps": total_steps}
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    config = configure_run(env, preset, groups, given)
+    if networks is not None:
+        check_options(networks, groups, config)
+    console = None
+    if progress:
+        from qmu.watching.console import Console
+
+        console = Console()
+    return train_config(
+        config,
+        env,
+        console,
+        callbacks=callbacks,
+        schedules=schedules,
+        networks=networks,
+        sinks=sinks,
+    )
+
+
+def configure_run(
+    source: Source | None,
+    preset: str | None,
+    groups: Mapping[str, Any],
+    shortcuts: Mapping[str, Any],
+) -> Config:
+    """Return the configuration of a preset, groups of options, and options of `train` on top."""
+    named = source if isinstance(source, str) else None
+    if source is None and isinstance(env := groups.get("env"), Mapping):
+        named = env.get("id")
+    recipe = {} if preset is None else read_preset(preset, named)
+    if source is None:
+        config = reading.read_dict(recipe)
+        check_id_in_file(config.env.id, preset, "give it as the first argument")
+    values = reading.merge(recipe, groups)
+    if not names_wrappers(groups):
+        wrappers = reading.read_dict(recipe).env.wrappers
+        check_wrappers_in_file(wrappers, preset, "give them yourself: env={'wrappers': [...]}")
+    return reading.from_dict(reading.merge(values, {"train": shortcuts} if shortcuts else {}))
+
+
+def names_wrappers(groups: Mapping[str, Any]) -> bool:
+    """Tell whether groups of options say which wrappers go around each world."""
+    env = groups.get("env")
+    return isinstance(env, Mapping) and "wrappers" in env
+
+
+def train_config(
+    config: Config,
+    source: Source | None = None,
+    console: Any = None,
+    arms: Arms | None = None,
+    callbacks: Sequence[Callback] = (),
+    schedules: Mapping[str, Schedule] | None = None,
+    networks: Networks | None = None,
+    sinks: Sequence[Sink] = (),
+) -> Run:
+    """Train as the configuration says, on its environment id or on the source given instead.
+
+    Args:
+        config: the run's options.
+        source: makes the worlds, where the configuration has no id.
+        console: what shows the run to a person.
+        arms: name -> numeric options that arms of the run differ in; each has all seeds.
+        callbacks: what is told of the run's events, and may end it.
+        schedules: functions of the step by the names of numeric options.
+        networks: what makes actors or critics, instead of what the options say.
+        sinks: what metrics are written to, beside the run's own files.
+    """
+    check_callbacks(callbacks)
+    check_sinks(sinks)
+    if source is None:
+        source = config.env.id
+    if source is None:
+        raise ConfigError(
+            "no environment was named: give an id such as Pendulum-v1 (`qmu envs` lists them)"
+        )
+    if isinstance(source, str):
+        config = options.replace(config, "env", id=source)
+    if config.train.total_episodes is None:
+        config = options.replace(config, "train", total_steps=options.total_steps(config))
+    trainer = Trainer(*prepare(config, source), arms, schedules, networks)
+    tell = warn if console is None else console.tell
+    try:
+        record = open_record(trainer, tell, sinks)
+        with locked(record.directory):
+            return conduct(trainer, record, source, console, callbacks)
+    finally:
+        trainer.close()
+
+
+def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
+    """Return the resolved configuration and the maker of the worlds."""
+    maker = maker_of(source, config.env)
+    check_episodes(config, maker)
+    if maker.vector is not None:
+        if config.train.seeds > 1:
+            raise ConfigError(
+                "a ready-made vector environment serves one member: give the environment's id or "
+                "a factory to train several seeds"
+            )
+        if config.env.workers.number:
+            raise ConfigError(
+                "a ready-made vector environment steps its worlds itself: leave --env.workers out"
+            )
+        if config.env.on_error == "restart":
+            raise ConfigError(
+                "--env.on-error restart cannot replace a world of a ready-made vector environment: "
+                "give the environment's id or a factory"
+            )
+        config = options.replace(config, "env", count=maker.vector.num_envs)
+        checks.check(config)
+    return config, maker
+
+
+def check_episodes(config: Config, maker: Maker) -> None:
+    """Raise ConfigError if saves cut every episode off, and the run is to end after some."""
+    steps, longest = config.train.save_interval, maker.longest
+    if config.train.total_episodes is None or not steps or longest is None:
+        return
+    if steps < longest * config.env.count:
+        raise ConfigError(
+            f"--train.save-interval {steps} cuts episodes of {maker.name} off, which may take "
+            f"{longest} steps in each of its worlds ({config.env.count}), and "
+            "--train.total-episodes waits for their ends: raise the interval"
+        )
+
+
+def conduct(
+    trainer: Trainer,
+    record: Record,
+    source: Source,
+    console: Any,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Train until the run's end, close the trainer, and return the run; `source` made its worlds.
+
+    Raises:
+        KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
+        StoppedError: of SIGTERM; what had been learned is saved.
+    """
+    if console is not None:
+        console.start(trainer, record)
+    config = trainer.config
+    again = f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
+    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+    listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
+    with trainer.guard.watched(hanging), Signals(record.tell) as signals:
+        record.camera.stopped = signals.stopped
+        try:
+            learn_and_record(trainer, record, console, signals, listeners)
+            record.finish("finished", stopped=listeners.why())
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                record.finish("interrupted")
+            elif isinstance(error, QmuError):
+                record.finish(error.status, str(error))
+            else:
+                record.finish("failed", told(error))
+            error.add_note(what_is_saved(trainer, record))
+            if record.saved_at:
+                error.add_note(again)
+            raise
+        finally:
+            if console is not None:
+                console.stop()
+            trainer.close()
+    wrappers = config.env.wrappers
+    run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
+    if console is not None:
+        console.summary(run)
+    return run
+
+
+def what_is_saved(trainer: Trainer, record: Record) -> str:
+    """Return what is left of a run that has ended early, in words."""
+    if record.saved_at == trainer.step and trainer.step > 0:
+        return f"what was learned until then is saved in {record.directory}"
+    if record.saved_at:
+        return f"what was learned until step {record.saved_at} is saved in {record.directory}"
+    return f"there is no checkpoint; what there is is in {record.directory}"
+
+
+def learn_and_record(
+    trainer: Trainer, record: Record, console: Any, signals: Signals, listeners: Listeners
+) -> None:
+    """Train until the run's end, a signal, or a callback that ends it; write down what happens."""
+    config = trainer.config
+
+    def hear(event: Event) -> None:
+        record.hear(event)
+        if console is not None:
+            console.hear(event)
+        listeners.hear(event)
+        if isinstance(event, Due):
+            tell_of_save()
+
+    def tell_of_save() -> None:
+        # A full disk may have taken none.
+        if record.saved_at == trainer.step:
+            listeners.saved(store.complete(record.directory / CHECKPOINTS)[0])
+
+    def stopped() -> bool:
+        return signals.stopped() or listeners.stopped()
+
+    left = options.total_steps(config) - trainer.step
+    for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
+        hear(event)
+    if not signals.stopped() and record.evaluated_at != trainer.step:
+        hear(trainer.evaluate())
+        for event in trainer.replaced():
+            hear(event)
+    if signals.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    if signals.received is not None:
+        raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    if record.saved_at != trainer.step:
+        record.save_rest()
+        tell_of_save()

@@ -1,0 +1,195 @@
+"""An export, compared with the trained actor and timed before anything of it is written."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qmu.deploy import files
+from qmu.deploy.description import network_of
+from qmu.deploy.policy import Floats, Normalization, Policy
+from qmu.errors import QmuError
+from qmu.learning.devices import start_jax
+from qmu.learning.handover import to_acting
+from qmu.records.directory import CHECKPOINTS
+from qmu.runs.results import Run
+from qmu.saving import arrays, storage, store
+from qmu.saving.arrays import UnreadableError
+from qmu.saving.storage import DamagedError
+from qmu.world.spaces import to_environment
+
+# An export and the actor are compared on so many observations. Where they are normalized, so many
+# of them have a share of their numbers beyond where normalized ones are cut.
+OBSERVATIONS, CUT, SHARE = 1000, 100, 0.1
+# What they may differ by, in action ranges.
+TOLERANCE = 1e-5
+# One observation is timed so often, after some that are not.
+CALLS, WARM_UP = 1000, 100
+
+
+class Observed(NamedTuple):
+    """Observations [rows, ...], and in words where they come from."""
+
+    obs: Floats
+    origin: str
+
+
+class Export(NamedTuple):
+    """A policy as the bytes of a file, and what was measured of them.
+
+    `difference` is the largest one from the trained actor, in action ranges; `microseconds` the
+    median time that one observation takes, on this machine; `undescribed` are files beside it that
+    share its name, and that its model card is not about.
+    """
+
+    path: Path
+    policy: Policy
+    data: bytes
+    observed: Observed
+    difference: float
+    microseconds: float
+    undescribed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Export {self.path}: {len(self.data):,} bytes, at most {self.difference:.1e} "
+            f"from the trained actor, {self.microseconds:.0f} µs>"
+        )
+
+
+def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
+    """Return a policy as the file that `path` will be, read back, compared and timed.
+
+    Raises:
+        ConfigError: the ending is unknown, or a package that it takes is not installed.
+        QmuError: the file's actions are not those of the trained actor.
+    """
+    kind = files.ending(path)
+    data = files.packed(kind, policy)
+    exported = files.unpacked(kind, data, path)
+    found = difference(exported(observed.obs), actions_of_actor(policy, observed.obs), policy)
+    if not found < TOLERANCE:
+        raise QmuError(
+            f"{path} was not written: on {len(observed.obs):,} observations {observed.origin} its "
+            f"actions are up to {found:.1e} action ranges from the trained actor's, and less than "
+            f"{TOLERANCE:.0e} is right (of an actor deep in saturation, which `qmu doctor` finds, "
+            "it may be rounding)"
+        )
+    return Export(path, policy, data, observed, found, latency(exported, observed.obs[0]))
+
+
+def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
+    """Return what a policy's actor does in JAX, where it was trained; in the world's units.
+
+    It has the policy's weights and runs in the networks of training, and its actions are scaled as
+    there. In full precision: matrix products of a GPU have fewer digits by default.
+    """
+    start_jax()
+    with jax.default_device(host()), jax.default_matmul_precision("highest"):
+        acting = to_acting(network_of(policy))
+        flat = jnp.asarray(obs.reshape(len(obs), -1))
+        seen = flat if acting.normalizer is None else acting.normalizer(flat)
+        action = np.asarray(acting.actor(seen))
+    scaled = to_environment(action, policy.low, policy.high)
+    return scaled.reshape(len(obs), *policy.action_shape)
+
+
+def host() -> jax.Device:
+    """Return the CPU, if JAX was not told to do without it."""
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:
+        return jax.devices()[0]
+
+
+def difference(ours: Floats, theirs: Floats, policy: Policy) -> float:
+    """Return the largest difference of actions, in ranges of the policy's actions."""
+    low, high = (bound.astype(np.float64) for bound in (policy.low, policy.high))
+    scale = np.where(high > low, high - low, 1.0).reshape(policy.action_shape)
+    return float(np.max(np.abs(ours.astype(np.float64) - theirs) / scale))
+
+
+def latency(policy: Callable[[Floats], Floats], obs: Floats) -> float:
+    """Return the median time that the action for one observation takes, in microseconds."""
+    for _ in range(WARM_UP):
+        policy(obs)
+    times = []
+    for _ in range(CALLS):
+        started = time.perf_counter_ns()
+        policy(obs)
+        times.append(time.perf_counter_ns() - started)
+    return float(np.median(times)) / 1000
+
+
+def observations(policy: Policy, run: Run | None) -> Observed:
+    """Return observations to compare a policy's actions on, always the same.
+
+    They are of the newest that its run has stored. Where it has stored too few, the others are
+    drawn by the statistics that the policy has of its observations; without these, standard normal.
+    """
+    generator = np.random.default_rng(0)
+    known = network_of(policy).normalization
+    size = math.prod(policy.obs_shape)
+    stored = np.zeros((0, size), np.float32) if run is None else stored_observations(run, size)
+    chosen = generator.permutation(stored)[:OBSERVATIONS]
+    drawn = generator.normal(size=(OBSERVATIONS - len(chosen), size))
+    drawn_from = "from a standard normal distribution"
+    if known is not None:
+        drawn = known.mean + known.std * drawn
+        drawn_from = "with the statistics of those in training"
+    obs = np.concatenate([chosen, drawn])
+    origin = origin_of(len(chosen), drawn_from)
+    if known is not None:
+        obs[-CUT:] = beyond_clip(obs[-CUT:], known, generator)
+        origin += f", {CUT} of them partly beyond the clip"
+    return Observed(obs.reshape(-1, *policy.obs_shape).astype(np.float32), origin)
+
+
+def origin_of(stored: int, drawn_from: str) -> str:
+    """Return where observations come from, in words: so many of the run, the others drawn."""
+    if stored == OBSERVATIONS:
+        return "of the run"
+    return f"({stored} of the run, the others {drawn_from})" if stored else drawn_from
+
+
+def beyond_clip(obs: Any, known: Normalization, generator: np.random.Generator) -> Any:
+    """Return observations [rows, obs], in each some numbers replaced by such as are clipped."""
+    far = known.clip * generator.uniform(1, 2, size=obs.shape)
+    far = known.mean + known.std * far * generator.choice([-1, 1], size=obs.shape)
+    chosen = generator.random(obs.shape) < SHARE
+    chosen[:, 0] |= ~chosen.any(axis=1)
+    return np.where(chosen, far, obs)
+
+
+def stored_observations(run: Run, size: int) -> Floats:
+    """Return observations [rows, obs] that a run has stored, the newest segments of rows first.
+
+    There are all rows of as many segments as make `OBSERVATIONS`, or of all that can be read.
+    """
+    folder = run.directory / CHECKPOINTS
+    listed = [entry for path in store.complete(folder) for entry in reversed(segments_of(path))]
+    found = [np.zeros((0, size), np.float32)]
+    for entry in dict.fromkeys(listed):
+        try:
+            data = storage.read_checked(folder, entry, store.LARGEST_SEGMENT)
+            numbers: Floats = arrays.unpack(data)["numbers"]
+        except (DamagedError, UnreadableError, KeyError):
+            continue
+        if numbers.ndim == 2 and numbers.shape[1] > size:
+            found.append(numbers[:, :size])
+        if sum(map(len, found)) >= OBSERVATIONS:
+            break
+    return np.concatenate(found)
+
+
+def segments_of(checkpoint: Path) -> list[storage.Entry]:
+    """Return the segments that a checkpoint lists, the oldest first; none of a damaged one."""
+    try:
+        return storage.entries_of(storage.read_manifest(checkpoint), "shared")
+    except DamagedError:
+        return []

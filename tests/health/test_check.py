@@ -1,0 +1,403 @@
+"""`qmu check`: worlds made to have a disease, and healthy ones."""
+
+import re
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import qmu
+from qmu.cli import main
+from qmu.health.symptoms import ERROR, HINT, WARNING
+
+OPEN = gym.spaces.Box(-np.inf, np.inf, (2,))
+
+
+class Point(gym.Env):
+    """A point on a line that is to come to rest at 0: nothing is wrong with it."""
+
+    observation_space = OPEN
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        self.state = np.float32(self.np_random.uniform(-1, 1, 2))
+        return self.seen(), {}
+
+    def step(self, action):
+        self.time += 1
+        push = np.float32([self.state[1] * 0.1, action[0] * 0.1])
+        self.state = np.clip(self.state + push, -5, 5)
+        return self.seen(), self.reward(), *self.ends(), {}
+
+    def seen(self):
+        return self.state.copy()
+
+    def reward(self):
+        return -float(np.abs(self.state).sum())
+
+    def ends(self):
+        return False, self.time >= 50
+
+
+class Raising(Point):
+    def ends(self):
+        if self.time == 20:
+            raise ZeroDivisionError("the arm is straight")
+        return super().ends()
+
+
+class NotANumber(Point):
+    def seen(self):
+        return np.float32([np.nan, 0]) if self.time == 7 else super().seen()
+
+
+class InfiniteReward(Point):
+    def reward(self):
+        return float("inf")
+
+
+class OtherShape(Point):
+    def seen(self):
+        return np.zeros(3, np.float32)
+
+
+class OldGym(Point):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated or truncated, info
+
+
+class Random(Point):
+    def reward(self):
+        return float(np.random.default_rng().uniform(-1, 0))
+
+
+class Remembering(Point):
+    total = 0.0
+
+    def reward(self):
+        self.total += 0.01
+        return super().reward() - self.total
+
+
+class Endless(Point):
+    def ends(self):
+        return False, False
+
+
+class BeginsOnce(Endless):
+    """Goes wrong when it is reset again."""
+
+    begun = False
+
+    def reset(self, *, seed=None, options=None):
+        if self.begun:
+            raise ConnectionError("the robot is busy")
+        self.begun = True
+        return super().reset(seed=seed)
+
+
+class Single(Point):
+    """Cannot be beside another one."""
+
+    stepped = None
+
+    def step(self, action):
+        if Single.stepped is None:
+            Single.stepped = self
+        if Single.stepped is not self:
+            raise ConnectionError("the port is taken")
+        return super().step(action)
+
+
+class FewSeeds(Point):
+    """Takes only one seed."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed:
+            raise ValueError("there is no map of this number")
+        return super().reset(seed=seed)
+
+
+class EndsAtOnce(Point):
+    def ends(self):
+        return bool(self.state[0] > -9), False
+
+
+class LimitAsTermination(Point):
+    def ends(self):
+        return self.time >= 50, False
+
+
+class LimitAsBoth(Point):
+    def ends(self):
+        return self.time >= 50, self.time >= 50
+
+
+class ConstantReward(Point):
+    def reward(self):
+        return -1.0
+
+
+class HugeReward(Point):
+    def reward(self):
+        return 1000 * super().reward()
+
+
+class TinyReward(Point):
+    def reward(self):
+        return 0.001 * super().reward()
+
+
+class OutsideOfItsSpace(Point):
+    observation_space = gym.spaces.Box(-0.5, 0.5, (2,))
+
+
+class OnlyTerminates(Point):
+    def ends(self):
+        return bool(abs(self.state[0]) > 1.2), False
+
+
+class HugeActions(Point):
+    action_space = gym.spaces.Box(-1e6, 1e6, (1,))
+
+    def step(self, action):
+        return super().step(action / 1e6)
+
+
+class AsymmetricActions(Point):
+    action_space = gym.spaces.Box(0, 1, (1,))
+
+
+class StuckAction(Point):
+    action_space = gym.spaces.Box(np.float32([-1, 2]), np.float32([1, 2]))
+
+
+class LargeObservation(Point):
+    def seen(self):
+        return self.state * np.float32([1, 1000])
+
+
+class ConstantObservation(Point):
+    def seen(self):
+        return self.state * np.float32([1, 0])
+
+
+class SameStart(Point):
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.zeros(2, np.float32)
+        return self.seen(), {}
+
+
+class SameArray(Point):
+    buffer = np.zeros(2, np.float32)
+
+    def seen(self):
+        self.buffer[:] = self.state
+        return self.buffer
+
+
+class OtherType(Point):
+    def seen(self):
+        return self.state.astype(np.float64)
+
+
+class NoInfo(Point):
+    def step(self, action):
+        return *super().step(action)[:4], None
+
+
+class OtherTypeInReset(Point):
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        return obs.tolist(), info
+
+
+class NoInfoInReset(Point):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], None
+
+
+class NeitherTypeNorInfo(OtherType, NoInfo):
+    """Has both faults."""
+
+
+class Slow(Point):
+    def ends(self):
+        time.sleep(0.005)
+        return super().ends()
+
+
+DISEASES = [
+    (Raising, ERROR, "the world fails", "at step 20, Raising raised in step .*the arm is straight"),
+    (NotANumber, ERROR, "the world returns what is impossible", "at step 7, .*nan at position 0"),
+    (InfiniteReward, ERROR, "the world returns what is impossible", "the reward inf"),
+    (OtherShape, ERROR, "the world returns what is impossible", r"shape \(3,\)"),
+    (OldGym, ERROR, "the world fails", "not enough values to unpack"),
+    (BeginsOnce, ERROR, "the world fails", "when it begins anew, at step 1, .*the robot is busy"),
+    (Single, ERROR, "the world fails", "in a second world, at step 1, .*the port is taken"),
+    (FewSeeds, ERROR, "the world fails", "when it is given another seed, .*no map of this number"),
+    (Random, WARNING, "not deterministic after reset(seed)", "another row at step 0"),
+    (Remembering, WARNING, "reset(seed) does not begin anew", "at step 0 in the same world"),
+    (EndsAtOnce, WARNING, "every episode ends at once", "400 episodes of one step"),
+    (LimitAsTermination, WARNING, "a time limit is told as a termination", "terminated after 50"),
+    (LimitAsBoth, WARNING, "a time limit is told as a termination", "terminated and truncated"),
+    (ConstantReward, WARNING, "the reward is constant", "all 400 rewards were -1"),
+    (HugeReward, WARNING, "rewards are huge", "mean square"),
+    (TinyReward, WARNING, "rewards are tiny", "mean square"),
+    (OutsideOfItsSpace, WARNING, "observations outside of their space", "the space says -0.5 to"),
+    (Endless, WARNING, "no time limit", "no episode ended"),
+    (OnlyTerminates, HINT, "no time limit", "only ended by a termination"),
+    (HugeActions, WARNING, "action bounds are huge", r"-1e\+06 to 1e\+06"),
+    (AsymmetricActions, HINT, "action bounds are not around 0", "0 to 1"),
+    (StuckAction, HINT, "an action without a range", "action 1 can only be 2"),
+    (LargeObservation, HINT, "observations of very different sizes", "standard deviations"),
+    (ConstantObservation, HINT, "parts of the observation never change", "1 of 2 numbers"),
+    (SameStart, HINT, "every episode begins alike", "5 seeds"),
+    (SameArray, HINT, "the same array is returned at every step", "in 4.. of 400|in 3.. of 400"),
+    (OtherType, HINT, "observations of another type than declared", "float64, and the space says"),
+    (OtherTypeInReset, HINT, "observations of another type than declared", "float32, list, and"),
+    (NoInfo, HINT, "info is no dictionary", "^step returned NoneType$"),
+    (NoInfoInReset, HINT, "info is no dictionary", "^reset returned NoneType$"),
+    (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
+]
+
+
+@pytest.mark.parametrize(
+    ("world", "level", "name", "seen"), DISEASES, ids=[case[0].__name__ for case in DISEASES]
+)
+def test_a_disease_is_found(world, level, name, seen):
+    checkup = qmu.check_env(world, steps=400)
+    by_name = {symptom.name: symptom for symptom in checkup.symptoms}
+    assert list(by_name)[0] == name  # noqa: RUF015 - the list is what is told
+    assert by_name[name].level == level
+    assert checkup.possible is (level != ERROR)
+    assert re.search(seen, by_name[name].seen)
+    assert name in str(checkup)
+
+
+@pytest.mark.parametrize("world", [Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"])
+def test_nothing_is_wrong_with_a_healthy_world(world):
+    checkup = qmu.check_env(world)
+    assert checkup.symptoms == ()
+    assert "Nothing is wrong with it" in str(checkup)
+
+
+def test_rows_that_could_not_be_compared_are_not_called_the_same():
+    said = str(qmu.check_env(BeginsOnce, steps=400))
+    assert "give the same rows" not in said
+    assert "until it failed, the same seed and actions gave no other rows" in said
+
+
+def test_the_remedies_are_remedies():
+    assert qmu.check_env(Endless, episode_length=100).symptoms == ()
+    huge = qmu.check_env(HugeReward)
+    (symptom,) = huge.symptoms
+    assert symptom.advice == "--env.reward-scale 0.001"
+
+
+def test_types_of_observations_and_infos_are_two_faults():
+    names = [symptom.name for symptom in qmu.check_env(NeitherTypeNorInfo).symptoms]
+    assert names == ["observations of another type than declared", "info is no dictionary"]
+
+
+def test_the_worst_comes_first():
+    class Both(Endless):
+        """Has two diseases of the second rank, and one of the third."""
+
+        def reward(self):
+            return 1000 * super().reward()
+
+        def seen(self):
+            return self.state.astype(np.float64)
+
+    levels = [symptom.level for symptom in qmu.check_env(Both).symptoms]
+    assert levels == [WARNING, WARNING, HINT]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (np.full(8, -1.0), np.full(8, 1.0), "8 numbers in [-1, 1]"),
+        (np.full((2, 3), -np.inf), np.full((2, 3), np.inf), "6 numbers (2 × 3) in [-inf, inf]"),
+        (np.array([-1.0, -1.0]), np.array([-0.0, 2.0]), "2 numbers in [-1, 0], [-1, 2]"),
+        (np.arange(7), np.arange(1, 8), "7 numbers in bounds of their own, the widest [0, 7]"),
+    ],
+)
+def test_bounds_are_told_as_a_person_reads_them(low, high, words):
+    class Bounded(Point):
+        observation_space = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+        def seen(self):
+            return self.observation_space.low
+
+    lines = str(qmu.check_env(Bounded, steps=3)).splitlines()
+    assert f"  observations  {words}" in lines
+
+
+def test_a_checkup_shows_itself_as_it_is_printed():
+    checkup = qmu.check_env(Point, steps=60)
+    assert repr(checkup) == str(checkup)
+    assert str(checkup).startswith("Point\n  observations  2 numbers in [-inf, inf]\n")
+
+
+def test_a_negative_zero_is_a_zero():
+    class Ends(Point):
+        action_space = gym.spaces.Box(np.float32([-1.0]), np.float32([-0.0]))
+
+        def reward(self):
+            return -0.0
+
+    said = str(qmu.check_env(Ends, steps=400))
+    assert "  actions       1 number in [-1, 0]\n" in said
+    assert "  rewards       0 to 0, mean 0, with random actions\n" in said
+    assert "they are -1 to 0\n" in said
+    assert "all 400 rewards were 0\n" in said
+
+
+def test_a_slow_world_is_advised_to_take_steps_side_by_side():
+    (symptom,) = qmu.check_env(Slow, steps=400).symptoms
+    assert "--env.count 2 --env.workers 2" in symptom.advice
+
+
+def test_the_command_says_what_a_world_is(capsys):
+    words = ["check", "Pendulum-v1", "--steps", "600", "--kwargs", "g = 2.0", "--seed", "3"]
+    assert main([*words, "--wrappers", "gymnasium.wrappers.TimeAwareObservation"]) == 0
+    out = capsys.readouterr().out
+    assert "4 numbers" in out
+    assert "  actions       1 number in [-2, 2]\n" in out
+    assert "200 steps" in out
+    assert "3 ended in 600 steps: 0 terminated, 3 truncated" in out
+    assert "the same seed and actions give the same rows" in out
+    assert "25 bytes a row" in out
+
+
+def test_the_command_fails_for_a_world_that_cannot_be_trained_in(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(
+        gym.registry, "Sick-v0", gym.envs.registration.EnvSpec("Sick-v0", NotANumber)
+    )
+    assert main(["check", "Sick-v0"]) == 1
+    assert "ERROR: the world returns what is impossible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["Pendulm-v1"], "did you mean Pendulum-v1"),
+        (["CartPole-v1"], "has Discrete(2) actions"),
+        (["Pendulum-v1", "--steps", "0"], "--steps must be 1 or more"),
+        (["Pendulum-v1", "--seed", "-1"], "--seed must lie in"),
+        (["Pendulum-v1", "--kwargs", "{"], "is not a table of TOML"),
+        (["Pendulum-v1", "--episode-length", "0"], "must be greater than 0"),
+    ],
+)
+def test_a_wrong_request_is_a_sentence(capsys, words, said):
+    assert main(["check", *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
