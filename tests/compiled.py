@@ -14,11 +14,14 @@ import time
 from pathlib import Path
 
 import jax
+import psutil
 
 from qmu.learning.devices import compiled_folder
 
 # Bytes that are kept, and seconds after which a process that was killed has left its folder.
 LARGEST, OLD = 2**30, 86_400
+# Bytes of memory above which a process forgets its programs: it finds them in its folder.
+MEMORY = 2 * 2**30
 
 
 class Compiled:
@@ -51,6 +54,8 @@ class Compiled:
     def pytest_runtest_teardown(self, item, nextitem):
         if nextitem is None or nextitem.path != item.path:
             self.exchange()
+            if psutil.Process().memory_info().rss > MEMORY:
+                jax.clear_caches()
 
     def pytest_unconfigure(self):
         self.folder.cleanup()

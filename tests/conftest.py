@@ -1,5 +1,6 @@
 """What every test runs with: strict numerics, one CPU device per core, repeatable examples."""
 
+import gc
 import os
 
 import jax
@@ -25,6 +26,9 @@ jax.config.update("jax_platforms", jax.config.jax_platforms or "cpu")
 start_jax()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# JAX leaves many objects that live: looking through them again and again takes a tenth of the time.
+gc.set_threshold(100_000, 50, 100)
 
 # `pytest --hypothesis-profile=full` has more.
 for profile, most in PROFILES.items():

@@ -359,6 +359,7 @@ def test_a_negative_zero_is_a_zero():
     assert "all 400 rewards were 0\n" in said
 
 
+@pytest.mark.long
 def test_a_slow_world_is_advised_to_take_steps_side_by_side():
     (symptom,) = qmu.check_env(Slow, steps=400).symptoms
     assert "--env.count 2 --env.workers 2" in symptom.advice
