@@ -64,7 +64,7 @@ test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: 
 	XLA_FLAGS= QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
 test-small: $(SMALL_STAMP)  ## the quick tests of the extras that are small to install (.venv-small)
-	.venv-small/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10 \
+	.venv-small/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10 -r fE \
 		-m "extra and not long and not fault"
 
 test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)

@@ -323,6 +323,7 @@ def test_a_key_is_asked_for_without_a_network(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 @pytest.mark.extra
 def test_an_unreachable_service_ends_nothing_and_loses_nothing(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
