@@ -1,7 +1,8 @@
 # `make help` lists the targets. All of them work in .venv, which the first one creates.
 
-# Tests side by side.
+# Tests side by side: a file's tests in one process, files in their order, the long ones among the first.
 JOBS ?= 2
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 DEMO_STEPS ?= 10000
 DEMO_SEEDS ?= 3
 FAULTS ?= bounded
@@ -49,7 +50,7 @@ demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=10000, DEMO_SEEDS=3), then eval
 	for entry in "$$run"/*; do echo "  $$entry"; done
 
 test: $(STAMP)  ## run the tests, but those that take long, kill runs or need extras
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations 10
 
 # One after the other, also with -j: each has its own use for all cores.
 test-all:  ## all tests that there are, in all environments (an hour or two)
@@ -57,14 +58,14 @@ test-all:  ## all tests that there are, in all environments (an hour or two)
 		$(MAKE) --no-print-directory $$tests; done
 
 test-long: $(STAMP)  ## the tests of `make test` and the long ones, properties with more examples
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10 \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations 10 \
 		-m "not fault and not extra" --hypothesis-profile full
 
 test-faults: $(STAMP)  ## run the tests that kill and starve runs (FAULTS=full: as long as it takes)
 	XLA_FLAGS= QMU_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault
 
 test-small: $(SMALL_STAMP)  ## the quick tests of the extras that are small to install (.venv-small)
-	.venv-small/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10 -r fE \
+	.venv-small/bin/python -m pytest $(SIDE_BY_SIDE) --durations 10 -r fE \
 		-m "extra and not long and not fault"
 
 test-extras: $(EXTRAS_STAMP)  ## the tests that need packages of extras, all but robotics (.venv-extras)
@@ -86,7 +87,7 @@ newest:  ## the fast tests with the newest versions of everything, without const
 	$(call environment,.venv-newest)
 	@.venv-newest/bin/python -m pip install -q --upgrade --upgrade-strategy eager --only-binary :all: -e '.[dev]'
 	@.venv-newest/bin/python -m pip list --format freeze | grep -iE '^(jax|jaxlib|numpy|scipy|mujoco|gymnasium|equinox|optax)=='
-	.venv-newest/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not long and not fault and not extra" -q
+	.venv-newest/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not fault and not extra" -q
 
 check: check-format check-lint check-types check-tests  ## format, lint, types and the fast tests
 
@@ -100,7 +101,7 @@ check-types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 check-tests: $(STAMP)  ## the fast tests, until the first failure
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not long and not fault and not extra" -x -q
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not fault and not extra" -x -q
 
 format: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .

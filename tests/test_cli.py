@@ -11,7 +11,6 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from budget import some
 
 import qmu
 from qmu.cli import main
@@ -246,7 +245,8 @@ def test_a_directory_is_printed_as_it_is_named(capsys):
     assert f"qmu eval '{run}' --episodes 20" in printed
 
 
-@pytest.mark.parametrize("encoding", some(["ascii", "utf-8"], ["ascii"]))
+@pytest.mark.long
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_run_outlives_the_reader_of_its_output_and_a_poor_terminal(encoding, tmp_path):
     command = [sys.executable, "-m", "qmu", "train", "Pendulum-v1", *TINY]
     environment = os.environ | {"PYTHONIOENCODING": encoding}

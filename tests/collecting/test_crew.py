@@ -110,6 +110,7 @@ def test_members_in_other_processes_do_the_same_to_the_bit(tiny_config, explore)
             np.testing.assert_array_equal(array, again)
 
 
+@pytest.mark.long
 def test_the_worlds_of_one_member_are_divided(tiny_config):
     def one(workers):
         env = {"workers": workers, "count": 4}
@@ -175,6 +176,7 @@ def test_a_failure_elsewhere_is_replaced(tmp_path, fault):
     assert line["rollout/restarts"] == 1
 
 
+@pytest.mark.long
 def test_a_run_with_workers_is_resumed_to_the_bit(tmp_path):
     changes = {"env": {"workers": 2}, "train": {"seeds": 2, "total_steps": 120}}
     whole = runs.train(tmp_path / "a", **changes)
@@ -185,6 +187,7 @@ def test_a_run_with_workers_is_resumed_to_the_bit(tmp_path):
     assert runs.final_state(part) == runs.final_state(whole)
 
 
+@pytest.mark.long
 def test_a_trainer_interrupted_while_it_waits_goes_on(tiny_config, monkeypatch):
     from qmu.collecting import outpost
 
@@ -269,6 +272,7 @@ class Scene(gym.Env):
         self.program.wait()
 
 
+@pytest.mark.long
 def test_a_program_that_a_world_has_started_ends_with_it(tiny_config):
     config = tiny_config(env={"workers": 2, "count": 2, "episode_length": None})
     trainer = Trainer(config, find_maker(Scene))
@@ -343,6 +347,7 @@ def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(tmp_path):
     assert any("the licence server is busy" in str(one.message) for one in told)
 
 
+@pytest.mark.long
 def test_a_process_that_has_left_a_child_behind_is_missed(tmp_path):
     def forks_and_dies():
         if os.fork() == 0:

@@ -10,7 +10,6 @@ import time
 import psutil
 import pytest
 import runs
-from budget import some
 
 import qmu
 from qmu.learning.loop import Trainer
@@ -238,12 +237,9 @@ def test_two_processes_with_one_seed_are_equal_bit_for_bit(tmp_path):
     assert runs.metrics(one) == runs.metrics(other)
 
 
-STOPS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-
-
-@pytest.mark.parametrize("stop", some(STOPS, STOPS[1:]))
-def test_a_run_with_workers_is_saved_though_they_hear_the_signal_as_well(tmp_path, stop):
-    number, code = stop
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_with_workers_is_saved_though_they_hear_the_signal_as_well(tmp_path, number, code):
     process = start(tmp_path, "--env.workers", "2", "--seeds", "2")
     directory = wait_for_checkpoint(process, tmp_path)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -257,6 +253,7 @@ def test_a_run_with_workers_is_saved_though_they_hear_the_signal_as_well(tmp_pat
     assert go_on(directory) > 0
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_no_workers(tmp_path):
     process = start(tmp_path, "--env.workers", "2", "--seeds", "2")
     directory = wait_for_checkpoint(process, tmp_path)

@@ -268,7 +268,11 @@ DISEASES = [
 
 
 @pytest.mark.parametrize(
-    ("world", "level", "name", "seen"), DISEASES, ids=[case[0].__name__ for case in DISEASES]
+    ("world", "level", "name", "seen"),
+    [
+        pytest.param(*case, id=case[0].__name__, marks=[pytest.mark.long] * (case[0] is Slow))
+        for case in DISEASES
+    ],
 )
 def test_a_disease_is_found(world, level, name, seen):
     checkup = qmu.check_env(world, steps=400)

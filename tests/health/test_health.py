@@ -120,7 +120,7 @@ DISEASES = {
 
 
 # Those that are quick to show; the others are long.
-SOME = ("Dead units", "Large rewards", "No reward was found", "Nothing was learned")
+SOME = ("Large rewards", "No reward was found", "Nothing was learned")
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ def curve(run, member):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_arm_learns_what_a_run_of_its_own_learns(arm, together, tmp_path):
     alone = train(tmp_path, reading.merge({"train": {"seeds": 2}}, ARMS[arm]))

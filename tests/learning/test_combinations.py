@@ -65,7 +65,7 @@ SMALL = configs(
 
 @pytest.mark.slow
 @settings(
-    max_examples=examples(3, 25),
+    max_examples=examples(2, 25),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking compiles for many minutes
     suppress_health_check=[HealthCheck.too_slow],

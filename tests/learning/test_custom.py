@@ -176,6 +176,7 @@ def test_critics_of_ones_own_differ_from_each_other():
     trainer.close()
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_run_and_a_resumed_one_is_the_uninterrupted_one(tmp_path):
     changes = {"env": {"normalize_obs": True}, "train": {"seeds": 2}}
 

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 import runs
-from budget import some
 from probes import Counter
 
 import qmu
@@ -210,7 +209,8 @@ def arms_told(found, run, tmp_path, kind):
     return html.unescape(text).partition("What the arms are")[2].partition("What is wrong")[0]
 
 
-@pytest.mark.parametrize("kind", some(["html", "markdown"], ["markdown"]))
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["html", "markdown"])
 def test_what_the_arms_are_is_said_of_several(run, car, tmp_path, kind):
     alone = results.run_results([run.directory])
     assert arms_told(alone, run, tmp_path, kind) == ""
@@ -333,6 +333,7 @@ SHORT = {"total_steps": 120, "schedule_steps": 120, "save_interval": 0}
 TIMED = "gymnasium.wrappers.TimeAwareObservation"
 
 
+@pytest.mark.long
 def test_a_run_in_wrappers_can_be_trained_again_as_its_report_says(tmp_path):
     wrapped = {"env": {"wrappers": [TIMED], "kwargs": {"g": 5.0}}, "train": SHORT}
     directory = runs.train(tmp_path, **wrapped)
@@ -342,6 +343,7 @@ def test_a_run_in_wrappers_can_be_trained_again_as_its_report_says(tmp_path):
     assert scores(newest(tmp_path, before)) == scores(directory)
 
 
+@pytest.mark.long
 def test_what_was_given_in_python_is_given_again_as_the_report_says(tmp_path):
     given = {"schedules": {"actor.lr": lambda step: 1e-3 / (1 + step)}}
     options = runs.options(tmp_path, {"env": {"wrappers": [TIMED]}, "train": SHORT})
@@ -355,6 +357,7 @@ def test_what_was_given_in_python_is_given_again_as_the_report_says(tmp_path):
         assert scores(repeated.directory) == scores(directory)
 
 
+@pytest.mark.long
 def test_every_arm_of_a_run_can_be_trained_again_as_its_report_says(tmp_path, monkeypatch):
     arms = {"quiet": {}, "loud": {"explore": {"std": 0.5}, "target": {"tau": 0.05}}}
     asked = runs.options(tmp_path, {"env": {"id": "Pendulum-v1"}, "train": SHORT})

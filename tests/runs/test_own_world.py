@@ -236,7 +236,7 @@ def test_a_saved_model_has_its_wrappers_named_again():
     model.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_console_script_finds_a_module_in_the_working_folder(tmp_path):
     (tmp_path / "swing.py").write_text(MODULE)
     command = shutil.which("qmu", path=os.path.dirname(sys.executable))

@@ -281,7 +281,7 @@ class Probe(gym.Env):
         return self.obs, reward, True, False, {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_probe_world_with_a_known_best_action_is_solved(tmp_path):
     run = run_probe(tmp_path, Probe)
     obs = np.linspace(-0.9, 0.9, 7)[:, None]

@@ -1,5 +1,6 @@
 """Studies through the command: trained, stopped, gone on with, and what they say."""
 
+import contextlib
 import io
 import json
 import os
@@ -61,11 +62,9 @@ def trained(tmp_path_factory):
     """Return the directory of a study that has been trained, and what the command said."""
     folder = tmp_path_factory.mktemp("study")
     words = ["study", write(folder), "--dir", str(folder / "tiny")]
-    done = subprocess.run(
-        [sys.executable, "-m", "qmu", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "tiny", done.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert cli.main(words) == 0
+    return folder / "tiny", said.getvalue()
 
 
 def test_a_study_trains_every_seed_of_every_arm_and_says_the_answer(trained):
