@@ -114,7 +114,7 @@ def test_a_page_may_link_to_other_sites(hooks):
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [None, "link", "anchor", "page"])
 def test_the_build_is_strict(hooks, tmp_path, broken):
-    for name in ("docs", "src", "tests", "benchmarks", "examples"):
+    for name in ("docs", "src", "tests", "benchmarks", "examples", "findings"):
         left_out = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=left_out)
     for name in ("mkdocs.yml", *hooks.ABOVE):
