@@ -118,10 +118,10 @@ site: $(SITE_STAMP)  ## build the documentation's site into site/ (its tools liv
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "The site begins with site/index.html"
 
-clean:  ## remove environments, builds and caches; runs/ stays
+clean:  ## remove environments, builds and caches here; runs/ and ~/.cache/qmu stay
 	rm -rf .venv .venv-bench .venv-docs .venv-extras .venv-newest .venv-ray .venv-robotics .venv-small \
 		build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests benchmarks docs examples -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call environment,DIR): create DIR, unless it is there, works, and has the Python that is named.
 define environment

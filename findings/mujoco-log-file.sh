@@ -17,6 +17,7 @@ env/bin/python -m pip install --quiet 'gymnasium[mujoco]==1.4.0' mujoco==4.0.0 n
 env/bin/python - >seen <<'END'
 import os
 import pathlib
+import re
 from importlib.metadata import version
 
 import gymnasium as gym
@@ -30,7 +31,8 @@ for count in (1, 2):
     files = sorted(path.name for path in pathlib.Path().iterdir())
     lines = [line for path in files for line in open(path) if line.strip()]
     print(f"seen, worlds made {count}: {files}, lines {len(lines)}")
-print("seen:", lines[0].partition("2026: ")[2].partition(" and will")[0] or "another message")
+said = re.search(r" \d{4}: (.*) and will", lines[0])
+print("seen:", said[1] if said else "another message")
 END
 cat seen
 diff seen - <<'END'

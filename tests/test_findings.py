@@ -34,6 +34,7 @@ def test_a_finding_has_its_form(script):
     for package in packages:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?==[\w.]+", package), package
     assert not re.search(r"\bqmu\b|https?://|--index|/home/|/root/", code, re.IGNORECASE)
+    assert not re.search(r"\b20[2-9]\d\b", code), "it is of one year"
     # What was seen is compared with what is seen now.
     assert "\ncat seen\ndiff seen - <<'END'\n" in code
     stated = code.rpartition("diff seen - <<'END'\n")[2]

@@ -27,7 +27,15 @@ def test_a_time(seconds, said):
 
 @pytest.mark.parametrize(
     ("mebibytes", "said"),
-    [(0.26, "0.3 MiB"), (9.94, "9.9 MiB"), (9.96, "10 MiB"), (999, "999 MiB"), (1024, "1.0 GiB")],
+    [
+        (0.03, "31 KiB"),
+        (0.26, "0.3 MiB"),
+        (9.94, "9.9 MiB"),
+        (9.96, "10 MiB"),
+        (999, "999 MiB"),
+        (1024, "1.0 GiB"),
+        (3 * 2**20, "3.0 TiB"),
+    ],
 )
 def test_a_size(mebibytes, said):
     assert sized(mebibytes * 2**20) == said

@@ -15,8 +15,11 @@ def duration(seconds: float) -> str:
 
 
 def sized(size: float) -> str:
-    """Return a number of bytes as a person reads it: `0.3 MiB`, `97 MiB`, `1.8 GiB`."""
+    """Return a number of bytes as a person reads it: `74 KiB`, `0.3 MiB`, `97 MiB`, `1.8 GiB`."""
     mebibytes = size / 2**20
-    if mebibytes >= 999.5:
-        return f"{mebibytes / 2**10:.1f} GiB"
-    return f"{mebibytes:.{0 if mebibytes >= 9.95 else 1}f} MiB"
+    if mebibytes < 0.095:
+        return f"{size / 2**10:.0f} KiB"
+    if mebibytes < 999.5:
+        return f"{mebibytes:.{0 if mebibytes >= 9.95 else 1}f} MiB"
+    gibibytes = mebibytes / 2**10
+    return f"{gibibytes:.1f} GiB" if gibibytes < 999.5 else f"{gibibytes / 2**10:.1f} TiB"

@@ -45,6 +45,8 @@ def three_nodes():
             yield made
         finally:
             made.process.communicate(timeout=60)
+            # The next test would take what is left for its own.
+            psutil.wait_procs(processes("ray::"), timeout=60)
 
 
 def processes(name):

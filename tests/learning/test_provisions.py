@@ -45,7 +45,7 @@ def machine(monkeypatch):
 
 def test_enough_is_said_in_one_line(trainer, machine, tmp_path):
     said, short = provisions.provisions(trainer, tmp_path)
-    assert said == "memory: about 1.4 GiB of 9.0 GiB free; disk: about 0.1 MiB of 9.0 GiB free"
+    assert said == "memory: about 1.4 GiB of 9.0 GiB free; disk: about 54 KiB of 9.0 GiB free"
     assert short == []
 
 
@@ -105,7 +105,7 @@ def test_a_stream_that_fits_into_memory_and_swap_is_not_refused(monkeypatch):
     monkeypatch.setattr(devices, "free_memory", lambda: 15_000_000)
     swap = types.SimpleNamespace(free=0)
     monkeypatch.setattr(devices.psutil, "swap_memory", lambda: swap)
-    with pytest.raises(ConfigError, match=r"lower --replay\.capacity or --seeds"):
+    with pytest.raises(ConfigError, match=r"lower --replay\.capacity or --train.seeds"):
         devices.check_memory(config, maker, device, 1)
     swap.free = 7_000_000
     devices.check_memory(config, maker, device, 1)

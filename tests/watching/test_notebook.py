@@ -56,7 +56,7 @@ def test_a_notebook_has_one_output_that_is_renewed_in_place(tmp_path, display, m
     assert "\x1b" not in display.shown[5]["text/plain"]
     printed = "".join(display.printed)
     assert "writing to" in printed
-    assert re.search(r"memory: about .* free; disk: about \S+ MiB of .* free", printed)
+    assert re.search(r"memory: about .* free; disk: about \S+ KiB of .* free", printed)
     assert len(re.findall(r"about \d+ s left: \d+ s of training, \d+ s of eval", printed)) == 1
     assert "left -:--:--" in pages[0]
     assert "left 0:00:0" in pages[-2]

@@ -555,7 +555,7 @@ while window.show(world.render()):
     not (shutil.which("Xvfb") and shutil.which("xwd") and ctypes.util.find_library("OSMesa")),
     reason="there is no Xvfb to look at, or no libosmesa6",
 )
-def test_what_mujoco_renders_is_seen_on_a_display():
+def test_what_mujoco_renders_is_seen_on_a_display(tmp_path):
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", "1", "-screen", "0", "600x600x24"],
         stdout=subprocess.PIPE,
@@ -566,7 +566,10 @@ def test_what_mujoco_renders_is_seen_on_a_display():
     hidden = {"SDL_VIDEODRIVER", "SDL_FRAMEBUFFER_ACCELERATION"}
     own = {name: value for name, value in os.environ.items() if name not in hidden}
     shown = subprocess.Popen(
-        [sys.executable, "-c", SHOWS], env=own | display | {"MUJOCO_GL": "osmesa"}
+        [sys.executable, "-c", SHOWS],
+        env=own | display | {"MUJOCO_GL": "osmesa"},
+        # By itself MuJoCo writes a file there.
+        cwd=tmp_path,
     )
     try:
         limit = time.monotonic() + 60

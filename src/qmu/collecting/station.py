@@ -1,7 +1,7 @@
 """Acts in the worlds of some members, a chunk at a time, and brings the rows home.
 
 Nothing here needs JAX: a station works in the run's own process, or in one of its own
-(`training/outpost.py`).
+(`collecting/outpost.py`).
 """
 
 import itertools

@@ -102,7 +102,7 @@ def check_memory(config: Config, maker: Maker, device: jax.Device, members: int)
             f"the stream of {counted(members, 'member')} with --replay.capacity {capacity} "
             f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
             f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
-            "--replay.capacity or --seeds"
+            "--replay.capacity or --train.seeds"
         )
 
 

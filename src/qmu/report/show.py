@@ -48,7 +48,8 @@ def show_plan(
     out.print(f"{study.name}: {study.question}")
     out.print(
         f"{counted(len(study.worlds), 'world')}, {counted(len(study.arms), 'arm')}, "
-        f"{counted(study.seeds, 'seed')}: {study.runs:,} agents in {len(plan)} programs"
+        f"{counted(study.seeds, 'seed')}: {counted(study.runs, 'agent')} in "
+        f"{counted(len(plan), 'program')}"
     )
     table = Table("world", "arms of the program", "agents", "steps each", "may take")
     total = 0.0

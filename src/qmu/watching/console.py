@@ -113,7 +113,7 @@ class Console:
         if options.total_steps(config) != options.UNLIMITED_STEPS:
             words.append(f"{options.total_steps(config):,} steps")
         if config.train.total_episodes is not None:
-            words.append(f"{config.train.total_episodes:,} episodes")
+            words.append(counted(config.train.total_episodes, "episode"))
         return " or ".join(words)
 
     def hear(self, event: Event) -> None:
@@ -292,7 +292,7 @@ def score_lines(name: str, score: Any) -> list[str]:
     """Return a score in words."""
     rewards = score.rewards
     return [
-        f"{name}: {len(rewards)} episodes",
+        f"{name}: {counted(len(rewards), 'episode')}",
         f"return  mean {score.mean:.2f} ± {score.std:.2f}, worst {min(rewards):.2f}, "
         f"best {max(rewards):.2f}",
         f"length  mean {score.mean_length:.1f} steps",
