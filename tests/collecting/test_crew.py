@@ -128,6 +128,7 @@ def counter():
     return Counter(lengths=[7, 4])
 
 
+@pytest.mark.long
 def test_worlds_made_by_a_function_of_the_user_are_made_elsewhere(tmp_path):
     known = tmp_path / "marker"
     known.touch()
@@ -164,7 +165,7 @@ def test_a_failure_elsewhere_ends_the_run_and_says_what_failed(tmp_path, fault, 
     assert started_by_this_process() == []
 
 
-@pytest.mark.parametrize("fault", [raises, dies, hangs])
+@pytest.mark.parametrize("fault", some([raises, dies, hangs], [dies]))
 def test_a_failure_elsewhere_is_replaced(tmp_path, fault):
     marker = tmp_path / "marker"
     changes = {"env": {"workers": 1, "on_error": "restart", "step_timeout": 1.0}}
@@ -364,6 +365,7 @@ def test_a_process_that_has_left_a_child_behind_is_missed(tmp_path):
     assert time.monotonic() - before < 25
 
 
+@pytest.mark.long
 def test_a_trainer_that_cannot_be_made_leaves_nothing_behind(tiny_config):
     here, calls = os.getpid(), []
 
@@ -382,6 +384,7 @@ def test_a_trainer_that_cannot_be_made_leaves_nothing_behind(tiny_config):
     assert signal.getsignal(signal.SIGALRM) == before
 
 
+@pytest.mark.long
 def test_what_cannot_be_worked_on_elsewhere_is_refused(tiny_config, tmp_path, capsys):
     arguments = ["train", "Pendulum-v1", "--log.dir", str(tmp_path), "--env.workers", "3"]
     assert cli.main([*arguments, "--seeds", "2"]) == 2

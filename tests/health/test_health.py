@@ -353,6 +353,7 @@ def names(known):
     return {finding.name for finding in rules.examine(known)}
 
 
+@pytest.mark.long
 def test_no_line_is_read_again_for_a_diagnosis(tmp_path, monkeypatch):
     read, asked = [], []
 

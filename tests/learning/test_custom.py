@@ -390,6 +390,7 @@ def test_options_that_cannot_hold_for_them_are_refused(tmp_path, changes, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_options_at_their_defaults_and_those_of_a_recipe_are_ignored(tmp_path):
     run = train(tmp_path, actor={"hidden_sizes": [256, 256]}, critic={"norm": "layer"})
     assert run.info["status"] == "finished"

@@ -199,6 +199,7 @@ def test_another_seed_gives_other_weights(tiny_config):
     assert not np.allclose(first.weights[0], second.weights[0])
 
 
+@pytest.mark.long
 def test_acting_proceeds_while_a_chunk_is_learned(tiny_config):
     trainer = make_trainer(
         tiny_config,

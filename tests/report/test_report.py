@@ -107,6 +107,7 @@ def test_pictures_are_no_larger_than_they_look(page):
     assert along == 2 * ["observation 0", "observation 0", "observation 1"]
 
 
+@pytest.mark.long
 def test_a_page_carries_the_newest_video_of_each_arm(run, tmp_path, monkeypatch):
     copy = tmp_path / "run"
     shutil.copytree(run.directory, copy)
@@ -224,6 +225,7 @@ def test_what_the_arms_are_is_said_of_several(run, car, tmp_path, kind):
         assert told.count(f"{option}  ({run.directory.name}:") == 1
 
 
+@pytest.mark.long
 def test_a_bar_in_the_name_of_an_arm_ends_no_cell(run, tmp_path):
     text = write_report(trial(run), tmp_path, [run.directory], "markdown").read_text()
     tables = [line for line in text.splitlines() if line.startswith("| ")]

@@ -165,6 +165,7 @@ def test_learning_rates_that_have_fallen_to_nothing_need_a_horizon(tmp_path):
     assert rates[2] == pytest.approx(1e-3 * 40 / 140, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_rate_with_a_schedule_does_not_fall_by_itself(tmp_path):
     options = reading.merge(
         SMALL,

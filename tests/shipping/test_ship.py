@@ -187,6 +187,7 @@ def recipe_in(card):
     return card.partition("## Recipe\n\n")[2].partition("\n## ")[0]
 
 
+@pytest.mark.long
 def test_the_card_names_the_preset_that_the_recipe_is_nearest_to():
     for kind, preset in ((qmu.DDPG, "default"), (qmu.TD3, "td3")):
         model = kind("Pendulum-v1", target={"tau": 0.25})

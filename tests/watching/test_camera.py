@@ -43,6 +43,7 @@ def names(directory):
     return sorted(path.name for path in (directory / "videos").iterdir())
 
 
+@pytest.mark.long
 def test_the_first_evaluation_after_each_multiple_is_filmed(tmp_path, filmed):
     directory = runs.train(tmp_path, **FILMING)
     # Evaluations come at 40, 80, 120, ..., 240.

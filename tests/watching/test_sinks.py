@@ -197,6 +197,7 @@ def test_damaged_lines_are_left_out(tmp_path):
     assert read_lines(file) == [whole]
 
 
+@pytest.mark.long
 def test_a_run_with_damaged_lines_is_examined_and_resumed(tmp_path, capsys):
     directory = runs.train(tmp_path)
     whole = json.loads((directory / "metrics.jsonl").read_text().splitlines()[0])
