@@ -3,7 +3,7 @@
 # Tests side by side: a file's tests in one process, files in their order, the long ones among the first.
 JOBS ?= 2
 SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
-DEMO_STEPS ?= 4000
+DEMO_STEPS ?= 3000
 DEMO_SEEDS ?= 3
 FAULTS ?= bounded
 
@@ -35,7 +35,7 @@ SITE_STAMP := .venv-docs/.installed
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=4000, DEMO_SEEDS=3), then evaluate the best policy
+demo: $(STAMP)  ## train Pendulum-v1 (DEMO_STEPS=3000, DEMO_SEEDS=3), then evaluate the best policy
 	@set -e; \
 	name="demo-$$(date +%Y%m%d-%H%M%S)"; \
 	$(BIN)/python -m qmu train Pendulum-v1 --seeds $(DEMO_SEEDS) \
