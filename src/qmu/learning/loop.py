@@ -110,7 +110,7 @@ class Trainer:
         self.updates_before = 0
         self.episodes = np.zeros(len(self.seeds), np.int64)
         self.evaluation_restarts: list[tuple[int, str]] = []
-        # As in a station: on a busy machine evaluations took twenty times as long with all threads.
+        # As in a station: on a busy machine evaluations took ten times as long, and more, with all.
         self.threads = ThreadpoolController()
         self.restarts = np.zeros(len(self.seeds), np.int64)
         # Rows of every world since the run began; the newest of them are in the stream.
