@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from probes import LISTED
 
 import qmu
 from qmu.config import reading
@@ -304,6 +305,7 @@ def test_keyword_arguments_belong_to_the_environment_that_they_were_given_for(tm
         one.close()
 
 
+@LISTED
 def test_a_model_does_not_go_on_where_its_networks_do_not_fit(model):
     with pytest.raises(qmu.ConfigError, match="has other observations, actions or bounds than"):
         model.set_env("MountainCarContinuous-v0")

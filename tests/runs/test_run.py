@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from probes import LISTED
 
 import qmu
 from qmu.config.reading import merge
@@ -229,6 +230,7 @@ def test_a_world_without_an_id_is_evaluated_when_it_is_given(tmp_path):
         run.in_world("Pendulum-v1").evaluate(2)
 
 
+@LISTED
 def test_a_ready_made_vector_environment_is_one_member(tmp_path):
     def make():
         return gym.make_vec(

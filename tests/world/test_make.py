@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from probes import Counter
+from probes import LISTED, Counter
 
 from qmu.errors import ConfigError
 from qmu.world.host import VectorWorlds
@@ -221,11 +221,12 @@ def by_hand(*factories):
         (lambda: gym.wrappers.RescaleAction(Limited(Counter()), -1, 1), 7),
         (lambda: gym.wrappers.TimeLimit(gym.make("Pendulum-v1"), 500), 200),
         (Counter, None),
-        (
+        pytest.param(
             lambda: gym.make_vec(
                 "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP
             ),
             200,
+            marks=LISTED,
         ),
         (lambda: by_hand(lambda: Limited(Counter()), lambda: Limited(Counter())), 7),
         (lambda: by_hand(Counter), None),
@@ -249,6 +250,7 @@ def test_a_limit_of_the_named_wrappers_is_one(monkeypatch):
     assert find_maker(Counter, episode_length=30, wrappers=named).longest == 7
 
 
+@LISTED
 def test_a_same_step_vector_environment_is_used_as_it_is():
     vector = gym.make_vec("Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP)
     maker = find_maker(vector)
@@ -271,6 +273,7 @@ def test_a_vector_environment_keeps_its_time_limit():
         find_maker(vector, episode_length=5)
 
 
+@LISTED
 def test_a_vector_environment_is_evaluated_on_single_worlds_like_its_own():
     vector = gym.make_vec(
         "Pendulum-v1",
@@ -286,6 +289,7 @@ def test_a_vector_environment_is_evaluated_on_single_worlds_like_its_own():
     assert episode_length(worlds) == 5
 
 
+@LISTED
 def test_a_vector_environments_wrappers_are_around_the_evaluation_worlds_too():
     wrappers = [gym.wrappers.TimeAwareObservation]
     made = gym.make_vec(
