@@ -13,7 +13,7 @@ from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
 from qmu.deploy.policy import Policy
 from qmu.learning.handover import to_network
-from qmu.rows import Part
+from qmu.parts import Part
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
@@ -60,7 +60,7 @@ KINDS = [
     for normalized in (False, True)
 ]
 # Shapes of observations and actions; the bounds of the actions are not symmetric.
-SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,))]
+SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,)), ((2,), ())]
 
 
 def make_shaped(obs_shape, action_shape, **options):
@@ -97,8 +97,14 @@ def check_takes_parts(call, policy):
     batch |= {"goal": draw_obs(4, 1)}
     assert call(batch).shape == (4, 2)
     np.testing.assert_allclose(call(batch), policy(batch), rtol=0, atol=3e-6)
+    np.testing.assert_array_equal(call.batch(batch), call(batch))
+    np.testing.assert_array_equal(call({**one, "goal": 0.5}), call(one))
+    of_one = {"cart": {"place": [[0.0, 0.1]], "gear": [2]}, "goal": [[0.5]]}
+    assert call(of_one).shape == (2,)
+    np.testing.assert_array_equal(call.batch(of_one), call.batch(flat[None]))
+    assert call.batch(of_one).shape == (1, 2)
     for wrong in ({"cart": {"place": [0.0, 0.1], "gear": 2}}, {**one, "goal": [0.5, 1.0]}):
-        with pytest.raises(ValueError, match="this policy takes"):
+        with pytest.raises(ValueError, match=r"there have to be|it has to be"):
             call(wrong)
 
 
@@ -117,6 +123,9 @@ def check_like(call, policy):
     np.testing.assert_allclose(call(obs[0]) / scale, policy(obs[0]) / scale, rtol=0, atol=3e-6)
     assert call(obs[0]).shape == policy.action_shape
     assert call(obs[:0]).shape == (0, *policy.action_shape)
+    np.testing.assert_array_equal(call.batch(obs), action)
+    with pytest.raises(ValueError, match="one observation, of shape"):
+        call.batch(obs[0])
     np.testing.assert_allclose(call(obs[:2].tolist()), action[:2], rtol=1e-4, atol=1e-5)
     assert (call.obs_shape, call.action_shape, call.info) == (
         policy.obs_shape,

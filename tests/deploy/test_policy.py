@@ -15,7 +15,7 @@ from qmu.agent.networks import ACTIVATIONS
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
-from qmu.rows import Part
+from qmu.parts import Part
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])

@@ -12,6 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.spaces import MultiBinary
 
 import qmu
 from qmu.cli import main
@@ -281,7 +282,7 @@ def test_a_policy_takes_the_dictionary_that_the_world_gives(tmp_path):
     np.testing.assert_array_equal(policy(seen), policy(flat))
     batch = {name: np.stack([value, value]) for name, value in seen.items()}
     assert policy(batch).shape == (2, 2)
-    with pytest.raises(ValueError, match="without goal; this policy takes goal"):
+    with pytest.raises(ValueError, match="without goal; there have to be goal"):
         policy({"observation": seen["observation"], "gaol": seen["goal"], "mode": 1})
 
 
@@ -305,3 +306,30 @@ def test_parts_that_have_changed_are_another_environment(tmp_path):
     Renamed.__name__ = "Reach"
     with pytest.raises(qmu.ConfigError, match="the environment has changed"):
         qmu.resume(run.directory, env=Renamed, total_steps=90, schedule_steps=90)
+
+
+class Single(gym.Env):
+    """Takes one number without an axis, and returns its reward and end in arrays."""
+
+    observation_space = gym.spaces.Dict({"x": gym.spaces.Box(-9, 9, ()), "on": MultiBinary(1)})
+    action_space = gym.spaces.Box(-1, 1, ())
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {"x": np.float32([0.5]), "on": 1}, {}
+
+    def step(self, action):
+        assert action.shape == ()
+        return {"x": 1.5, "on": [0]}, np.array([[-0.5]]), np.array([False]), False, {}
+
+
+def test_actions_without_an_axis_are_trained_asked_for_and_exported(tmp_path):
+    run = qmu.train(Single, **SMALL)
+    observation = {"x": 1.5, "on": np.array([0])}
+    action = run.policy()(observation)
+    assert action.shape == ()
+    assert run.policy().batch({"x": [1.5, 0.5], "on": [[0], [1]]}).shape == (2,)
+    exported = qmu.export(run, tmp_path / "single.npz").path
+    np.testing.assert_array_equal(qmu.load(exported)(observation), action)
+    model = qmu.DDPG(Single, **{name: own for name, own in SMALL.items() if name != "log"})
+    assert model.learn(60).predict(observation)[0].shape == ()

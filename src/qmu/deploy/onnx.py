@@ -17,11 +17,11 @@ import onnxruntime
 from numpy.typing import ArrayLike
 
 from qmu.deploy.description import network_of, shapes_of, unreadable
-from qmu.deploy.parts import one_array, read_parts
-from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
+from qmu.deploy.parts import observed, observed_batch, read_parts
+from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy
 from qmu.deploy.seal import DIGITS, check_seal, sealed
 from qmu.deploy.told import told
-from qmu.rows import Part
+from qmu.parts import Part
 
 OBSERVATION, ACTION = "observation", "action"
 # The keys of the description and of the sum among the metadata.
@@ -64,11 +64,22 @@ class OnnxPolicy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
-        batch = batch_of(obs.shape, self.obs_shape)
-        fed = {OBSERVATION: obs if batch else obs[None]}
-        action: Floats = self.session.run([ACTION], fed)[0]
+        obs, batch = observed(self.parts, self.obs_shape, observation)
+        action = self.act(obs if batch else obs[None])
         return action if batch else action[0]
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        return self.act(observed_batch(self.parts, self.obs_shape, observations))
+
+    def act(self, obs: Floats) -> Floats:
+        """Return the actions for observations [batch, *obs_shape]."""
+        action: Floats = self.session.run([ACTION], {OBSERVATION: obs})[0]
+        return action
 
     def __repr__(self) -> str:
         return told(self)

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.parts import one_array
+from qmu.deploy.parts import observed, observed_batch
 from qmu.deploy.seal import sum_of
 from qmu.deploy.told import told
-from qmu.rows import Part
+from qmu.parts import Part
 
 Floats = NDArray[np.float32]
 
@@ -161,21 +161,6 @@ class Network:
         }
 
 
-def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the leading axis of a batch of observations; nothing for a single observation.
-
-    Raises:
-        ValueError: observations of `obs_shape` do not have this shape.
-    """
-    batch = shape[: len(shape) - len(obs_shape)]
-    if len(batch) > 1 or tuple(shape[len(batch) :]) != obs_shape:
-        raise ValueError(
-            f"an observation of shape {tuple(shape)}; this policy takes {obs_shape}, "
-            "or a batch of them along one leading axis"
-        )
-    return batch
-
-
 @dataclass(frozen=True)
 class Policy:
     """A deterministic policy: one observation, or a batch of them, to actions.
@@ -199,7 +184,8 @@ class Policy:
         Args:
             observation: an array of the environment's observation shape, or with one more
                 leading axis, in the environment's units; or the dictionary or tuple that the
-                environment itself gives, each part with that axis in a batch.
+                environment itself gives, each part with that axis in a batch. Where it can be
+                read as one observation, with axes of length one more or less, it is one.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -207,12 +193,23 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
-        batch = batch_of(obs.shape, self.obs_shape)
+        return self.act(*observed(self.parts, self.obs_shape, observation))
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        obs = observed_batch(self.parts, self.obs_shape, observations)
+        return self.act(obs, obs.shape[:1])
+
+    def act(self, obs: Floats, batch: tuple[int, ...]) -> Floats:
+        """Return the actions for observations [*batch, *obs_shape]."""
         action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
-        return scaled.reshape(*batch, *self.action_shape)
+        return scaled.reshape((*batch, *self.action_shape))
 
     def __repr__(self) -> str:
         return told(self)

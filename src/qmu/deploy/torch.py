@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
-from qmu.deploy.parts import one_array
+from qmu.deploy.parts import batch_of, observed, observed_batch
 from qmu.deploy.policy import (
     NORM_EPSILON,
     SLOPE,
@@ -22,7 +22,6 @@ from qmu.deploy.policy import (
     Normalization,
     Observation,
     Policy,
-    batch_of,
 )
 from qmu.deploy.seal import DIGITS, check_seal, sealed
 from qmu.deploy.told import told
@@ -70,10 +69,21 @@ class TorchPolicy(nn.Module):
         """
         if isinstance(observation, torch.Tensor):
             return self.act(observation)
-        obs = torch.from_numpy(np.array(one_array(self.parts, observation), np.float32))
+        return self.act_on_array(observed(self.parts, self.obs_shape, observation)[0])
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        return self.act_on_array(observed_batch(self.parts, self.obs_shape, observations))
+
+    def act_on_array(self, obs: Floats) -> Floats:
+        """Return the actions of an array of observations, as an array."""
         with torch.no_grad():
-            action: Floats = self.act(obs.to(self.low.device)).cpu().numpy()
-        return action
+            action = self.act(torch.from_numpy(np.array(obs)).to(self.low.device))
+        return np.asarray(action.cpu().numpy())
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the actions of a tensor of observations."""
@@ -82,7 +92,7 @@ class TorchPolicy(nn.Module):
         action = self.layers(flat)
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         inside = torch.minimum(torch.maximum(scaled, self.low), self.high)
-        return inside.reshape(*batch, *self.action_shape)
+        return inside.reshape((*batch, *self.action_shape))
 
     def __repr__(self) -> str:
         return told(self)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from qmu.config import Env, reading, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.health.symptoms import ERROR, Evidence, Symptom, Walk, examine
+from qmu.parts import find
 from qmu.replay.stream import row_bytes
 from qmu.world import hearing
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds
 from qmu.world.make import Maker, Source, maker_of
+from qmu.world.parts import bounds_of
 from qmu.world.spaces import bounds, to_environment
 
 # Steps of the walks that are compared; seeds whose first observations are.
@@ -139,7 +141,7 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
     actions = np.random.default_rng(seed)
     seen = Walk()
     try:
-        obs = begin(world, witness, seed, seen)
+        obs = begin(world, seed, seen)
         for _ in range(steps):
             action = actions.uniform(-1, 1, spaces.action_size).astype(np.float32)
             before, _ = witness.returned
@@ -150,32 +152,39 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)
             seen.truncated.append(result.truncated)
-            note_types(witness, "step", seen)
+            note_types(world, "step", seen)
             after, _ = witness.returned
             seen.reused += isinstance(after, np.ndarray) and after is before
             obs = result.final
             if result.terminated or result.truncated:
                 seen.obs_at_ends.append(obs)
-                obs = begin(world, witness, None, seen)
+                obs = begin(world, None, seen)
     except WorldError as error:
         seen.failure = str(error)
     return seen
 
 
-def begin(world: HostWorlds, witness: Witness, seed: int | None, seen: Walk) -> NDArray[np.float32]:
+def begin(world: HostWorlds, seed: int | None, seen: Walk) -> NDArray[np.float32]:
     """Start an episode; return its first observation."""
     started = time.perf_counter()
     obs = world.start(0, seed)
     seen.resets += 1
     seen.reset_seconds += time.perf_counter() - started
-    note_types(witness, "reset", seen)
+    note_types(world, "reset", seen)
     return obs
 
 
-def note_types(witness: Witness, method: str, seen: Walk) -> None:
+def note_types(world: HostWorlds, method: str, seen: Walk) -> None:
     """Note of what type the observation and the info are that a method has just returned."""
+    witness, parts = world.environments[0], world.spaces.parts
+    assert isinstance(witness, Witness)
     obs, info = witness.returned
-    seen.kinds.add(kind_of(obs))
+    for part in parts:
+        value = find(parts, part, obs)
+        seen.kinds.setdefault(part.name, set()).add(kind_of(value))
+        seen.shapes.setdefault(part.name, set()).add(np.shape(value))
+    if not parts:
+        seen.kinds.setdefault("", set()).add(kind_of(obs))
     if not isinstance(info, dict):
         seen.other_infos.add(f"{method} returned {type(info).__name__}")
 
@@ -225,10 +234,8 @@ def starts(world: HostWorlds, seed: int) -> Walk:
 def facts(evidence: Evidence) -> list[str]:
     """Return what a world is, in words."""
     seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
-    space = evidence.space
-    assert isinstance(space, gym.spaces.Box)
     lines = {
-        "observations": numbers(spaces.obs_shape, space.low, space.high),
+        "observations": numbers(spaces.obs_shape, *bounds_of(evidence.space)),
         "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }

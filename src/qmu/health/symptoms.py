@@ -12,6 +12,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.world.host import place
+from qmu.world.parts import bounds_of, leaves
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
@@ -34,7 +36,8 @@ class Symptom(NamedTuple):
 class Walk:
     """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
 
-    `kinds` are the types of observations, `other_infos` says who returned an info that is none.
+    `kinds` are the types of observations and `shapes` their shapes, by the names of their parts;
+    `other_infos` says who returned an info that is none.
     """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -42,7 +45,8 @@ class Walk:
     terminated: list[bool] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
     obs_at_ends: list[NDArray[np.float32]] = field(default_factory=list)
-    kinds: set[str] = field(default_factory=set)
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    shapes: dict[str, set[tuple[int, ...]]] = field(default_factory=dict)
     reused: int = 0
     other_infos: set[str] = field(default_factory=set)
     seconds: list[float] = field(default_factory=list)
@@ -218,9 +222,8 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
 
 def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     """Observations lie beyond the bounds that the space declares."""
-    obs, space = evidence.all_obs, evidence.space
-    assert isinstance(space, gym.spaces.Box)
-    low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
+    obs = evidence.all_obs
+    low, high = bounds_of(evidence.space)
     slack = 1e-5 * (1 + np.abs(obs))
     out = (obs < low - slack) | (obs > high + slack)
     if not out.any():
@@ -229,7 +232,7 @@ def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     return Symptom(
         WARNING,
         "observations outside of their space",
-        f"position {position} was {obs[row, position]:zg}, and the space says "
+        f"{place(evidence.spaces.parts, position)} was {obs[row, position]:zg}, and the space says "
         f"{low[position]:zg} to {high[position]:zg}; {out.any(axis=1).mean():.0%} of the "
         "observations",
         "qmu does not rely on these bounds, but something is not as it was meant",
@@ -355,16 +358,41 @@ def reused_array(evidence: Evidence) -> Symptom | None:
 
 def other_types(evidence: Evidence) -> Symptom | None:
     """Observations have another type than is declared."""
-    kinds, declared = evidence.walk.kinds, str(evidence.space.dtype)
-    if evidence.spaces.parts or not kinds - {declared}:
-        return None
-    return Symptom(
-        HINT,
-        "observations of another type than declared",
-        f"they are {', '.join(sorted(kinds))}, and the space says {declared}",
-        "qmu reads them as float32, but other libraries may stumble",
-        f"return NumPy arrays of {declared}, or declare another dtype",
-    )
+    for path, space in leaves(evidence.space):
+        name = ".".join(map(str, path))
+        kinds = sorted(evidence.walk.kinds.get(name, ()))
+        if not all(is_declared(space, kind) for kind in kinds):
+            return Symptom(
+                HINT,
+                "observations of another type than declared",
+                f"{name or 'they'} {'is' if name else 'are'} {', '.join(kinds)}, and the space "
+                f"says {space.dtype}",
+                "qmu reads them as float32, but other libraries may stumble, or cut digits off",
+                f"return NumPy arrays of {space.dtype}, or declare another dtype",
+            )
+    return None
+
+
+def is_declared(space: gym.Space[Any], kind: str) -> bool:
+    """Tell whether a space says that numbers are of this type; choices are whole numbers."""
+    if isinstance(space, gym.spaces.Box):
+        return kind == str(space.dtype)
+    return "int" in kind or "bool" in kind
+
+
+def other_shapes(evidence: Evidence) -> Symptom | None:
+    """A part has more or fewer axes of length one than is declared."""
+    for part in evidence.spaces.parts:
+        others = sorted(evidence.walk.shapes.get(part.name, set()) - {part.shape})
+        if others:
+            return Symptom(
+                HINT,
+                "parts of another shape than declared",
+                f"{part.name} has the shape {others[0]}, and the space says {part.shape}",
+                "qmu takes it for what the space says, but other libraries may stumble",
+                f"return it in the shape {part.shape}, or declare the other",
+            )
+    return None
 
 
 def other_infos(evidence: Evidence) -> Symptom | None:
@@ -427,6 +455,7 @@ RULES: tuple[Rule, ...] = (
     starts_alike,
     constant_observations,
     other_types,
+    other_shapes,
     other_infos,
     reused_array,
 )

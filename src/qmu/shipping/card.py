@@ -15,10 +15,10 @@ from qmu.deploy import files
 from qmu.deploy.description import network_of
 from qmu.deploy.policy import ARRAYS, Floats, Policy
 from qmu.errors import ConfigError
+from qmu.parts import Part
 from qmu.records import stats
 from qmu.records.directory import RUN_FILE, describe
 from qmu.records.stats import Interval
-from qmu.rows import Part
 from qmu.runs.model import DDPG
 from qmu.runs.results import Run
 from qmu.shipping.export import CALLS, Export

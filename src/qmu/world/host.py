@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
+from qmu.parts import NUMBERS, Part, is_several, join
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
@@ -305,6 +306,9 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
     Raises:
         WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
     """
+    if spaces.parts:
+        flat = read_several(spaces, obs)
+        return checked(spaces, flat, flat)
     try:
         array = np.asarray(obs)
     except ValueError as error:
@@ -316,21 +320,54 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
             f"{spaces.name} returned an observation of shape {array.shape}; "
             f"its observation space says {spaces.obs_shape}"
         )
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in NUMBERS:
         raise WorldError(
             f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
             f"{obs!r}"
         )
-    flat = array.astype(np.float32).reshape(-1)
+    return checked(spaces, array.astype(np.float32).reshape(-1), array.reshape(-1))
+
+
+def read_several(spaces: Spaces, obs: Any) -> Floats:
+    """Return an observation of several parts as a new flat array.
+
+    Raises:
+        WorldError: it has other parts, or parts of other shapes, than its space says.
+    """
+    if not is_several(spaces.parts, obs):
+        raise WorldError(
+            f"{spaces.name} returned {type(obs).__name__} as an observation; its observation space "
+            f"says that it has parts: {', '.join(part.name for part in spaces.parts)}"
+        )
+    try:
+        return join(spaces.parts, obs)
+    except ValueError as error:
+        raise WorldError(
+            f"{spaces.name} returned an observation that its space does not have: {error}"
+        ) from None
+
+
+def checked(spaces: Spaces, flat: Floats, said: NDArray[Any]) -> Floats:
+    """Return a flat observation, which a world has said with `said`, if its numbers are finite."""
     # One product finds almost every row to be finite; only the others are searched.
     square = flat.dot(flat)
     if not math.isfinite(square) and not np.isfinite(flat).all():
         position = int(np.flatnonzero(~np.isfinite(flat))[0])
         raise WorldError(
-            f"{spaces.name} returned {array.reshape(-1)[position]} at position {position} of an "
+            f"{spaces.name} returned {said[position]} at {place(spaces.parts, position)} of an "
             "observation, which must be finite float32 numbers"
         )
     return flat
+
+
+def place(parts: Sequence[Part], position: int) -> str:
+    """Return where a number of a flat observation is, in words."""
+    start = 0
+    for part in parts:
+        if position < start + part.size:
+            return f"position {position} ({part.name})"
+        start += part.size
+    return f"position {position}"
 
 
 def read_reward(spaces: Spaces, reward: Any) -> float:
@@ -339,12 +376,9 @@ def read_reward(spaces: Spaces, reward: Any) -> float:
     Raises:
         WorldError: no single number, NaN or infinity.
     """
-    try:
-        value = float(reward)
-    except (TypeError, ValueError, OverflowError):
-        raise WorldError(
-            f"{spaces.name} returned the reward {reward!r}, which is not one number"
-        ) from None
+    value = reward if type(reward) is float else one_number(reward)
+    if value is None:
+        raise WorldError(f"{spaces.name} returned the reward {reward!r}, which is not one number")
     # 3.4e38 is where float32 ends.
     if not abs(value) <= 3.4e38:
         raise WorldError(f"{spaces.name} returned the reward {value}, which must be finite")
@@ -359,7 +393,21 @@ def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
     """
     if isinstance(flag, bool | np.bool_):
         return bool(flag)
-    array = np.asarray(flag)
-    if array.shape != () or array.dtype.kind not in "biu":
+    value = one_number(flag)
+    if value not in (0.0, 1.0):
         raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
-    return bool(array)
+    return bool(value)
+
+
+def one_number(value: Any) -> float | None:
+    """Return the number that something is, or an array holds as its only one; None if it is not.
+
+    What is masked is no number.
+    """
+    try:
+        array = np.asanyarray(value)
+    except (TypeError, ValueError):
+        return None
+    if array.size != 1 or array.dtype.kind not in NUMBERS or np.ma.is_masked(array):
+        return None
+    return float(array.reshape(-1)[0])

@@ -28,7 +28,6 @@ from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
-from qmu.world.parts import flat
 from qmu.world.spaces import Spaces, read_spaces
 
 Source = (
@@ -113,14 +112,13 @@ def find_maker(
         first = wrapped(first, around)
         longest = longest_episode(first)
         check_declared(name, first)
-        first, parts = flat(name, first)
-        spaces = read_spaces(name, first.observation_space, first.action_space, parts)
+        spaces = read_spaces(name, first.observation_space, first.action_space)
     finally:
         close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
         with heard():
-            return flat(name, wrapped(make_bare(render_mode), around))[0]
+            return wrapped(make_bare(render_mode), around)
 
     return Maker(name, spaces, make_one, None, longest)
 

@@ -1,4 +1,4 @@
-"""Which spaces are accepted; scaling actions; flattening observations."""
+"""Which spaces are accepted; scaling actions."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
-from qmu.rows import Part
+from qmu.parts import NUMBERS, Part
+from qmu.world.parts import is_image, parts_of
 
 ACCEPTED = (
-    "qmu takes flat Box observations (any float or integer dtype), dictionaries and tuples of "
-    "them, and bounded Box actions"
+    "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
+    "of them, and bounded Box actions"
 )
 
 
@@ -24,7 +25,7 @@ class Spaces(NamedTuple):
     low: NDArray[np.float32]  # [action], in the environment's units
     high: NDArray[np.float32]  # [action]
     action_dtype: np.dtype[Any]
-    parts: tuple[Part, ...] = ()  # what the observation was, where it has been flattened
+    parts: tuple[Part, ...] = ()  # what an observation is made of, where it comes in parts
 
     @property
     def obs_size(self) -> int:
@@ -37,24 +38,24 @@ class Spaces(NamedTuple):
         return int(np.prod(self.action_shape))
 
 
-def read_spaces(
-    name: str,
-    observation: gym.Space[Any],
-    action: gym.Space[Any],
-    parts: tuple[Part, ...] = (),
-) -> Spaces:
-    """Return what the house needs of these spaces; `parts` are those that were flattened.
+def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    """Return what the house needs of these spaces.
 
     Raises:
         ConfigError: a space that is not accepted; the message says what is, and what may help.
     """
-    check_observation(name, observation)
+    parts = parts_of(name, observation)
+    if parts:
+        obs_shape: tuple[int, ...] = (sum(part.size for part in parts),)
+    else:
+        check_observation(name, observation)
+        assert observation.shape is not None
+        obs_shape = observation.shape
     check_action(name, action)
-    assert isinstance(observation, gym.spaces.Box)
     assert isinstance(action, gym.spaces.Box)
     return Spaces(
         name=name,
-        obs_shape=observation.shape,
+        obs_shape=obs_shape,
         action_shape=action.shape,
         low=-round_down(-action.low.reshape(-1)),
         high=round_down(action.high.reshape(-1)),
@@ -65,11 +66,6 @@ def read_spaces(
 
 def check_observation(name: str, space: gym.Space[Any]) -> None:
     """Raise ConfigError unless this is a Box that can be read as one row of numbers."""
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
-        raise ConfigError(
-            f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
-            "gymnasium.wrappers.FlattenObservation"
-        )
     if not isinstance(space, gym.spaces.Box):
         raise ConfigError(
             f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
@@ -77,12 +73,12 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
         )
     if 0 in space.shape:
         raise ConfigError(f"{name} has empty observations of shape {space.shape}. {ACCEPTED}")
-    if len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8):
+    if is_image(space):
         raise ConfigError(
             f"{name} has image observations {space.shape}. {ACCEPTED}; choose an environment "
             "with a vector of numbers, or wrap this one in an encoder of your own"
         )
-    if np.dtype(space.dtype).kind not in "biuf":
+    if np.dtype(space.dtype).kind not in NUMBERS:
         raise ConfigError(f"{name} has observations of dtype {space.dtype}. {ACCEPTED}")
 
 
