@@ -25,6 +25,7 @@ import psutil
 from qmu.collecting.elsewhere import REFUSED, Elsewhere, LostError, Message, Quarters, hello_of
 from qmu.collecting.station import Post
 from qmu.config import Env
+from qmu.places import home
 from qmu.signals import ending
 from qmu.world.make import Maker
 
@@ -57,6 +58,7 @@ class Outpost(Elsewhere):
             # Ctrl-C in a terminal is for the run, which lets its worlds close in their own time.
             process_group=0,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=home(),
         )
         self.send(self.hello)
 

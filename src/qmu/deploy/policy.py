@@ -14,6 +14,7 @@ from qmu.deploy.parts import observed, observed_batch
 from qmu.deploy.seal import sum_of
 from qmu.deploy.told import told
 from qmu.parts import Part
+from qmu.places import absolute
 
 Floats = NDArray[np.float32]
 
@@ -219,7 +220,7 @@ class Policy:
 
         A policy that is there is replaced when both are written, and stays if they cannot be.
         """
-        folder = Path(directory)
+        folder = absolute(directory)
         folder.mkdir(parents=True, exist_ok=True)
         written = {folder / name: folder / f".unfinished-{name}" for name in (ARRAYS, DESCRIPTION)}
         try:

@@ -14,6 +14,7 @@ from qmu.config import Env, reading, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.health.symptoms import ERROR, Evidence, Symptom, Walk, examine
 from qmu.parts import find
+from qmu.places import WorkingFolder
 from qmu.replay.stream import row_bytes
 from qmu.world import hearing
 from qmu.world.hearing import stepping
@@ -75,7 +76,8 @@ def check_env(
     given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
     settings: Env = reading.from_dict({"env": given}).env
     hearing.pass_on()
-    evidence = gather(maker_of(env, settings), steps, seed)
+    with WorkingFolder():
+        evidence = gather(maker_of(env, settings), steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))
 
 

@@ -21,6 +21,7 @@ from qmu.learning.events import Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
+from qmu.places import WorkingFolder, absolute
 from qmu.runs.checkpoint import describe_spaces
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
@@ -93,7 +94,9 @@ class DDPG:
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
             )
         config = options.replace(config, "env", id=id_of(env))
-        self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
+        self.folder = WorkingFolder()
+        with self.folder:
+            self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -136,13 +139,14 @@ class DDPG:
             )
         listeners = Listeners(callbacks, self.trainer, self.steps + steps)
         before = self.steps
-        for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
-            if isinstance(event, Logged):
-                self.log = event.members[0]
-            listeners.hear(event)
-            if isinstance(event, Progress) and crossed(before, self.steps, every):
-                listeners.hear(self.trainer.evaluate())
-            before = self.steps
+        with self.folder:
+            for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
+                if isinstance(event, Logged):
+                    self.log = event.members[0]
+                listeners.hear(event)
+                if isinstance(event, Progress) and crossed(before, self.steps, every):
+                    listeners.hear(self.trainer.evaluate())
+                before = self.steps
         self.stopped = listeners.stop
         if self.trainer.logged_at[0] != self.trainer.step:
             self.log = self.trainer.log().members[0]
@@ -175,7 +179,8 @@ class DDPG:
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes."""
-        return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
+        with self.folder:
+            return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
         """Write the agent with its optimizers and settings into one file.
@@ -306,7 +311,8 @@ class DDPG:
         Raises:
             ConfigError: its observations, actions or bounds are others.
         """
-        config, maker = prepare(in_world(self.trainer.config, env), env)
+        with self.folder:
+            config, maker = prepare(in_world(self.trainer.config, env), env)
         before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
         if before | {"name": ""} != after | {"name": ""}:
             raise ConfigError(
@@ -318,7 +324,8 @@ class DDPG:
                 f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
                 f"{self.trainer.config.env.count}: give as many"
             )
-        self.trainer.move(config, maker)
+        with self.folder:
+            self.trainer.move(config, maker)
         self.shown = None
 
     @property
@@ -333,7 +340,8 @@ class DDPG:
 
     def close(self) -> None:
         """Close the worlds."""
-        self.trainer.close()
+        with self.folder:
+            self.trainer.close()
 
 
 class TD3(DDPG):
@@ -396,8 +404,8 @@ def with_suffix(path: str | Path) -> Path:
     Raises:
         ConfigError: it is a folder's.
     """
-    file = Path(path)
-    if file.name in ("", ".."):
+    file = absolute(path)
+    if Path(path).name in ("", ".."):
         raise ConfigError(
             f"{file} is a folder, and a model is one file: give its name, too, such as model"
         )

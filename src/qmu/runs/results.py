@@ -12,6 +12,7 @@ from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.custom import load_custom
+from qmu.places import WorkingFolder, absolute
 from qmu.records.directory import BEST, CHECKPOINTS, CONFIG_FILE, RUN_FILE
 from qmu.records.kept import Kept
 from qmu.saving import storage
@@ -148,7 +149,8 @@ class Run(Kept):
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
+        with WorkingFolder():
+            return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
 
     @aloud()
     def play(
@@ -175,10 +177,11 @@ class Run(Kept):
         check_display("play", "write a video instead (--video out.mp4)")
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        policy, maker = self.acting(seed)
-        with opened(maker, tell) as (worlds, see):
-            seeds = episode_seeds(first_episode_seed, episodes)
-            return watch(policy.network, worlds, seeds, steps, see)
+        with WorkingFolder():
+            policy, maker = self.acting(seed)
+            with opened(maker, tell) as (worlds, see):
+                seeds = episode_seeds(first_episode_seed, episodes)
+                return watch(policy.network, worlds, seeds, steps, see)
 
     @aloud()
     def video(
@@ -198,20 +201,21 @@ class Run(Kept):
             WorldError: as `evaluate` does.
         """
         check_shown(episodes, steps)
-        file = Path(path)
+        file = absolute(path)
         if file.suffix != ENDING or file.is_dir():
             raise ConfigError(f"a video is an {ENDING} file: {file} is none")
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        policy, maker = self.acting(seed)
-        worlds = stage(maker)
-        try:
-            seeds = episode_seeds(first_episode_seed, episodes)
-            return film(policy.network, worlds, seeds, file, steps)
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be written: {error}") from None
-        finally:
-            worlds.close()
+        with WorkingFolder():
+            policy, maker = self.acting(seed)
+            worlds = stage(maker)
+            try:
+                seeds = episode_seeds(first_episode_seed, episodes)
+                return film(policy.network, worlds, seeds, file, steps)
+            except OSError as error:
+                raise ConfigError(f"{file} cannot be written: {error}") from None
+            finally:
+                worlds.close()
 
     @without_group("env.kwargs", "env.wrappers")
     def acting(self, seed: int | None) -> tuple[Policy, Maker]:
@@ -320,7 +324,7 @@ def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:
     Raises:
         ConfigError: it is not a run's directory.
     """
-    path = Path(directory)
+    path = absolute(directory)
     if not storage.is_folder(path):
         raise ConfigError(
             f"{path} is no directory; give a run's, such as runs/Pendulum-v1/ddpg-..."

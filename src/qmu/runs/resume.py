@@ -18,6 +18,7 @@ from qmu.learning.custom import check_networks
 from qmu.learning.loop import Trainer
 from qmu.learning.provisions import check_disk, written_bytes
 from qmu.learning.schedules import Schedule, check_again
+from qmu.places import WorkingFolder, shown
 from qmu.records.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -113,7 +114,7 @@ def resume(
     tell = warn if console is None else console.tell
     for link in storage.links_in(run.directory):
         raise ConfigError(f"{link} is a link, and a run's directory holds none: remove it")
-    with locked(run.directory):
+    with WorkingFolder(), locked(run.directory):
         saved = newest(run.directory, exact, tell)
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
@@ -130,7 +131,7 @@ def resume(
             check_work_left(trainer, saved, run, changes)
             record = restored(run, trainer, saved, tell, sinks)
             if console is not None:
-                console.say(f"going on from step {trainer.step:,} ({saved.path})")
+                console.say(f"going on from step {trainer.step:,} ({shown(saved.path)})")
                 for line in reading.differences(config, before):
                     console.say(f"changed: {line}")
             return conduct(trainer, record, source, console, callbacks)

@@ -14,9 +14,10 @@ from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
 from qmu.learning.loop import Trainer
 from qmu.learning.schedules import Schedule
+from qmu.places import WorkingFolder, shown
 from qmu.presets import read_preset
 from qmu.records.again import how_to_go_on
-from qmu.records.directory import CHECKPOINTS
+from qmu.records.directory import CHECKPOINTS, origin_of
 from qmu.runs.lock import locked
 from qmu.runs.record import Record, open_record
 from qmu.runs.results import Run
@@ -147,14 +148,16 @@ def train_config(
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source), arms, schedules, networks)
     tell = warn if console is None else console.tell
-    try:
-        record = open_record(trainer, tell, sinks)
-        with locked(record.directory):
-            return conduct(trainer, record, source, console, callbacks)
-    finally:
-        trainer.close()
+    origin = origin_of(config)
+    with WorkingFolder():
+        trainer = Trainer(*prepare(config, source), arms, schedules, networks)
+        try:
+            record = open_record(trainer, origin, tell, sinks)
+            with locked(record.directory):
+                return conduct(trainer, record, source, console, callbacks)
+        finally:
+            trainer.close()
 
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
@@ -242,11 +245,12 @@ def conduct(
 
 def what_is_saved(trainer: Trainer, record: Record) -> str:
     """Return what is left of a run that has ended early, in words."""
+    place = shown(record.directory)
     if record.saved_at == trainer.step and trainer.step > 0:
-        return f"what was learned until then is saved in {record.directory}"
+        return f"what was learned until then is saved in {place}"
     if record.saved_at:
-        return f"what was learned until step {record.saved_at} is saved in {record.directory}"
-    return f"there is no checkpoint; what there is is in {record.directory}"
+        return f"what was learned until step {record.saved_at} is saved in {place}"
+    return f"there is no checkpoint; what there is is in {place}"
 
 
 def learn_and_record(

@@ -6,6 +6,7 @@ from qmu.deploy import files
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import DESCRIPTION, Policy
 from qmu.errors import ConfigError
+from qmu.places import absolute, shown
 from qmu.records.directory import CONFIG_FILE, RUN_FILE, read_json
 from qmu.runs.model import DDPG
 from qmu.runs.results import Run, open_run
@@ -38,7 +39,7 @@ def export(source: Source, path: str | Path, *, seed: int | None = None) -> Expo
             installed, or the file cannot be written. Nothing is left on the disk.
         QmuError: the file's actions would not be those of the trained actor. Nothing is left.
     """
-    out = Path(path)
+    out = absolute(path)
     files.ending(out)
     beside = card_of(out)
     earlier = check_places(out, beside)
@@ -52,7 +53,7 @@ def export(source: Source, path: str | Path, *, seed: int | None = None) -> Expo
             storage.replace_files({out: made.data, beside: text.encode()})
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot write {out}: {why}") from None
+        raise ConfigError(f"cannot write {shown(out)}: {why}") from None
     return made
 
 
@@ -72,7 +73,7 @@ def check_places(out: Path, beside: Path) -> str:
             raise ConfigError(f"{path} is a directory: give the export another name")
     for place in out.absolute().parents:
         if storage.is_file(place):
-            raise ConfigError(f"cannot write {out}: {place} is no folder")
+            raise ConfigError(f"cannot write {shown(out)}: {place} is no folder")
     if not storage.is_file(beside):
         return ""
     try:
@@ -120,7 +121,7 @@ def opened(source: Source) -> Run | DDPG | Policy | Path:
             "an export takes a run, a model, a policy, or the directory of one, and not a "
             f"{type(source).__name__}"
         )
-    folder = Path(source)
+    folder = absolute(source)
     return folder if storage.is_file(folder / DESCRIPTION) else open_run(folder)
 
 

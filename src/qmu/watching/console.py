@@ -23,6 +23,7 @@ from qmu.learning.events import Best, Evaluated, Event, Logged
 from qmu.learning.events import Progress as Advanced
 from qmu.learning.loop import Trainer
 from qmu.learning.provisions import provisions
+from qmu.places import shown
 from qmu.records import again
 from qmu.records.kept import Kept
 from qmu.watching.forecast import Forecast
@@ -74,7 +75,7 @@ class Console:
             f"{trainer.maker.spaces.name}: {members_in_words(trainer)}, "
             f"{self.total_words(config)}{each}, on {device.platform}"
         )
-        self.say(f"writing to {record.directory}")
+        self.say(f"writing to {shown(record.directory)}")
         if trainer.note is not None:
             self.tell(trainer.note)
         needed, short = provisions(trainer, record.directory)
@@ -247,7 +248,7 @@ class Console:
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
         if "stopped" in info:
             self.say(f"ended by {info['stopped']}")
-        self.say(f"run     {run.directory}")
+        self.say(f"run     {shown(run.directory)}")
         self.say(f"score   {again.how_to_score(run.directory, run.config, info)}")
         if (run.directory / "tensorboard").is_dir():
             self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
@@ -285,7 +286,7 @@ def members_in_words(trainer: Trainer) -> str:
 
 def quoted(path: Path) -> str:
     """Return a path as a shell reads it."""
-    return shlex.quote(str(path))
+    return shlex.quote(shown(path))
 
 
 def score_lines(name: str, score: Any) -> list[str]:
