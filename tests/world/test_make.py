@@ -167,6 +167,7 @@ def test_an_environment_that_takes_no_render_mode_is_told_when_it_is_to_be_shown
         maker.make_one("rgb_array")
 
 
+@pytest.mark.filterwarnings("ignore:Counter has no specification")
 def test_an_environment_without_a_spec_is_copied():
     environment = Counter(lengths=[4])
     maker = find_maker(environment)
@@ -176,6 +177,7 @@ def test_an_environment_without_a_spec_is_copied():
     assert maker.name == "Counter"
 
 
+@pytest.mark.filterwarnings("ignore:Counter has no specification")
 def test_an_environment_that_cannot_be_copied_asks_for_a_factory():
     environment = Counter()
     environment.handle = (step for step in ())  # generators cannot be copied

@@ -1,7 +1,6 @@
 """From what the user names to worlds: ids, factories, environments."""
 
 import contextlib
-import copy
 import difflib
 import warnings
 import weakref
@@ -24,6 +23,7 @@ from qmu.world.families import (
     load,
     register,
 )
+from qmu.world.given import again, cannot_be_made, check_given
 from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
@@ -131,7 +131,8 @@ def bare_maker(
         check_id(source)
         return lambda render_mode: make_id(source, render_mode, episode_length, kwargs)
     if isinstance(source, gym.Env):
-        return lambda render_mode: limit(copy_environment(source, render_mode), episode_length)
+        check_given(environment_name(source), source)
+        return lambda render_mode: limit(another(source, render_mode), episode_length)
     if callable(source):
         call = Fresh(source)
         return lambda render_mode: limit(call(), episode_length)
@@ -345,30 +346,15 @@ class Fresh:
         return environment
 
 
-def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
-    """Return another environment like this one: made from its spec, or copied."""
-    if environment.spec is not None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                spec = copy.deepcopy(environment.spec)
-                spec.kwargs.pop("render_mode", None)
-                return gym.make(spec, **in_mode(render_mode))
-        except FAILURES as error:
-            if render_mode is not None:
-                said = why_not_rendered(environment_name(environment), render_mode, error)
-                raise ConfigError(said) from error
-            reason = f"gymnasium.make with its spec raised {told(error)}"
-    else:
-        try:
-            return copy.deepcopy(environment)
-        except FAILURES as error:
-            reason = f"copying it raised {told(error)}"
-    raise ConfigError(
-        f"training, evaluation and members need worlds of their own, and "
-        f"{environment_name(environment)} cannot be made again ({reason}); give a function that "
-        "returns a new environment instead"
-    )
+def another(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
+    """Return another environment like one that was given."""
+    try:
+        return again(environment, in_mode(render_mode))
+    except FAILURES as error:
+        name = environment_name(environment)
+        if render_mode is not None and environment.spec is not None:
+            raise ConfigError(why_not_rendered(name, render_mode, error)) from error
+        raise ConfigError(cannot_be_made(name, environment, error)) from error
 
 
 def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
