@@ -52,6 +52,12 @@ def shorter(env):
     env._max_episode_steps = 5
 
 
+def test_a_changed_limit_is_in_the_specification():
+    environment = gym.make("Tasks-v0")
+    shorter(environment)
+    assert find_maker(environment).longest == 5
+
+
 def other_reward(env):
     env.unwrapped.step = lambda action: None
 
@@ -64,7 +70,6 @@ CHANGES = [
     (lighter, "g of PendulumEnv is 0.0, and was 10.0"),
     (lambda env: task_of(env, 3), "task of Tasks is 3, and was 0"),
     (further, "targets of Tasks is {'near': .*"),
-    (shorter, "_max_episode_steps of TimeLimit is 5, and was 30"),
     (other_reward, "step of PendulumEnv was replaced"),
     (wider, r"action_space of PendulumEnv is Box\(-5.*, and was Box\(-2"),
 ]

@@ -112,8 +112,6 @@ def layers(environment: Any) -> Iterator[Any]:
 
 def compared(layer: Any) -> set[str]:
     """Return which attributes of a layer say what it is; those of Gymnasium's own keep books."""
-    if isinstance(layer, gym.wrappers.TimeLimit):
-        return {"_max_episode_steps"}
     if type(layer).__module__.startswith("gymnasium.wrappers."):
         return set()
     return {key for key in vars(layer) if key != "render_mode" and not key.startswith("_ezpickle")}
