@@ -333,3 +333,14 @@ def test_actions_without_an_axis_are_trained_asked_for_and_exported(tmp_path):
     np.testing.assert_array_equal(qmu.load(exported)(observation), action)
     model = qmu.DDPG(Single, **{name: own for name, own in SMALL.items() if name != "log"})
     assert model.learn(60).predict(observation)[0].shape == ()
+
+
+def test_it_is_said_that_evaluations_were_cut_off(monkeypatch, capsys):
+    monkeypatch.setattr("qmu.collecting.evaluate.LONGEST_EPISODE", 25)
+    endless = SMALL | {"env": {}, "train": SMALL["train"] | {"save_interval": 0}}
+    with pytest.warns(
+        RuntimeWarning, match="in an evaluation, 1 of 1 episode had not ended after 25"
+    ):
+        run = qmu.train(Single, **endless)
+    assert run.info["members"][0]["final_cut"] == 1
+    assert qmu.open_run(run.directory).in_world(Single).evaluate(2).cut == 2

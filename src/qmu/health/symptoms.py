@@ -251,8 +251,8 @@ def endless(evidence: Evidence) -> Symptom | None:
         "no time limit",
         f"no time limit is declared, and in {len(seen.rewards):,} steps "
         + ("episodes only ended by a termination" if ended else "no episode ended"),
-        "an episode may go on for ever: few starts are seen, and an evaluation stops at 10,000 "
-        "steps",
+        "an episode may go on for ever: few starts are seen, and an evaluation cuts it "
+        "off after 10,000 steps",
         "--env.episode-length 1000",
     )
 

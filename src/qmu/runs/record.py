@@ -70,6 +70,7 @@ class Record:
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
         self.ended_before_save, self.said_cut = 0, False
+        self.said_shortened = False
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
@@ -124,6 +125,7 @@ class Record:
             self.save_seconds = None
             self.write(event.step, [values | paused for values in event.members])
         elif isinstance(event, Evaluated):
+            self.tell_cut(event.scores)
             due = self.camera.due(self.evaluated_at, event.step)
             self.last, self.evaluated_at = event.scores, event.step
             for index, best in enumerate(self.best):
@@ -155,6 +157,13 @@ class Record:
                 f"a world of {event.member.label} failed before step {event.step} and was "
                 f"replaced: {event.why}"
             )
+
+    def tell_cut(self, scores: Sequence[Score]) -> None:
+        """Tell, once, that episodes of an evaluation were cut off."""
+        cut = next((score for score in scores if score.cut), None)
+        if cut is not None and not self.said_shortened:
+            self.said_shortened = True
+            self.tell(f"in an evaluation, {cut.told_cut()}")
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
         """Write every member's metrics, also into its chart."""
@@ -337,6 +346,7 @@ class Record:
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            self.tell_cut(finals)
             described["members"] = [
                 {
                     "seed": member.seed,
@@ -347,6 +357,7 @@ class Record:
                     "best_step": self.best[index].step,
                     "final_mean_reward": finals[index].mean,
                     "final_std_reward": finals[index].std,
+                    **({"final_cut": finals[index].cut} if finals[index].cut else {}),
                 }
                 for index, member in enumerate(trainer.members)
             ]

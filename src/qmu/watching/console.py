@@ -292,12 +292,13 @@ def quoted(path: Path) -> str:
 def score_lines(name: str, score: Any) -> list[str]:
     """Return a score in words."""
     rewards = score.rewards
-    return [
+    lines = [
         f"{name}: {counted(len(rewards), 'episode')}",
         f"return  mean {score.mean:.2f} ± {score.std:.2f}, worst {min(rewards):.2f}, "
         f"best {max(rewards):.2f}",
         f"length  mean {score.mean_length:.1f} steps",
     ]
+    return [*lines, f"note: {score.told_cut()}"] if score.cut else lines
 
 
 def episode_lines(score: Any) -> list[str]:

@@ -75,6 +75,7 @@ class HostWorlds:
         spaces: Spaces,
         guard: Guard | None = None,
         make: Callable[[], gym.Env[Any, Any]] | None = None,
+        longest: int | None = None,
     ) -> None:
         """Take the environments, all of these spaces.
 
@@ -83,12 +84,14 @@ class HostWorlds:
             spaces: what all of them observe and take.
             guard: entered while an environment runs.
             make: makes an environment in place of one that failed; without it, failures are raised.
+            longest: steps of an episode at most, if that is known.
         """
         self.environments = list(environments)
         self.spaces = spaces
         self.count = len(self.environments)
         self.guard = guard or contextlib.nullcontext()
         self.make = make
+        self.longest = longest
         self.declared = [declared(environment) for environment in self.environments]
         self.replaced: list[str] = []
         self.seeds = [0] * self.count

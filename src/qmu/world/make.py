@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 
 from qmu import config as options
 from qmu.config.tables import Table, inline
@@ -62,7 +64,8 @@ class Maker(NamedTuple):
             ConfigError: it has none.
         """
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
-        worlds = HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
+        environments = [self.make_one(mode) for mode in modes]
+        worlds = HostWorlds(environments, self.spaces, guard, longest=self.longest)
         mode = worlds.environments[0].render_mode
         if render and mode != "human":
             worlds.close()
@@ -377,8 +380,21 @@ def time_limits(environment: Any) -> Iterator[Any]:
 
 
 def longest_episode(environment: gym.Env[Any, Any]) -> int | None:
-    """Return how many steps the time limits around an environment allow, if there are any."""
-    return min((one._max_episode_steps for one in time_limits(environment)), default=None)
+    """Return how many steps an episode has at most, if there are time limits, or if it says so."""
+    limits = [one._max_episode_steps for one in time_limits(environment)]
+    bare = environment.unwrapped
+    said = (
+        *(getattr(bare, name, None) for name in ("max_episode_steps", "_max_episode_steps")),
+        # An environment of dm_control, inside of its adapter.
+        getattr(getattr(bare, "_env", None), "_step_limit", None),
+    )
+    return min(limits) if limits else next(filter(None, map(whole_limit, said)), None)
+
+
+def whole_limit(said: Any) -> int | None:
+    """Return a number of steps that an environment says, if it is one."""
+    number = isinstance(said, int | float | np.integer | np.floating) and not isinstance(said, bool)
+    return math.ceil(said) if number and 1 <= said < math.inf else None
 
 
 def environment_name(environment: gym.Env[Any, Any]) -> str:
