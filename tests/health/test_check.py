@@ -226,6 +226,38 @@ class NeitherTypeNorInfo(OtherType, NoInfo):
     """Has both faults."""
 
 
+class ResetsItself(Point):
+    """Begins the next episode in the step that ends one, as worlds in JAX do."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        if not truncated:
+            return obs, reward, terminated, truncated, {}
+        return self.reset()[0], reward, terminated, truncated, {"final_observation": obs}
+
+
+def behind_a_wrapper():
+    return gym.wrappers.TransformObservation(ResetsItself(), lambda obs: 2 * obs, OPEN)
+
+
+class OtherParts(Point):
+    """Declares whole numbers and an axis, and returns neither."""
+
+    observation_space = gym.spaces.Dict(
+        {"count": gym.spaces.Box(-9, 9, (1,), np.int32), "speed": gym.spaces.Box(-5, 5, ())}
+    )
+
+    def seen(self):
+        return {"count": self.state[0], "speed": np.float32(self.state[1])}
+
+
+class PartOutside(OtherParts):
+    """One of its parts lies beyond its bounds."""
+
+    def seen(self):
+        return {"count": np.int32([20]), "speed": self.state[1]}
+
+
 class Slow(Point):
     def ends(self):
         time.sleep(0.005)
@@ -263,6 +295,10 @@ DISEASES = [
     (OtherTypeInReset, HINT, "observations of another type than declared", "float32, list, and"),
     (NoInfo, HINT, "info is no dictionary", "^step returned NoneType$"),
     (NoInfoInReset, HINT, "info is no dictionary", "^reset returned NoneType$"),
+    (ResetsItself, HINT, "the world resets itself inside of step", "at 8 of 8 ends the info"),
+    (behind_a_wrapper, WARNING, "the world resets itself inside of step", "but not that one"),
+    (OtherParts, HINT, "observations of another type than declared", "count is float32, and .*int"),
+    (PartOutside, WARNING, "observations outside of their space", r"position 0 \(count\) was 20"),
     (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
 ]
 
@@ -282,6 +318,13 @@ def test_a_disease_is_found(world, level, name, seen):
     assert checkup.possible is (level != ERROR)
     assert re.search(seen, by_name[name].seen)
     assert name in str(checkup)
+
+
+def test_a_part_of_another_shape_is_told():
+    told = [one for one in qmu.check_env(OtherParts, steps=100).symptoms if "shape" in one.name]
+    assert [(one.level, one.seen) for one in told] == [
+        (HINT, "count has the shape (), and the space says (1,)")
+    ]
 
 
 @pytest.mark.parametrize("world", [Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"])

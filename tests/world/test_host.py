@@ -245,6 +245,47 @@ def test_a_flag_is_read_as_true_or_false(flag):
     assert read_flag(SPACES, "terminated", np.logical_not(flag)) is False
 
 
+class Resets(Counter):
+    """Resets itself in the step that ends an episode, and tells where that had ended."""
+
+    name = "final_obs"
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if not (terminated or truncated):
+            return obs, reward, terminated, truncated, info
+        return self.reset()[0], reward, terminated, truncated, {self.name: obs}
+
+
+class ResetsAsBefore(Resets):
+    name = "final_observation"
+
+
+@pytest.mark.parametrize("kind", [Resets, ResetsAsBefore])
+def test_an_episode_ends_where_a_world_that_resets_itself_says(kind):
+    collector = Collector([HostWorlds([kind(lengths=[2])], SPACES)], [0])
+    collector.reset([[0]])
+    found, _ = collector.collect(3, act, slots=7)
+    # It is reset once more by qmu: every other episode has no row.
+    assert history(found) == [
+        (0, 0, "step"),
+        (0, 1, "terminated"),
+        (0, 2, "last"),
+        (2, 0, "step"),
+        (2, 1, "last"),
+    ]
+
+
+def test_behind_a_wrapper_that_changes_observations_the_returned_one_is_the_last():
+    world = gym.wrappers.TransformObservation(
+        Resets(lengths=[1]), lambda obs: obs + 1, Counter.observation_space
+    )
+    worlds = HostWorlds([world], SPACES)
+    worlds.reset([0])
+    (outcome,) = worlds.step(np.zeros((1, 1), np.float32))
+    assert outcome.final.tolist() == [2, 1]
+
+
 class Faulty(Counter):
     """Goes wrong in its third step, or when it is reset."""
 

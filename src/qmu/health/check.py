@@ -18,7 +18,7 @@ from qmu.places import WorkingFolder
 from qmu.replay.stream import row_bytes
 from qmu.world import hearing
 from qmu.world.hearing import stepping
-from qmu.world.host import HostWorlds
+from qmu.world.host import HostWorlds, changes_observations, final_in
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.parts import bounds_of
 from qmu.world.spaces import bounds, to_environment
@@ -125,6 +125,7 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             differs_again=first_difference(first, again),
             differs_elsewhere=first_difference(first, other),
             starts=begun.obs,
+            changed_obs=changes_observations(worlds[0].environments[0]),
             said=tuple(filter(hearing.matters, hearing.take())),
         )
     finally:
@@ -159,11 +160,21 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
             seen.reused += isinstance(after, np.ndarray) and after is before
             obs = result.final
             if result.terminated or result.truncated:
+                seen.self_resets += is_other(*witness.returned)
                 seen.obs_at_ends.append(obs)
                 obs = begin(world, None, seen)
     except WorldError as error:
         seen.failure = str(error)
     return seen
+
+
+def is_other(obs: Any, info: Any) -> bool:
+    """Tell whether the last observation of an episode is another one in the info."""
+    final = final_in(info, obs)
+    try:
+        return final is not obs and not np.array_equal(final, obs)
+    except (TypeError, ValueError):
+        return True
 
 
 def begin(world: HostWorlds, seed: int | None, seen: Walk) -> NDArray[np.float32]:

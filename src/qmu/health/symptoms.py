@@ -37,7 +37,8 @@ class Walk:
     """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
 
     `kinds` are the types of observations and `shapes` their shapes, by the names of their parts;
-    `other_infos` says who returned an info that is none.
+    `other_infos` says who returned an info that is none. `self_resets` counts ends whose info has
+    another last observation than was returned.
     """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Walk:
     kinds: dict[str, set[str]] = field(default_factory=dict)
     shapes: dict[str, set[tuple[int, ...]]] = field(default_factory=dict)
     reused: int = 0
+    self_resets: int = 0
     other_infos: set[str] = field(default_factory=set)
     seconds: list[float] = field(default_factory=list)
     resets: int = 0
@@ -67,7 +69,8 @@ class Evidence(NamedTuple):
     `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
     led to something else, in the same world and in a new one. `starts` are first observations of
-    different seeds, `said` is what MuJoCo has warned of.
+    different seeds, `said` is what MuJoCo has warned of. `changed_obs` says whether wrappers change
+    observations.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Evidence(NamedTuple):
     differs_elsewhere: int | None
     starts: list[NDArray[np.float32]]
     said: tuple[str, ...]
+    changed_obs: bool = False
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -149,6 +153,33 @@ def not_deterministic(evidence: Evidence) -> Symptom | None:
         f"the same seed and actions gave another row at step {step}",
         meaning,
         "draw random numbers from self.np_random only, which super().reset(seed=seed) sets",
+    )
+
+
+def resets_itself(evidence: Evidence) -> Symptom | None:
+    """It begins the next episode inside of a step."""
+    count = evidence.walk.self_resets
+    if not count:
+        return None
+    seen = (
+        f"at {count:,} of {len(evidence.walk.obs_at_ends):,} ends the info has another last "
+        "observation than the step returned"
+    )
+    if evidence.changed_obs:
+        return Symptom(
+            WARNING,
+            "the world resets itself inside of step",
+            f"{seen}, and wrappers around it change observations, but not that one",
+            "episodes seem to end in the first observation of the next one, and values of what "
+            "follows a truncation are learned from it",
+            "leave resets to whoever steps the world, or put what changes observations into it",
+        )
+    return Symptom(
+        HINT,
+        "the world resets itself inside of step",
+        seen,
+        "qmu takes the one in the info for the episode's last, and resets once more",
+        "leave resets to whoever steps the world, which saves one of them",
     )
 
 
@@ -443,6 +474,7 @@ RULES: tuple[Rule, ...] = (
     fails,
     warned_of,
     ends_at_once,
+    resets_itself,
     constant_reward,
     limit_as_termination,
     reward_scale,

@@ -22,6 +22,8 @@ Floats = NDArray[np.float32]
 Guard = contextlib.AbstractContextManager[None]
 # New worlds that may fail before one of them has taken a step.
 MOST_FAILURES = 5
+# Where a world that resets itself inside of its step puts the last observation of an episode.
+FINAL = ("final_obs", "final_observation")
 
 
 class Result(NamedTuple):
@@ -173,16 +175,17 @@ class HostWorlds:
         shaped = action.reshape(spaces.action_shape).astype(spaces.action_dtype)
         try:
             with self.guard:
-                obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
+                obs, reward, terminated, truncated, info = self.environments[index].step(shaped)
         except FAILURES as error:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
+        is_terminated = read_flag(spaces, "terminated", terminated)
+        is_truncated = read_flag(spaces, "truncated", truncated)
+        if (is_terminated or is_truncated) and not changes_observations(self.environments[index]):
+            obs = final_in(info, obs)
         return Result(
-            read_obs(spaces, obs),
-            read_reward(spaces, reward),
-            read_flag(spaces, "terminated", terminated),
-            read_flag(spaces, "truncated", truncated),
+            read_obs(spaces, obs), read_reward(spaces, reward), is_terminated, is_truncated
         )
 
     def close(self) -> None:
@@ -280,6 +283,28 @@ class VectorWorlds:
             end_workers(self.environment)
         else:
             close_quietly(self.environment, self.guard)
+
+
+def final_in(info: Any, obs: Any) -> Any:
+    """Return the last observation of an episode that has ended.
+
+    A world that resets itself inside of its step returns the first one of the next episode, and
+    the last one in its info.
+    """
+    if isinstance(info, dict):
+        for name in FINAL:
+            if info.get(name) is not None:
+                return info[name]
+    return obs
+
+
+def changes_observations(environment: Any) -> bool:
+    """Tell whether wrappers change an environment's observations; they leave those in its info."""
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, gym.ObservationWrapper):
+            return True
+        environment = environment.env
+    return False
 
 
 def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
