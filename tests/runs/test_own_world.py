@@ -304,7 +304,7 @@ def test_parts_that_have_changed_are_another_environment(tmp_path):
             return {"goals": seen.pop("goal"), **seen}
 
     Renamed.__name__ = "Reach"
-    with pytest.raises(qmu.ConfigError, match="the environment has changed"):
+    with pytest.raises(qmu.ConfigError, match="has changed since the checkpoint"):
         qmu.resume(run.directory, env=Renamed, total_steps=90, schedule_steps=90)
 
 
@@ -344,3 +344,51 @@ def test_it_is_said_that_evaluations_were_cut_off(monkeypatch, capsys):
         run = qmu.train(Single, **endless)
     assert run.info["members"][0]["final_cut"] == 1
     assert qmu.open_run(run.directory).in_world(Single).evaluate(2).cut == 2
+
+
+class Sized(Single):
+    """Has bounds of actions, and a time limit, that are given."""
+
+    def __init__(self, high=0.1, dtype=np.float64, limit=15):
+        self.action_space = gym.spaces.Box(-high, high, (1,), dtype)
+        self.max_episode_steps, self.time = limit, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.time = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.time += 1
+        return {"x": 1.5, "on": [0]}, 1.0, False, self.time >= self.max_episode_steps, {}
+
+
+def test_in_a_world_with_another_limit_a_run_goes_on_and_its_best_policy_starts_anew():
+    small = SMALL | {"env": {}, "train": SMALL["train"] | {"total_steps": 120}}
+    run = qmu.train(Sized, **small)
+    assert run.info["members"][0]["best_mean_reward"] == 15.0
+    later = {"total_steps": 180, "schedule_steps": 180}
+    with pytest.warns(RuntimeWarning, match="Sized has changed .*limit was 15, and is 12") as told:
+        again = qmu.resume(run.directory, env=lambda: Sized(limit=12), **later)
+    (said,) = [str(one.message) for one in told if "has changed" in str(one.message)]
+    kept = Path(said.rpartition("is in ")[2])
+    assert qmu.load_policy(kept / "best" / "seed-0").info["evaluation_mean_reward"] == 15.0
+    member = again.info["members"][0]
+    assert (member["best_mean_reward"], member["best_step"]) == (12.0, 180)
+    assert again.policy().info["evaluation_mean_reward"] == 12.0
+    assert again.info["resumed"][0]["world_changed"] == ["the time limit was 15, and is 12"]
+
+
+def test_bounds_in_single_and_in_double_precision_are_the_same_everywhere():
+    run = qmu.train(Sized, **SMALL)
+    single = run.in_world(lambda: Sized(dtype=np.float32))
+    assert single.evaluate(1).lengths == (15,)
+    later = {"total_steps": 120, "schedule_steps": 120}
+    qmu.resume(run.directory, env=lambda: Sized(dtype=np.float32), **later)
+    model = qmu.DDPG(Sized, **{name: own for name, own in SMALL.items() if name != "log"})
+    model.set_env(lambda: Sized(dtype=np.float32))
+    model.save("model")
+    qmu.DDPG.load("model", env=lambda: Sized(dtype=np.float32)).close()
+    with pytest.raises(qmu.ConfigError, match=r"actions were in \[-0.1, 0.1\], and are in \[-0.2"):
+        qmu.DDPG.load("model", env=lambda: Sized(high=0.2))
+    with pytest.raises(qmu.ConfigError, match=r"Sized has changed .*actions were in \[-0.1, 0.1\]"):
+        qmu.resume(run.directory, env=lambda: Sized(high=0.2), total_steps=180, schedule_steps=180)

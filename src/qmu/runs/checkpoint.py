@@ -28,7 +28,7 @@ from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
 from qmu.world.collector import Episode
-from qmu.world.spaces import Spaces
+from qmu.world.declared import declared
 
 # How the arrays of a chunk's metrics are called: the name follows, and "']".
 TOTALS = "totals['"
@@ -93,7 +93,7 @@ class Saver:
 
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a trainer is, as trees of arrays and as JSON. Its worlds have been cut off."""
-    learner, spaces = trainer.learner, trainer.maker.spaces
+    learner = trainer.learner
     totals = [arrays.stacked(per_group) for per_group, _ in learner.totals]
     agents = arrays.stacked([members.agents for members in learner.members])
     check_finite(agents, trainer)
@@ -109,7 +109,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "config": options.to_dict(trainer.config),
         "arms": trainer.arms,
         **trainer.described(),
-        "spaces": describe_spaces(spaces),
+        "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
         "step": trainer.step,
         "learning_began": trainer.learning_began,
         "updates_before": trainer.updates_before,
@@ -122,18 +122,6 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "behaviours": trainer.crew.behaviours,
     }
     return trees, state
-
-
-def describe_spaces(spaces: Spaces) -> dict[str, Any]:
-    """Return what a world's observations and actions are, as JSON holds it."""
-    parts = {"parts": [part._asdict() for part in spaces.parts]} if spaces.parts else {}
-    return parts | {
-        "name": spaces.name,
-        "obs_shape": list(spaces.obs_shape),
-        "action_shape": list(spaces.action_shape),
-        "low": spaces.low.tolist(),
-        "high": spaces.high.tolist(),
-    }
 
 
 def check_finite(agents: Any, trainer: Trainer) -> None:

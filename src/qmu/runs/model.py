@@ -22,12 +22,12 @@ from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.places import WorkingFolder, absolute
-from qmu.runs.checkpoint import describe_spaces
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
+from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
-from qmu.world.make import Source
+from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
 FORMAT = "qmu agent 1"
@@ -198,6 +198,7 @@ class DDPG:
             **trainer.described(),
             "config": options.to_dict(trainer.config),
             "environment": trainer.maker.spaces.name,
+            "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
             "step": trainer.step,
             "updates": trainer.learner.updates,
             "episodes": trainer.episodes.tolist(),
@@ -274,11 +275,17 @@ class DDPG:
         learner = model.trainer.learner
         groups_of_agents = [members.agents for members in learner.members]
         try:
+            # Versions before wrote no spaces.
+            if "spaces" in described:
+                cls.check_world(described["spaces"], model.trainer.maker)
             learner.load(arrays.like_groups("", held, groups_of_agents))
             model.trainer.restore(step, updates, [episodes])
         except arrays.UnreadableError as error:
             model.close()
             raise ConfigError(misfit(file, networks, error)) from None
+        except (KeyError, TypeError, ValueError) as error:
+            model.close()
+            raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
         except BaseException:
             model.close()
             raise
@@ -313,12 +320,7 @@ class DDPG:
         """
         with self.folder:
             config, maker = prepare(in_world(self.trainer.config, env), env)
-        before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
-        if before | {"name": ""} != after | {"name": ""}:
-            raise ConfigError(
-                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
-                "which the networks were made for: make a new model"
-            )
+        self.check_world(declared(self.trainer.maker.spaces, None), maker)
         if config.env.count != self.trainer.config.env.count:
             raise ConfigError(
                 f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
@@ -327,6 +329,16 @@ class DDPG:
         with self.folder:
             self.trainer.move(config, maker)
         self.shown = None
+
+    @staticmethod
+    def check_world(before: Mapping[str, Any], maker: Maker) -> None:
+        """Raise ConfigError where worlds do not fit networks that were made for others."""
+        unfit = misfits(before, declared(maker.spaces, None))
+        if unfit:
+            raise ConfigError(
+                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
+                f"which the networks were made for ({'; '.join(unfit)}): make a new model"
+            )
 
     @property
     def steps(self) -> int:

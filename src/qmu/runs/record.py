@@ -305,6 +305,11 @@ class Record:
         trim_lines(self.directory / METRICS, size, self.trainer.step)
         self.camera.take_back(self.directory, self.trainer.step)
 
+    def forget_best(self) -> None:
+        """Take no policy for the best one so far; what a checkpoint has of it stays there."""
+        self.best, self.evaluated_at = [Best() for _ in self.best], 0
+        storage.remove(self.directory / BEST)
+
     def read_policy(self, index: int, folder: Path) -> Policy:
         """Return a member's policy from a folder."""
         networks = self.trainer.networks

@@ -19,6 +19,7 @@ from qmu.saving import storage
 from qmu.watching.play import SHOWN_STEPS, watch
 from qmu.watching.video import ENDING, choose_backend, film, stage
 from qmu.watching.window import opened
+from qmu.world.declared import same_bounds
 from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
@@ -301,7 +302,7 @@ def check_fits(policy: Policy, spaces: Spaces) -> None:
             f"gives {' '.join(theirs) or 'one array'}"
         )
     own, there = bounds_of(policy), bounds_of(spaces)
-    if own != there:
+    if not same_bounds(policy.low, policy.high, spaces.low, spaces.high):
         raise ConfigError(
             f"the policy's actions lie in {own}, those of {spaces.name} in {there}: the same "
             "action would be another one there. Give it the same bounds, with the wrappers that "

@@ -1,7 +1,6 @@
 """Going on with a run from one of its checkpoints."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.watching.logbook import Tell
 from qmu.watching.sinks import Sink, check_sinks
+from qmu.world.declared import declared, misfits, others
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
@@ -127,9 +127,9 @@ def resume(
         check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
         trainer = Trainer(*prepare(config, source), arms_of(saved), schedules, networks)
         try:
-            check_spaces(trainer, saved)
+            other = changes_of_world(trainer, saved)
             check_work_left(trainer, saved, run, changes)
-            record = restored(run, trainer, saved, tell, sinks)
+            record = restored(run, trainer, saved, other, tell, sinks)
             if console is not None:
                 console.say(f"going on from step {trainer.step:,} ({shown(saved.path)})")
                 for line in reading.differences(config, before):
@@ -242,15 +242,25 @@ def source_of(run: Run, config: Config, env: Source | None) -> Source:
     return config.env.id
 
 
-def check_spaces(trainer: Trainer, saved: Checkpoint) -> None:
-    """Raise ConfigError if the environment is no longer what it was."""
-    described = json.loads(json.dumps(checkpoint.describe_spaces(trainer.maker.spaces)))
-    before = saved.state.get("spaces")
-    if described != before:
+def changes_of_world(trainer: Trainer, saved: Checkpoint) -> list[str]:
+    """Return in words what the environment declares otherwise than it did.
+
+    Raises:
+        ConfigError: it is no longer one that the networks fit.
+    """
+    now = declared(trainer.maker.spaces, trainer.maker.longest)
+    try:
+        before = saved.state["spaces"]
+        renamed = [] if before["name"] == now["name"] else [f"it was {before['name']}"]
+        unfit, other = [*renamed, *misfits(before, now)], others(before, now)
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"what {saved.path} says of its environment is damaged") from None
+    if unfit:
         raise ConfigError(
-            f"the environment has changed since the checkpoint {saved.path} was written: it was "
-            f"{before}, it is {described}. Begin a new run"
+            f"{now['name']} has changed since the checkpoint {saved.path} was written: "
+            f"{'; '.join(unfit)}. Give the run's own environment, or begin a new run"
         )
+    return other
 
 
 def check_work_left(
@@ -282,15 +292,31 @@ def check_work_left(
 
 
 def restored(
-    run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell, sinks: Sequence[Sink] = ()
+    run: Run,
+    trainer: Trainer,
+    saved: Checkpoint,
+    other: Sequence[str],
+    tell: Tell,
+    sinks: Sequence[Sink] = (),
 ) -> Record:
-    """Make trainer and record what was saved, and say in the run's files that it goes on."""
+    """Make trainer and record what was saved, and say in the run's files that it goes on.
+
+    In a world that declares something else, the best policy starts anew: scores of other worlds
+    cannot be compared.
+    """
     check_disk(trainer, run.directory, written_bytes(run.directory))
     record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
         record.restore(saved)
-        write_resumption(run, trainer, saved)
+        if other:
+            record.forget_best()
+            tell(
+                f"{trainer.maker.name} has changed since step {trainer.step:,} "
+                f"({'; '.join(other)}): evaluations are of another kind from here on, so that the "
+                f"best policy starts anew; the best until then is in {shown(saved.path)}"
+            )
+        write_resumption(run, trainer, saved, other)
         record.open()
     except DamagedError as error:
         record.camera.close()
@@ -301,7 +327,7 @@ def restored(
     return record
 
 
-def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
+def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint, other: Sequence[str]) -> None:
     """Write into the run's files that it goes on, with what, and by which process."""
     write_config(run.directory, trainer.config)
     now = describe(trainer.maker.spaces.name)
@@ -310,7 +336,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
         "step": trainer.step,
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
-    }
+    } | ({"world_changed": list(other)} if other else {})
     described = {name: value for name, value in info.items() if name not in OF_THE_END}
     described |= {name: now[name] for name in ("status", "process", "host")}
     described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
 from qmu.parts import NUMBERS, Part
-from qmu.world.parts import is_image, parts_of
+from qmu.world.parts import bounds_of, is_image, parts_of
 
 ACCEPTED = (
     "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
@@ -26,6 +26,7 @@ class Spaces(NamedTuple):
     high: NDArray[np.float32]  # [action]
     action_dtype: np.dtype[Any]
     parts: tuple[Part, ...] = ()  # what an observation is made of, where it comes in parts
+    obs_bounds: str = ""  # between which numbers the space says that observations lie
 
     @property
     def obs_size(self) -> int:
@@ -61,6 +62,7 @@ def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) 
         high=round_down(action.high.reshape(-1)),
         action_dtype=action.dtype,
         parts=parts,
+        obs_bounds=" ".join(bounds(*bounds_of(observation))),
     )
 
 
