@@ -43,7 +43,7 @@ def make_policy(obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalize
     normalizer = None
     if normalized:
         mean, variance = jnp.linspace(-2, 3, size), jnp.linspace(0.1, 4, size)
-        normalizer = Normalizer(jnp.ones(()), mean, variance, jnp.float32(1.5))
+        normalizer = Normalizer(mean, jnp.sqrt(variance), jnp.float32(1.5))
     actor = make_actor(size, action_size=len(low), **options)
     return Policy(make_network(actor, normalizer), obs_shape, action_shape, low, high, INFO)
 
@@ -61,6 +61,24 @@ KINDS = [
 ]
 # Shapes of observations and actions; the bounds of the actions are not symmetric.
 SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,)), ((2,), ())]
+
+
+def make_centred(**options):
+    """Return a policy that observes a time of 1.7e9, its digits behind the point, and a number."""
+    centre = np.float64([1.7e9, 0.0, -500.25])
+    return dataclasses.replace(make_policy(normalized=True, **options), centre=centre)
+
+
+def check_reads_large_numbers(call):
+    """Check that something which was made of a `make_centred` sees small changes of large ones."""
+    near = draw_obs(50, 3).astype(np.float64)
+    expected = make_policy(normalized=True)(near)
+    observed = np.add(near, [1.7e9, 0.0, -500.25])
+    assert observed.dtype == np.float64
+    np.testing.assert_allclose(call(observed), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(call(observed[0]), expected[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(call(observed.tolist()), expected, rtol=0, atol=1e-5)
+    assert np.abs(np.diff(expected, axis=0)).max() > 0.1
 
 
 def make_shaped(obs_shape, action_shape, **options):

@@ -43,16 +43,17 @@ def is_several(parts: Sequence[Part], observation: Any) -> bool:
     return bool(parts) and isinstance(observation, Mapping | tuple)
 
 
-def join(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
+def join(parts: Sequence[Part], observation: Any, dtype: Any = np.float32) -> NDArray[Any]:
     """Return an observation of several parts as one array [obs], in which they follow each other.
 
     Raises:
         ValueError: a part is not there, has another shape, is no number or none of its choices.
     """
-    return joined(parts, [one(part, find(parts, part, observation)) for part in parts], ())
+    held = [one(part, find(parts, part, observation)) for part in parts]
+    return joined(parts, held, (), dtype)
 
 
-def join_batch(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
+def join_batch(parts: Sequence[Part], observation: Any, dtype: Any = np.float32) -> NDArray[Any]:
     """Return a batch of observations, of which every part has one axis more: [batch, obs].
 
     Raises:
@@ -69,10 +70,11 @@ def join_batch(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
             f"{shapes}; this policy takes {told(parts)}"
         )
     (batch,) = sizes
-    return joined(parts, [fitted(*both, batch) for both in zip(parts, held, strict=True)], batch)
+    every = [fitted(*both, batch) for both in zip(parts, held, strict=True)]
+    return joined(parts, every, batch, dtype)
 
 
-def join_either(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
+def join_either(parts: Sequence[Part], observation: Any, dtype: Any = np.float32) -> NDArray[Any]:
     """Return one observation [obs], or a batch of them [batch, obs]; what may be both is one.
 
     It is a batch where every part has one axis more than its space, all of the same length.
@@ -85,8 +87,8 @@ def join_either(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
     lengths = {array.shape[:1] for array in held}
     deeper = all(array.shape[1:] == part.shape and array.ndim for part, array in pairs)
     if deeper and len(lengths) == 1 and not all(fits(*pair) for pair in pairs):
-        return join_batch(parts, observation)
-    return join(parts, observation)
+        return join_batch(parts, observation, dtype)
+    return join(parts, observation, dtype)
 
 
 def one(part: Part, value: Any) -> NDArray[Any]:
@@ -128,10 +130,10 @@ def fitted(part: Part, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[A
 
 
 def joined(
-    parts: Sequence[Part], held: Sequence[NDArray[Any]], batch: tuple[int, ...]
-) -> NDArray[np.float32]:
+    parts: Sequence[Part], held: Sequence[NDArray[Any]], batch: tuple[int, ...], dtype: Any
+) -> NDArray[Any]:
     """Return parts, each in its shape, as one array [*batch, obs]."""
-    flat = np.empty((*batch, sum(part.size for part in parts)), np.float32)
+    flat = np.empty((*batch, sum(part.size for part in parts)), dtype)
     end = 0
     for part, array in zip(parts, held, strict=True):
         start, end = end, end + part.size

@@ -10,8 +10,10 @@ from policies import (
     KINDS,
     SHAPES,
     check_like,
+    check_reads_large_numbers,
     check_takes_parts,
     draw_obs,
+    make_centred,
     make_of_parts,
     make_policy,
     make_shaped,
@@ -152,3 +154,8 @@ def test_what_is_no_policy_is_refused(tmp_path, change, said):
     with pytest.raises(qmu.ConfigError, match=said) as refused:
         qmu.load(tmp_path / "p.onnx")
     assert "\n" not in str(refused.value)
+
+
+def test_small_changes_of_large_numbers_are_seen(tmp_path):
+    (tmp_path / "p.onnx").write_bytes(files.packed(".onnx", make_centred()))
+    check_reads_large_numbers(qmu.load(tmp_path / "p.onnx"))

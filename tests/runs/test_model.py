@@ -366,5 +366,5 @@ def test_what_the_networks_saw_is_saved_with_them(tmp_path):
     loaded = qmu.DDPG.load(tmp_path / "model")
     observations = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(observations)[0], model.predict(observations)[0])
-    assert int(loaded.trainer.learner.members[0].agents.normalizer.count[0]) > 190
+    assert int(loaded.trainer.learner.statistics.seen[0]) > 190
     assert np.isfinite(loaded.learn(100).predict(observations)[0]).all()

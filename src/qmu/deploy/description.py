@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from qmu.deploy.parts import read_parts
-from qmu.deploy.policy import ACTIVATIONS, FORMAT, Acts, Floats, Network, Normalization, Policy
+from qmu.deploy.policy import (
+    ACTIVATIONS,
+    CENTRE,
+    FORMAT,
+    Acts,
+    Doubles,
+    Floats,
+    Network,
+    Normalization,
+    Policy,
+)
 from qmu.errors import ConfigError
 
 # Format 1 knows no normalized observations.
@@ -83,6 +93,7 @@ def read_policy(
             high=arrays["high"],
             info=description["info"],
             parts=read_parts(description.get("parts", ())),
+            centre=read_centre(arrays) if description.get("centred") else None,
         )
         fitting = fits(policy)
     except (KeyError, TypeError, ValueError) as error:
@@ -129,6 +140,18 @@ def read_normalization(arrays: Mapping[str, Floats]) -> Normalization:
     return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
 
 
+def read_centre(arrays: Mapping[str, Any]) -> Doubles:
+    """Return the centre of observations among the arrays of a file.
+
+    Raises:
+        ValueError: it is not of finite numbers in double precision.
+    """
+    centre: Doubles = arrays[CENTRE]
+    if centre.dtype != np.float64 or not np.isfinite(centre).all():
+        raise ValueError(f"{CENTRE} is no centre of observations")
+    return centre
+
+
 def fits(policy: Policy) -> bool:
     """Tell whether a policy leads from an observation to an action, in float32 numbers."""
     obs_size, action_size = math.prod(policy.obs_shape), math.prod(policy.action_shape)
@@ -137,6 +160,9 @@ def fits(policy: Policy) -> bool:
     if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
         return False
     if policy.parts and sum(part.size for part in policy.parts) != obs_size:
+        return False
+    centre = policy.centre
+    if centre is not None and centre.shape != (obs_size,):
         return False
     network = policy.network
     return not isinstance(network, Network) or network_fits(network, obs_size, action_size)

@@ -1,9 +1,9 @@
 """A policy as a graph for ONNX runtimes: observations in, actions out, in the environment's units.
 
-The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; its
-metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes that
-are not the newest run it, too. The file ends in one more entry of the metadata: the sum of all
-bytes before.
+The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; where
+observations have a centre, they are float64. Its metadata hold the policy's description. It uses
+operators of opset 17 (2022), so that runtimes that are not the newest run it, too. The file ends in
+one more entry of the metadata: the sum of all bytes before.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.description import network_of, shapes_of, unreadable
 from qmu.deploy.parts import observed, observed_batch, read_parts
-from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy
+from qmu.deploy.policy import CENTRE, NORM_EPSILON, SLOPE, Floats, Observation, Policy
 from qmu.deploy.seal import DIGITS, check_seal, sealed
 from qmu.deploy.told import told
 from qmu.parts import Part
@@ -36,8 +36,11 @@ OPENING = b"".join(
     )
 )
 BOUNDS = ("low", "high")
+KINDS: dict[Any, str] = {np.float32: "tensor(float)", np.float64: "tensor(double)"}
 OPSET, IR = 17, 8
 SERIOUS = 3
+# The number of single precision among ONNX's types.
+FLOAT = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class OnnxPolicy:
     high: Floats
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
+    dtype: Any = np.float32
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -64,7 +68,7 @@ class OnnxPolicy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs, batch = observed(self.parts, self.obs_shape, observation)
+        obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
         action = self.act(obs if batch else obs[None])
         return action if batch else action[0]
 
@@ -74,9 +78,9 @@ class OnnxPolicy:
         Raises:
             ValueError: they are no batch, or have another shape.
         """
-        return self.act(observed_batch(self.parts, self.obs_shape, observations))
+        return self.act(observed_batch(self.parts, self.obs_shape, observations, self.dtype))
 
-    def act(self, obs: Floats) -> Floats:
+    def act(self, obs: NDArray[Any]) -> Floats:
         """Return the actions for observations [batch, *obs_shape]."""
         action: Floats = self.session.run([ACTION], {OBSERVATION: obs})[0]
         return action
@@ -104,20 +108,22 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
             raise ValueError("it is not from qmu")
         description = json.loads(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
-        check_ends(session.get_inputs(), OBSERVATION, obs_shape)
-        check_ends(session.get_outputs(), ACTION, action_shape)
+        dtype = np.float64 if description.get("centred") else np.float32
+        check_ends(session.get_inputs(), OBSERVATION, obs_shape, KINDS[dtype])
+        check_ends(session.get_outputs(), ACTION, action_shape, KINDS[np.float32])
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
     except Exception as error:
         raise unreadable(source, error) from None
-    return OnnxPolicy(session, obs_shape, action_shape, low, high, description["info"], parts)
+    info = description["info"]
+    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, parts, dtype)
 
 
-def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:
+def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...], kind: str) -> None:
     """Raise ValueError unless the graph's only input, or output, is what is described."""
     there = [(end.name, end.type, tuple(end.shape[1:])) for end in ends]
-    if there != [(name, "tensor(float)", shape)]:
-        raise ValueError(f"{there} is described as {name} {shape}")
+    if there != [(name, kind, shape)]:
+        raise ValueError(f"{there} is described as {name} {kind} {shape}")
 
 
 def pack(policy: Policy) -> bytes:
@@ -127,9 +133,13 @@ def pack(policy: Policy) -> bytes:
 
     graph = Graph(policy.arrays())
     build(graph, policy)
+    seen = TensorProto.FLOAT if policy.centre is None else TensorProto.DOUBLE
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
-        for name, shape in ((OBSERVATION, policy.obs_shape), (ACTION, policy.action_shape))
+        helper.make_tensor_value_info(name, kind, ["batch", *shape])
+        for name, kind, shape in (
+            (OBSERVATION, seen, policy.obs_shape),
+            (ACTION, TensorProto.FLOAT, policy.action_shape),
+        )
     ]
     model = helper.make_model(
         helper.make_graph(
@@ -179,6 +189,9 @@ def build(graph: Graph, policy: Policy) -> None:
     # The number 0 stands for the batch axis as it is.
     size = [0, network.weights[0].shape[0]]
     hidden = graph.node("Reshape", OBSERVATION, graph.constant("obs.size", size, np.int64))
+    if policy.centre is not None:
+        hidden = graph.node("Sub", hidden, CENTRE)
+        hidden = graph.node("Cast", hidden, to=FLOAT)
     if network.normalization is not None:
         lowest = graph.constant("obs.lowest", -network.normalization.clip)
         hidden = graph.node("Sub", hidden, "obs.mean")

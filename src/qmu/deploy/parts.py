@@ -13,29 +13,30 @@ LARGEST = 2**62
 
 
 def observed(
-    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any
-) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any, dtype: Any = np.float32
+) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Return an observation, or a batch of them, as an array, and the length of the batch.
 
     Raises:
         ValueError: it is of another shape; a part is not there, or none of its choices.
     """
-    whole = join_either(parts, observation) if is_several(parts, observation) else observation
-    array = np.asarray(whole, dtype=np.float32)
+    several = is_several(parts, observation)
+    whole = join_either(parts, observation, dtype) if several else observation
+    array = np.asarray(whole, dtype=dtype)
     return array, batch_of(array.shape, obs_shape)
 
 
 def observed_batch(
-    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any
-) -> NDArray[np.float32]:
+    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any, dtype: Any = np.float32
+) -> NDArray[Any]:
     """Return a batch of observations as an array [batch, *obs_shape].
 
     Raises:
         ValueError: as `observed` does, or it is one observation.
     """
     if is_several(parts, observation):
-        return join_batch(parts, observation)
-    array = np.asarray(observation, dtype=np.float32)
+        return join_batch(parts, observation, dtype)
+    array = np.asarray(observation, dtype=dtype)
     if not batch_of(array.shape, obs_shape):
         raise ValueError(
             f"one observation, of shape {array.shape}, where a batch of them was to be given"

@@ -17,6 +17,7 @@ from qmu.parts import Part
 from qmu.places import absolute
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 # One observation or a batch: an array, or what an environment of several parts gives.
 Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
@@ -25,6 +26,8 @@ ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
 FORMAT = 2
+# The name of what is taken from observations before they are rounded.
+CENTRE = "obs.centre"
 
 ONE = np.float32(1)
 # The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
@@ -168,7 +171,8 @@ class Policy:
 
     `info` says where it comes from: environment, seed, step, score. Everything that the policy
     needs is in it; training is not. `parts` are those of the environment's own observations, where
-    they are dictionaries or tuples.
+    they are dictionaries or tuples. A `centre` [obs] is taken from observations in double
+    precision, before they are rounded to single.
     """
 
     network: Acts
@@ -178,6 +182,7 @@ class Policy:
     high: Floats
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
+    centre: Doubles | None = None
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -194,7 +199,7 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        return self.act(*observed(self.parts, self.obs_shape, observation))
+        return self.act(*observed(self.parts, self.obs_shape, observation, self.dtype))
 
     def batch(self, observations: Observation) -> Floats:
         """Return the actions [batch, ...] for a batch of observations, also for one of one.
@@ -202,12 +207,20 @@ class Policy:
         Raises:
             ValueError: they are no batch, or have another shape.
         """
-        obs = observed_batch(self.parts, self.obs_shape, observations)
+        obs = observed_batch(self.parts, self.obs_shape, observations, self.dtype)
         return self.act(obs, obs.shape[:1])
 
-    def act(self, obs: Floats, batch: tuple[int, ...]) -> Floats:
+    @property
+    def dtype(self) -> Any:
+        """What observations are read as."""
+        return np.float32 if self.centre is None else np.float64
+
+    def act(self, obs: NDArray[Any], batch: tuple[int, ...]) -> Floats:
         """Return the actions for observations [*batch, *obs_shape]."""
-        action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
+        flat = obs.reshape(*batch, math.prod(self.obs_shape))
+        if self.centre is not None:
+            flat = (flat - self.centre).astype(np.float32)
+        action = self.network(flat)
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape((*batch, *self.action_shape))
@@ -242,7 +255,8 @@ class Policy:
 
     def arrays(self) -> dict[str, Floats]:
         """Return all its numbers, by the names that they have in a file."""
-        arrays = {"low": self.low, "high": self.high} | self.network.arrays()
+        arrays: dict[str, Any] = {"low": self.low, "high": self.high} | self.network.arrays()
+        arrays |= {} if self.centre is None else {CENTRE: self.centre}
         # Not `ascontiguousarray`, which gives the clip, a single number, an axis.
         return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
@@ -254,5 +268,6 @@ class Policy:
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "parts": [part._asdict() for part in self.parts],
+            **({} if self.centre is None else {"centred": True}),
             "info": self.info,
         }

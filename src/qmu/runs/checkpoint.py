@@ -27,6 +27,7 @@ from qmu.saving import arrays, store
 from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
+from qmu.world.centre import written_centre
 from qmu.world.collector import Episode
 from qmu.world.declared import declared
 
@@ -99,6 +100,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     check_finite(agents, trainer)
     trees: dict[str, Any] = {
         "agents": agents,
+        "statistics": learner.statistics,
         "priorities": arrays.stacked([members.priorities for members in learner.members]),
         "totals": jax.tree.map(lambda *leaves: np.stack(leaves), *totals) if totals else None,
         "cut": trainer.crew.cut,
@@ -110,6 +112,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "arms": trainer.arms,
         **trainer.described(),
         "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
+        **written_centre(trainer.maker.spaces),
         "step": trainer.step,
         "learning_began": trainer.learning_began,
         "updates_before": trainer.updates_before,
@@ -168,9 +171,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.crew.restore(behaviours, seen, cut)
     learner.updates = int(state["updates"])
     learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
-    learner.load(
-        arrays.like_groups("agents", saved.arrays, [own.agents for own in learner.members])
-    )
+    learner.load(saved.arrays, "agents")
     if trainer.config.replay.prioritized:
         priorities = arrays.like_groups(
             "priorities", saved.arrays, [own.priorities for own in learner.members]

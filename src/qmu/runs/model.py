@@ -14,17 +14,19 @@ from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
 from qmu.learning.events import Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
+from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, absolute
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
+from qmu.world.centre import centred, read_centre, written_centre
 from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source
@@ -87,8 +89,12 @@ class DDPG:
         env: Source,
         schedules: Mapping[str, Schedule] | None,
         networks: Networks | None,
+        described: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the worlds and an agent that has learned nothing, as the configuration says."""
+        """Make the worlds and an agent that has learned nothing, as the configuration says.
+
+        The centre of observations is that of a model that is `described`, or measured.
+        """
         if config.train.seeds != 1:
             raise ConfigError(
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
@@ -96,7 +102,12 @@ class DDPG:
         config = options.replace(config, "env", id=id_of(env))
         self.folder = WorkingFolder()
         with self.folder:
-            self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
+            config, maker = prepare(config, env)
+            if described is not None and "centre" in described:
+                maker = maker.around(read_centre(described["centre"], maker.spaces))
+            elif described is None and config.env.normalize_obs:
+                maker = centred(maker)
+            self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -199,6 +210,7 @@ class DDPG:
             "config": options.to_dict(trainer.config),
             "environment": trainer.maker.spaces.name,
             "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
+            **written_centre(trainer.maker.spaces),
             "step": trainer.step,
             "updates": trainer.learner.updates,
             "episodes": trainer.episodes.tolist(),
@@ -208,7 +220,8 @@ class DDPG:
         file = with_suffix(path)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            storage.replace_file(file, arrays.pack({"": agents}, header))
+            held = {"": agents, "statistics": trainer.learner.statistics}
+            storage.replace_file(file, arrays.pack(held, header))
         except OSError as error:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
@@ -271,14 +284,18 @@ class DDPG:
         check_networks(file, described.get("networks", []), networks, way_out)
         kind = cls.kind_of(described, file)
         model = kind.__new__(kind)
-        model.begin(in_world(config, source), source, schedules, networks)
+        try:
+            model.begin(in_world(config, source), source, schedules, networks, described)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the description in {file} is damaged: {error}") from None
         learner = model.trainer.learner
-        groups_of_agents = [members.agents for members in learner.members]
         try:
             # Versions before wrote no spaces.
             if "spaces" in described:
                 cls.check_world(described["spaces"], model.trainer.maker)
-            learner.load(arrays.like_groups("", held, groups_of_agents))
+            learner.load(held, "")
+            if learner.statistics is not None and is_old(learner.statistics):
+                warn(OLD)
             model.trainer.restore(step, updates, [episodes])
         except arrays.UnreadableError as error:
             model.close()
@@ -327,7 +344,7 @@ class DDPG:
                 f"{self.trainer.config.env.count}: give as many"
             )
         with self.folder:
-            self.trainer.move(config, maker)
+            self.trainer.move(config, maker.around(self.trainer.maker.spaces.centre))
         self.shown = None
 
     @staticmethod

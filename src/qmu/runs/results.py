@@ -227,7 +227,7 @@ class Run(Kept):
         """
         policy, maker = self.policy(seed), maker_of(*self.world())
         check_fits(policy, maker.spaces)
-        return policy, maker
+        return policy, maker.around(policy.centre)
 
     def world(self) -> tuple[Source, Env]:
         """Return what makes the run's worlds, and their options.

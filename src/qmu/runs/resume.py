@@ -17,6 +17,7 @@ from qmu.learning.custom import check_networks
 from qmu.learning.loop import Trainer
 from qmu.learning.provisions import check_disk, written_bytes
 from qmu.learning.schedules import Schedule, check_again
+from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, shown
 from qmu.records.directory import (
     CHECKPOINTS,
@@ -36,8 +37,9 @@ from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.watching.logbook import Tell
 from qmu.watching.sinks import Sink, check_sinks
+from qmu.world.centre import read_centre
 from qmu.world.declared import declared, misfits, others
-from qmu.world.make import Source
+from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -125,7 +127,9 @@ def resume(
         check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
         way_out = "in Python, as qmu.resume(..., networks=...)"
         check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
-        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules, networks)
+        config, maker = prepare(config, source)
+        maker = maker.around(centre_of(saved, maker))
+        trainer = Trainer(config, maker, arms_of(saved), schedules, networks)
         try:
             other = changes_of_world(trainer, saved)
             check_work_left(trainer, saved, run, changes)
@@ -186,6 +190,19 @@ def arms_of(saved: Checkpoint) -> Arms:
     if not isinstance(arms, dict) or not all(isinstance(one, dict) for one in arms.values()):
         raise ConfigError(f"the arms in {saved.path} are damaged")
     return arms
+
+
+def centre_of(saved: Checkpoint, maker: Maker) -> Any:
+    """Return what observations have for a centre; None, if they have none.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    held = saved.state.get("centre")
+    try:
+        return None if held is None else read_centre(held, maker.spaces)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the centre of observations in {saved.path} is damaged") from None
 
 
 def frozen(config: Config, before: Config) -> Config:
@@ -308,6 +325,8 @@ def restored(
     record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
+        if trainer.learner.statistics is not None and is_old(trainer.learner.statistics):
+            tell(OLD)
         record.restore(saved)
         if other:
             record.forget_best()

@@ -24,6 +24,7 @@ from qmu.runs.results import Run
 from qmu.saving import store
 from qmu.signals import Signals
 from qmu.watching.sinks import Sink, check_sinks
+from qmu.world.centre import centred
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
@@ -151,7 +152,9 @@ def train_config(
     tell = warn if console is None else console.tell
     origin = origin_of(config)
     with WorkingFolder():
-        trainer = Trainer(*prepare(config, source), arms, schedules, networks)
+        config, maker = prepare(config, source)
+        maker = centred(maker) if config.env.normalize_obs else maker
+        trainer = Trainer(config, maker, arms, schedules, networks)
         try:
             record = open_record(trainer, origin, tell, sinks)
             with locked(record.directory):

@@ -111,7 +111,7 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
     known = network.normalization
     score = info.get("evaluation_mean_reward")
     found = [
-        ("observation", f"float32, shape {policy.obs_shape}"),
+        ("observation", f"{np.dtype(policy.dtype)}, shape {policy.obs_shape}"),
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),

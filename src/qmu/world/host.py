@@ -335,8 +335,8 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
         WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
     """
     if spaces.parts:
-        flat = read_several(spaces, obs)
-        return checked(spaces, flat, flat)
+        several = read_several(spaces, obs)
+        return checked(spaces, rounded(spaces, several), several)
     try:
         array = np.asarray(obs)
     except ValueError as error:
@@ -353,10 +353,17 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
             f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
             f"{obs!r}"
         )
-    return checked(spaces, array.astype(np.float32).reshape(-1), array.reshape(-1))
+    return checked(spaces, rounded(spaces, array.reshape(-1)), array.reshape(-1))
 
 
-def read_several(spaces: Spaces, obs: Any) -> Floats:
+def rounded(spaces: Spaces, numbers: NDArray[Any]) -> Floats:
+    """Return the numbers of an observation as new ones in single precision, around the centre."""
+    if spaces.centre is None:
+        return numbers.astype(np.float32)
+    return (numbers - spaces.centre).astype(np.float32)
+
+
+def read_several(spaces: Spaces, obs: Any) -> NDArray[Any]:
     """Return an observation of several parts as a new flat array.
 
     Raises:
@@ -368,7 +375,7 @@ def read_several(spaces: Spaces, obs: Any) -> Floats:
             f"says that it has parts: {', '.join(part.name for part in spaces.parts)}"
         )
     try:
-        return join(spaces.parts, obs)
+        return join(spaces.parts, obs, np.float32 if spaces.centre is None else np.float64)
     except ValueError as error:
         raise WorldError(
             f"{spaces.name} returned an observation that its space does not have: {error}"

@@ -46,6 +46,10 @@ class Maker(NamedTuple):
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
     longest: int | None = None  # steps of an episode at most, if that is known
 
+    def around(self, centre: Any) -> "Maker":
+        """Return a maker of worlds whose observations have this centre [obs], or none."""
+        return self._replace(spaces=self.spaces._replace(centre=centre))
+
     def worlds(self, count: int, guard: Guard | None = None, restarting: bool = False) -> Worlds:
         """Return `count` fresh worlds, or the ready-made vector environment.
 

@@ -27,6 +27,8 @@ class Spaces(NamedTuple):
     action_dtype: np.dtype[Any]
     parts: tuple[Part, ...] = ()  # what an observation is made of, where it comes in parts
     obs_bounds: str = ""  # between which numbers the space says that observations lie
+    # [obs]: taken from observations in double precision, before they are rounded to single.
+    centre: NDArray[np.float64] | None = None
 
     @property
     def obs_size(self) -> int:
