@@ -83,6 +83,42 @@ class Remembering(Point):
         return super().reward() - self.total
 
 
+class SharedByClass(Point):
+    """Every instance moves the same point."""
+
+    @property
+    def state(self):
+        return SharedByClass.point
+
+    @state.setter
+    def state(self, value):
+        SharedByClass.point = value
+
+
+class SharedGoal(Point):
+    """Where the point has to go is drawn in each reset, and the newest is that of all."""
+
+    def reset(self, *, seed=None, options=None):
+        result = super().reset(seed=seed)
+        SharedGoal.goal = float(self.np_random.uniform())
+        return result
+
+    def reward(self):
+        return -abs(self.goal - float(self.state[0]))
+
+
+class SharedRandom(Point):
+    """Seeds NumPy's own generator, which is one for all."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            np.random.seed(seed)
+        return super().reset(seed=seed)
+
+    def reward(self):
+        return float(np.random.uniform(-1, 0))
+
+
 class Endless(Point):
     def ends(self):
         return False, False
@@ -243,6 +279,9 @@ DISEASES = [
     (FewSeeds, ERROR, "the world fails", "when it is given another seed, .*no map of this number"),
     (Random, WARNING, "not deterministic after reset(seed)", "another row at step 0"),
     (Remembering, WARNING, "reset(seed) does not begin anew", "at step 0 in the same world"),
+    (SharedByClass, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (SharedGoal, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (SharedRandom, WARNING, "worlds of one process share state", "row at step 0 than each"),
     (EndsAtOnce, WARNING, "every episode ends at once", "400 episodes of one step"),
     (LimitAsTermination, WARNING, "a time limit is told as a termination", "terminated after 50"),
     (LimitAsBoth, WARNING, "a time limit is told as a termination", "terminated and truncated"),

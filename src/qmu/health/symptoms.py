@@ -62,8 +62,9 @@ class Evidence(NamedTuple):
 
     `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
-    led to something else, in the same world and in a new one. `starts` are first observations of
-    different seeds, `said` is what MuJoCo has warned of.
+    led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
+    were stepped in turn, compared with each alone. `starts` are first observations of different
+    seeds, `said` is what MuJoCo has warned of.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Evidence(NamedTuple):
     failure: str | None
     differs_again: int | None
     differs_elsewhere: int | None
+    differs_in_turn: int | None
     starts: list[NDArray[np.float32]]
     said: tuple[str, ...]
 
@@ -145,6 +147,24 @@ def not_deterministic(evidence: Evidence) -> Symptom | None:
         f"the same seed and actions gave another row at step {step}",
         meaning,
         "draw random numbers from self.np_random only, which super().reset(seed=seed) sets",
+    )
+
+
+def shared_state(evidence: Evidence) -> Symptom | None:
+    """Two worlds of one process disturb each other."""
+    others = (evidence.failure, evidence.differs_again, evidence.differs_elsewhere)
+    if evidence.differs_in_turn is None or any(one is not None for one in others):
+        return None
+    return Symptom(
+        WARNING,
+        "worlds of one process share state",
+        "two of them, stepped in turn, gave another row at step "
+        f"{evidence.differs_in_turn} than each of them alone, with the same seeds and actions",
+        "training and evaluation, and worlds beside each other, disturb each other: what is "
+        "learned is of no world, and scores are of no policy",
+        "keep in self all that a world changes: not in its class, a module, a default client of "
+        "a simulator or NumPy's global random numbers; or give each world a process, with as many "
+        "--env.workers as there are worlds, and --train.eval-episodes 1",
     )
 
 
@@ -413,6 +433,7 @@ def slow(evidence: Evidence) -> Symptom | None:
 
 RULES: tuple[Rule, ...] = (
     fails,
+    shared_state,
     warned_of,
     ends_at_once,
     constant_reward,
