@@ -176,6 +176,7 @@ def export(source: Path, path: Path, seed: int | None) -> None:
         f"latency     {made.microseconds:.0f} µs for one observation (median, measured here)",
         f"card        {write.card_of(made.path)}{not_about(made.undescribed)}",
         f"python      policy = qmu.load({str(made.path)!r})",
+        *(f"note        {note}" for note in made.notes),
     ]
     for line in lines:
         out.print(line, soft_wrap=True)

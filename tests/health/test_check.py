@@ -119,6 +119,14 @@ class SharedRandom(Point):
         return float(np.random.uniform(-1, 0))
 
 
+def normalizing_observations():
+    return gym.wrappers.NormalizeObservation(Point())
+
+
+def normalizing_rewards():
+    return gym.wrappers.NormalizeReward(Point())
+
+
 class Endless(Point):
     def ends(self):
         return False, False
@@ -282,6 +290,8 @@ DISEASES = [
     (SharedByClass, WARNING, "worlds of one process share state", "row at step 0 than each"),
     (SharedGoal, WARNING, "worlds of one process share state", "row at step 0 than each"),
     (SharedRandom, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (normalizing_observations, WARNING, "the world normalizes by itself", "NormalizeObservation"),
+    (normalizing_rewards, WARNING, "the world normalizes by itself", "NormalizeReward"),
     (EndsAtOnce, WARNING, "every episode ends at once", "400 episodes of one step"),
     (LimitAsTermination, WARNING, "a time limit is told as a termination", "terminated after 50"),
     (LimitAsBoth, WARNING, "a time limit is told as a termination", "terminated and truncated"),
@@ -341,6 +351,24 @@ def test_the_remedies_are_remedies():
     huge = qmu.check_env(HugeReward)
     (symptom,) = huge.symptoms
     assert symptom.advice == "--env.reward-scale 0.001"
+
+
+def test_a_normalizing_wrapper_is_named_with_the_option_that_does_it_right():
+    wrappers = ["gymnasium.wrappers.NormalizeReward", "gymnasium.wrappers.NormalizeObservation"]
+    symptoms = qmu.check_env(Point, wrappers=wrappers, steps=60).symptoms
+    (found,) = [one for one in symptoms if one.name == "the world normalizes by itself"]
+    assert found.seen == "NormalizeObservation and NormalizeReward"
+    assert "leave NormalizeObservation out and give --env.normalize-obs" in found.advice
+    assert "leave NormalizeReward out and give --env.reward-scale" in found.advice
+
+
+def test_frozen_statistics_are_the_same_in_every_world():
+    def frozen():
+        world = gym.wrappers.NormalizeObservation(Point())
+        world.update_running_mean = False
+        return world
+
+    assert qmu.check_env(frozen).symptoms == ()
 
 
 def test_types_of_observations_and_infos_are_two_faults():

@@ -133,6 +133,7 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             ),
             starts=begun.obs,
             said=tuple(filter(hearing.matters, hearing.take())),
+            normalizers=maker.normalizers,
         )
     finally:
         for world in worlds:

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.world.normalizing import Normalizer, consequence, instead
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
@@ -64,7 +65,7 @@ class Evidence(NamedTuple):
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
     led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
     were stepped in turn, compared with each alone. `starts` are first observations of different
-    seeds, `said` is what MuJoCo has warned of.
+    seeds, `said` is what MuJoCo has warned of, `normalizers` are wrappers inside of the world.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Evidence(NamedTuple):
     differs_in_turn: int | None
     starts: list[NDArray[np.float32]]
     said: tuple[str, ...]
+    normalizers: tuple[Normalizer, ...]
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -165,6 +167,20 @@ def shared_state(evidence: Evidence) -> Symptom | None:
         "keep in self all that a world changes: not in its class, a module, a default client of "
         "a simulator or NumPy's global random numbers; or give each world a process, with as many "
         "--env.workers as there are worlds, and --train.eval-episodes 1",
+    )
+
+
+def normalizes_inside(evidence: Evidence) -> Symptom | None:
+    """A wrapper of the world normalizes by statistics of its own."""
+    if not evidence.normalizers:
+        return None
+    first, *others = dict.fromkeys(evidence.normalizers)
+    return Symptom(
+        WARNING,
+        "the world normalizes by itself",
+        " and ".join(one.wrapper for one in (first, *others)),
+        "; ".join(map(consequence, (first, *others))),
+        "; ".join(map(instead, (first, *others))),
     )
 
 
@@ -434,6 +450,7 @@ def slow(evidence: Evidence) -> Symptom | None:
 RULES: tuple[Rule, ...] = (
     fails,
     shared_state,
+    normalizes_inside,
     warned_of,
     ends_at_once,
     constant_reward,

@@ -14,7 +14,7 @@ from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
 from qmu.learning.events import Logged, Progress
@@ -28,6 +28,7 @@ from qmu.saving import arrays, storage
 from qmu.world.hearing import aloud
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
+from qmu.world.normalizing import notes_on
 
 FORMAT = "qmu agent 1"
 Model = TypeVar("Model")
@@ -94,6 +95,8 @@ class DDPG:
             )
         config = options.replace(config, "env", id=id_of(env))
         self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
+        for note in notes_on(self.trainer.maker.normalizers):
+            warn(note)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None

@@ -41,6 +41,7 @@ from qmu.watching.logbook import Logbook, Tell
 from qmu.watching.portrait import portrait
 from qmu.watching.sinks import Picture, Sink, Text, Video
 from qmu.watching.wandb_sink import check_wandb
+from qmu.world.normalizing import listed, notes_on
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
@@ -84,6 +85,8 @@ class Record:
         """Begin to write, and show what each member's configuration is."""
         self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
         self.messages.write(self.trainer.step)
+        for note in notes_on(self.trainer.maker.normalizers):
+            self.tell(note)
         members, longest = self.trainer.members, self.trainer.maker.longest
         found = doctor.charts(members, self.logbook.lines, longest)
         self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
@@ -383,6 +386,8 @@ def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Rec
     check_disk(trainer, Path(trainer.config.log.dir))
     camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    if normalizers := trainer.maker.normalizers:
+        described["normalizers"] = listed(normalizers)
     try:
         directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
     except ConfigError:

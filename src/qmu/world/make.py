@@ -28,6 +28,7 @@ from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
+from qmu.world.normalizing import Normalizer, instead, normalizers_of
 from qmu.world.parts import flat
 from qmu.world.spaces import Spaces, read_spaces
 
@@ -44,6 +45,7 @@ class Maker(NamedTuple):
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
     longest: int | None = None  # steps of an episode at most, if that is known
+    normalizers: tuple[Normalizer, ...] = ()  # wrappers with statistics of their own
 
     def worlds(self, count: int, guard: Guard | None = None, restarting: bool = False) -> Worlds:
         """Return `count` fresh worlds, or the ready-made vector environment.
@@ -111,7 +113,7 @@ def find_maker(
     try:
         name = source if isinstance(source, str) else environment_name(first)
         first = wrapped(first, around)
-        longest = longest_episode(first)
+        longest, normalizers = longest_episode(first), normalizers_of(first)
         check_declared(name, first)
         first, parts = flat(name, first)
         spaces = read_spaces(name, first.observation_space, first.action_space, parts)
@@ -122,7 +124,7 @@ def find_maker(
         with heard():
             return flat(name, wrapped(make_bare(render_mode), around))[0]
 
-    return Maker(name, spaces, make_one, None, longest)
+    return Maker(name, spaces, make_one, None, longest, normalizers)
 
 
 def bare_maker(
@@ -151,10 +153,16 @@ def vector_maker(
     """Return how to use a ready-made vector environment; evaluation makes single ones.
 
     Raises:
-        ConfigError: it is not in same-step autoreset mode, its time limit is to be changed, or
-            it does not say how a single environment is made (one wrapped as a whole does not).
+        ConfigError: it is normalized as a whole, it is not in same-step autoreset mode, its time
+            limit is to be changed, or it does not say how a single environment is made (one
+            wrapped as a whole does not).
     """
     name = source.spec.id if source.spec is not None else type(source.unwrapped).__name__
+    if around := normalizers_of(source):
+        raise ConfigError(
+            f"{name}: evaluation takes single environments, which {around[0].wrapper} around the "
+            f"vector environment is not around: {instead(around[0])}"
+        )
     mode = source.metadata.get("autoreset_mode")
     if mode != gym.vector.AutoresetMode.SAME_STEP:
         told = mode.value if isinstance(mode, gym.vector.AutoresetMode) else mode
@@ -183,7 +191,7 @@ def vector_maker(
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
     call = Fresh(functions[0])
     first = call()
-    longest = longest_episode(first)
+    longest, normalizers = longest_episode(first), normalizers_of(first)
     close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
@@ -191,7 +199,7 @@ def vector_maker(
         with heard():
             return call()
 
-    return Maker(name, spaces, make_one, source, longest)
+    return Maker(name, spaces, make_one, source, longest, normalizers)
 
 
 def check_declared(name: str, environment: gym.Env[Any, Any]) -> None:
