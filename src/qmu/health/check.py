@@ -176,6 +176,8 @@ def pace(world: HostWorlds, steps: int, seed: int, seen: Walk) -> Iterator[None]
             started = time.perf_counter()
             result = world.execute(0, to_environment(action, spaces.low, spaces.high))
             seen.seconds.append(time.perf_counter() - started)
+            seen.broken += [(len(seen.rewards) + 1, cause) for _, cause in world.broken]
+            world.broken = []
             seen.obs.append(obs)
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)

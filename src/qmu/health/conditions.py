@@ -114,6 +114,31 @@ def only_costs(chart: Chart) -> Finding | None:
     )
 
 
+# Of so many steps that a simulation begins anew by itself is not by chance.
+MANY_BREAKDOWNS = 0.01
+BEGINS_ANEW = "The simulation begins anew by itself"
+
+
+def breaks_down(chart: Chart) -> Finding | None:
+    """Simulations that begin anew by themselves inside of a step."""
+    training = max(chart.all("rollout/breakdowns"), default=0)
+    alone = sum(chart.all("eval/breakdowns"))
+    if not (training or alone):
+        return None
+    share = training / max(chart.steps, 1)
+    return Finding(
+        BEGINS_ANEW,
+        f"MuJoCo did that inside of {training:,.0f} of {chart.steps:,} steps of training "
+        f"({share:.2g} of them), and of {alone:,.0f} in evaluations; the run's messages say why",
+        "Such a step leads from a state that has broken down to a start, and is learned from; what "
+        "it rewards is no merit",
+        CERTAIN,
+        "weaker actuators (gear), a shorter timestep or more damping in the model, an episode that "
+        "ends before the state is out of bounds; `qmu check` counts such steps with random actions",
+        serious=share > MANY_BREAKDOWNS,
+    )
+
+
 def no_updates(chart: Chart) -> Finding | None:
     """A run that collects rows and learns nothing from them."""
     if chart.config.train.updates_per_step > 0:

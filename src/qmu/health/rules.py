@@ -152,6 +152,7 @@ def vanishing_gradients(chart: Chart) -> Finding | None:
 GRADIENTS = ("health/actor_gradient", "health/critic_gradient")
 BIAS = ("health/q_bias", "health/reward_std")
 RULES: tuple[Rule, ...] = (
+    Rule("simulations that begin anew", conditions.breaks_down),
     Rule("rewards that never change", conditions.no_reward, ("health/reward_std",)),
     Rule("an actor that stands still", conditions.only_costs, conditions.COSTS),
     Rule("diverging Q", diverging_values, ("train/q_mean",), 2 * RECENT),

@@ -19,6 +19,11 @@ from qmu.world.spaces import Spaces
 ERROR, WARNING, HINT = "ERROR", "warning", "hint"
 # A default update takes about this long on two cores (benchmarks/results).
 UPDATE_SECONDS = 1.2e-3
+# What to do about a simulation that breaks down.
+BREAKS_DOWN = (
+    "a shorter timestep, weaker actuators or more damping in the model; end the episode before the "
+    "state is out of bounds"
+)
 
 
 class Symptom(NamedTuple):
@@ -36,6 +41,7 @@ class Walk:
     """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
 
     `kinds` are the types of observations, `other_infos` says who returned an info that is none.
+    `broken` are the steps in which the simulation began anew by itself, and why.
     """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -46,6 +52,7 @@ class Walk:
     kinds: set[str] = field(default_factory=set)
     reused: int = 0
     other_infos: set[str] = field(default_factory=set)
+    broken: list[tuple[int, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     resets: int = 0
     reset_seconds: float = 0.0
@@ -416,6 +423,22 @@ def other_infos(evidence: Evidence) -> Symptom | None:
     )
 
 
+def begins_anew_by_itself(evidence: Evidence) -> Symptom | None:
+    """The simulation breaks down and begins anew inside of a step."""
+    broken, steps = evidence.walk.broken, len(evidence.walk.rewards)
+    if not broken:
+        return None
+    causes = ", ".join(dict.fromkeys(cause for _, cause in broken))
+    return Symptom(
+        WARNING,
+        "the simulation begins anew by itself",
+        f"inside of {len(broken):,} of {steps:,} steps, first of step {broken[0][0]}: {causes}",
+        "such a step leads from a state that has broken down to a start, and is stored and learned "
+        "from as if the action had led there",
+        BREAKS_DOWN,
+    )
+
+
 def warned_of(evidence: Evidence) -> Symptom | None:
     """MuJoCo has warned of what the world does."""
     if not evidence.said:
@@ -425,8 +448,7 @@ def warned_of(evidence: Evidence) -> Symptom | None:
         "MuJoCo warns",
         " | ".join(evidence.said),
         "the simulation breaks down or is cut short, and rows of that teach what is not so",
-        "a shorter timestep, weaker actuators or more damping in the model; end the episode before "
-        "the state is out of bounds",
+        BREAKS_DOWN,
     )
 
 
@@ -451,6 +473,7 @@ RULES: tuple[Rule, ...] = (
     fails,
     shared_state,
     normalizes_inside,
+    begins_anew_by_itself,
     warned_of,
     ends_at_once,
     constant_reward,

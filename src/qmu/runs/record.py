@@ -15,8 +15,9 @@ from qmu.deploy.policy import Acts, Policy
 from qmu.errors import ConfigError, DivergedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
+from qmu.health.conditions import BEGINS_ANEW
 from qmu.learning.custom import load_custom
-from qmu.learning.events import Best, Due, Evaluated, Event, Logged, Replaced
+from qmu.learning.events import Best, Broken, Due, Evaluated, Event, Logged, Replaced
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer
 from qmu.learning.provisions import check_disk
@@ -157,6 +158,14 @@ class Record:
                 f"a world of {event.member.label} failed before step {event.step} and was "
                 f"replaced: {event.why}"
             )
+
+        elif isinstance(event, Broken):
+            # Each cause once; the others are counted in the metrics.
+            once = f"{event.evaluating} {event.breakdown.cause}"
+            if once not in self.warned:
+                # It is a finding, too, that would be told later.
+                self.warned |= {once, BEGINS_ANEW}
+                self.tell(event.told)
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
         """Write every member's metrics, also into its chart."""
@@ -339,6 +348,8 @@ class Record:
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            for event in trainer.troubles():
+                self.hear(event)
             described["members"] = [
                 {
                     "seed": member.seed,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
+from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
@@ -54,6 +55,7 @@ class Worlds(Protocol):
     spaces: Spaces
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
+    broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -90,6 +92,8 @@ class HostWorlds:
         self.make = make
         self.declared = [declared(environment) for environment in self.environments]
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        self.watches: list[Watch | None] = [None] * self.count
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
 
@@ -115,6 +119,7 @@ class HostWorlds:
                 obs, _ = environment.reset(seed=seed)
         except FAILURES as error:
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        self.watches[index] = watch_of(environment, self.watches[index])
         now, before = declared(environment), self.declared[index]
         if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
             raise WorldError(
@@ -174,6 +179,9 @@ class HostWorlds:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
+        watch = self.watches[index]
+        if watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
         return Result(
             read_obs(spaces, obs),
             read_reward(spaces, reward),
@@ -203,6 +211,10 @@ class VectorWorlds:
         self.spaces = spaces
         self.count = environment.num_envs
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        # Those of worlds in processes of their own are not seen.
+        self.environments = list(getattr(environment, "envs", []))
+        self.watches: list[Watch | None] = [None] * len(self.environments)
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -214,6 +226,7 @@ class VectorWorlds:
         except FAILURES as error:
             self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        self.watches = [watch_of(one) for one in self.environments]
         return [read_obs(self.spaces, one) for one in self.each("observations", obs)]
 
     def step(self, actions: Floats) -> list[Outcome]:
@@ -238,7 +251,17 @@ class VectorWorlds:
             final = read_obs(spaces, self.finals(info)[index]) if ended else current
             reward = read_reward(spaces, rewards[index])
             outcomes.append(Outcome(final, reward, is_terminated, is_truncated, current))
+            if index < len(self.watches):
+                self.look(index, ended)
         return outcomes
+
+    def look(self, index: int, ended: bool) -> None:
+        """Look whether the simulation of one world has begun anew by itself."""
+        watch = self.watches[index]
+        if ended:
+            self.watches[index] = watch_of(self.environments[index], watch)
+        elif watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
 
     def each(self, what: str, values: Any) -> Any:
         """Return what a vector environment has returned, if it is one value for each world.
