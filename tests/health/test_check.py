@@ -196,6 +196,26 @@ class TinyReward(Point):
         return 0.001 * super().reward()
 
 
+class OffsetReward(Point):
+    def reward(self):
+        return 1e6 + super().reward()
+
+
+class HugeObservations(Point):
+    def seen(self):
+        return np.float32(1e8) * self.state
+
+
+class TinyObservations(Point):
+    def seen(self):
+        return np.float32(1e-5) * self.state
+
+
+class FarObservations(Point):
+    def seen(self):
+        return self.state + np.float32(2000)
+
+
 class OutsideOfItsSpace(Point):
     observation_space = gym.spaces.Box(-0.5, 0.5, (2,))
 
@@ -298,6 +318,10 @@ DISEASES = [
     (ConstantReward, WARNING, "the reward is constant", "all 400 rewards were -1"),
     (HugeReward, WARNING, "rewards are huge", "mean square"),
     (TinyReward, WARNING, "rewards are tiny", "mean square"),
+    (OffsetReward, WARNING, "rewards have an offset", r"they are 1e\+06 on average"),
+    (HugeObservations, WARNING, "observations are large", r"the largest number \de\+08"),
+    (TinyObservations, WARNING, "observations are tiny", r"standard deviations are \d.*e-06"),
+    (FarObservations, WARNING, "observations are large", r"the largest number 2e\+03"),
     (OutsideOfItsSpace, WARNING, "observations outside of their space", "the space says -0.5 to"),
     (Endless, WARNING, "no time limit", "no episode ended"),
     (OnlyTerminates, HINT, "no time limit", "only ended by a termination"),

@@ -20,7 +20,7 @@ class Finding(NamedTuple):
     """Something that is wrong: what was seen, what it means, how sure that is, what to try.
 
     What was seen and what it means are sentences without their full stop; the advice goes on
-    after "try".
+    after "try". `explains` names other findings that are only consequences, and are not told.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Finding(NamedTuple):
     sure: str
     advice: str
     serious: bool = False
+    explains: tuple[str, ...] = ()
 
 
 class Chart:

@@ -248,6 +248,16 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
     size = float(np.sqrt(np.square(rewards).mean())) if len(rewards) else 0.0
     if size == 0 or 0.005 <= size <= 50:
         return None
+    if size > 50 and abs(rewards.mean()) > 10 * rewards.std() > 0:
+        return Symptom(
+            WARNING,
+            "rewards have an offset",
+            f"they are {rewards.mean():.4g} on average, and differ by {rewards.std():.3g}",
+            "values are sums of what rewards share, and what an action changes is lost in them; a "
+            "smaller scale makes it smaller still",
+            f"take {rewards.mean():.2g} from every reward, if episodes are of one length (where "
+            "they end early, living is worth less then)",
+        )
     scale = 10.0 ** -round(math.log10(size))
     return Symptom(
         WARNING,
@@ -332,21 +342,30 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
 
 
 def observation_scales(evidence: Evidence) -> Symptom | None:
-    """Numbers of an observation have very different sizes."""
+    """Numbers of an observation have very different sizes, or all are far from 1."""
     obs = evidence.all_obs.astype(np.float64)
-    if len(obs) < 100:
+    spread = obs.std(axis=0) if len(obs) >= 100 else np.zeros(1)
+    if spread.max() == 0:
         return None
-    spread = obs.std(axis=0)
-    alive = spread[spread > 1e-3]
+    # What hardly moves beside the others is not heard, whatever else there is.
+    alive = spread[spread > min(1e-3, 0.1 * spread.max())]
     largest = float(np.abs(obs).max())
-    if not len(alive) or (largest <= 100 and alive.max() <= 300 * alive.min()):
+    meaning = "networks are made for numbers of about 1, around 0"
+    if alive.max() > 300 * alive.min():
+        level, name = HINT, "observations of very different sizes"
+        meaning = "the network hears the large ones, and the small ones late"
+    elif largest > 100:
+        level, name = WARNING if largest > 1000 else HINT, "observations are large"
+    elif alive.max() < 0.05:
+        level, name = WARNING, "observations are tiny"
+    else:
         return None
     return Symptom(
-        HINT,
-        "observations of very different sizes",
+        level,
+        name,
         f"their standard deviations are {alive.min():.3g} to {alive.max():.3g}, the largest number "
         f"{largest:.3g}",
-        "the network hears the large ones, and the small ones late",
+        meaning,
         "--env.normalize-obs",
     )
 

@@ -29,7 +29,7 @@ from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.learning.custom import waiting_note
 from qmu.learning.devices import check_memory, find_devices, share_note
 from qmu.learning.events import Broken, Due, Evaluated, Event, Logged, Progress, Replaced
-from qmu.learning.foresight import overestimation
+from qmu.learning.foresight import overestimation, sizes
 from qmu.learning.groups import divide
 from qmu.learning.learner import Learner
 from qmu.learning.schedules import Schedule, Schedules, with_values
@@ -306,12 +306,14 @@ class Trainer:
         return Evaluated(self.step, [score for score, _ in found], actors, health, seconds)
 
     def foreseen(self, member: int, trace: Trace) -> dict[str, float]:
-        """Return how well a member's critic has foreseen the returns of an evaluation."""
+        """Return what an evaluation says of a member's numbers, and how well it was foreseen."""
         if not self.learner.updates:
-            return {}
+            return sizes(trace)
         config = self.now[member]
         values = partial(self.learner.values, member)
-        return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
+        return sizes(trace) | overestimation(
+            trace, values, config.target.gamma, config.env.reward_scale
+        )
 
     def score(self, actors: list[Acts], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
