@@ -489,7 +489,7 @@ def test_the_command_fails_for_a_world_that_cannot_be_trained_in(capsys, tmp_pat
         (["Pendulum-v1", "--steps", "0"], "--steps must be 1 or more"),
         (["Pendulum-v1", "--seed", "-1"], "--seed must lie in"),
         (["Pendulum-v1", "--kwargs", "{"], "is not a table of TOML"),
-        (["Pendulum-v1", "--episode-length", "0"], "must be greater than 0"),
+        (["Pendulum-v1", "--episode-length", "-1"], "must be 0 or greater"),
     ],
 )
 def test_a_wrong_request_is_a_sentence(capsys, words, said):

@@ -75,6 +75,9 @@ class Chart:
     @property
     def limit(self) -> int | None:
         """The most steps that an episode can have, if that is known."""
+        # The run's own 0 is no limit, also of the environment's.
+        if self.config.env.episode_length == 0:
+            return None
         limits = [self.config.env.episode_length, self.longest]
         return min((limit for limit in limits if limit is not None), default=None)
 

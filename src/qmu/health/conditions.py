@@ -337,7 +337,7 @@ def cut_off(chart: Chart) -> Finding | None:
     """Episodes that the run's own limits end, and nothing else."""
     limit = chart.config.env.episode_length
     lengths = chart.all("rollout/ep_len_mean")
-    if limit is None or chart.longest is None or limit >= chart.longest:
+    if not limit or chart.longest is None or limit >= chart.longest:
         return None
     if len(lengths) < RECENT or min(lengths[-RECENT:]) < limit:
         return None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
+from qmu.world import causes
 from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.spaces import Spaces
 
@@ -114,19 +115,29 @@ class HostWorlds:
         environment = self.environments[index]
         if seed is not None:
             self.seeds[index] = seed
+        name = self.spaces.name
         try:
             with self.guard:
-                obs, _ = environment.reset(seed=seed)
+                returned = environment.reset(seed=seed)
         except FAILURES as error:
-            raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+            with self.guard:
+                cause = causes.of_reset(environment, error, seed)
+            raise WorldError(f"{name} raised in reset: {told(error)}{cause}") from error
+        if not causes.is_pair(returned):
+            raise WorldError(f"{name}: {causes.alone(returned)}")
         self.watches[index] = watch_of(environment, self.watches[index])
         now, before = declared(environment), self.declared[index]
         if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
             raise WorldError(
-                f"{self.spaces.name} changed its spaces in reset: they were {before}, they are "
+                f"{name} changed its spaces in reset: they were {before}, they are "
                 f"{now}, and the networks were made for the former"
             )
-        return read_obs(self.spaces, obs)
+        try:
+            return read_obs(self.spaces, returned[0])
+        except WorldError as error:
+            with self.guard:
+                cause = causes.of_reading(environment, returned, seed)
+            raise WorldError(f"{error}{cause}") from error
 
     def step(self, actions: Floats) -> list[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
@@ -330,9 +341,10 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
     """
     try:
         array = np.asarray(obs)
-    except ValueError as error:
+    except Exception as error:
+        detach = ": return obs.detach().cpu().numpy()" if hasattr(obs, "detach") else ""
         raise WorldError(
-            f"{spaces.name} returned an observation that is no array: {error}"
+            f"{spaces.name} returned an observation that is no array: {error}{detach}"
         ) from None
     if array.shape != spaces.obs_shape:
         raise WorldError(
@@ -364,7 +376,7 @@ def read_reward(spaces: Spaces, reward: Any) -> float:
     """
     try:
         value = float(reward)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:
         raise WorldError(
             f"{spaces.name} returned the reward {reward!r}, which is not one number"
         ) from None
@@ -382,7 +394,12 @@ def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
     """
     if isinstance(flag, bool | np.bool_):
         return bool(flag)
-    array = np.asarray(flag)
+    try:
+        array = np.asarray(flag)
+    except Exception as error:
+        raise WorldError(
+            f"{spaces.name} returned {name}={flag!r}, which is no truth value: {error}"
+        ) from None
     if array.shape != () or array.dtype.kind not in "biu":
         raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
     return bool(array)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import difflib
+import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,7 +93,7 @@ def find_maker(
 
     Args:
         source: what the worlds are made of.
-        episode_length: the time limit of an episode; None for the environment's own.
+        episode_length: the time limit of an episode; None for the environment's own, 0 for none.
         kwargs: keyword arguments of the environment, which an id can have.
         wrappers: dotted names of the wrappers around every world, the innermost first.
 
@@ -105,6 +106,8 @@ def find_maker(
             f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this "
             f"is {type(source).__name__}: give them where it is made"
         )
+    if isinstance(source, gym.Env):
+        check_single("the environment", source)
     if isinstance(source, gym.vector.VectorEnv):
         return vector_maker(source, episode_length, wrappers)
     around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
@@ -133,7 +136,9 @@ def bare_maker(
     """Return how a world is made, without wrappers; it takes the render mode."""
     if isinstance(source, str):
         check_id(source)
-        return lambda render_mode: make_id(source, render_mode, episode_length, kwargs)
+        return lambda render_mode: limit(
+            make_id(source, render_mode, episode_length, kwargs), episode_length
+        )
     if isinstance(source, gym.Env):
         return lambda render_mode: limit(copy_environment(source, render_mode), episode_length)
     if callable(source):
@@ -157,7 +162,7 @@ def vector_maker(
             limit is to be changed, or it does not say how a single environment is made (one
             wrapped as a whole does not).
     """
-    name = source.spec.id if source.spec is not None else type(source.unwrapped).__name__
+    name = environment_name(source)
     if around := normalizers_of(source):
         raise ConfigError(
             f"{name}: evaluation takes single environments, which {around[0].wrapper} around the "
@@ -260,7 +265,8 @@ def make_id(
             warnings.filterwarnings("ignore", message=".*possible render_modes.*")
             return gym.make(
                 name,
-                max_episode_steps=episode_length,
+                # To Gymnasium, -1 is no limit.
+                max_episode_steps=-1 if episode_length == 0 else episode_length,
                 disable_env_checker=True,
                 **in_mode(render_mode),
                 **kwargs,
@@ -340,6 +346,7 @@ class Fresh:
         except FAILURES as error:
             drawing = no_graphics("the environment of the factory", error)
             raise ConfigError(drawing or f"the environment factory raised {told(error)}") from error
+        check_single("what the environment factory returned", environment)
         if not isinstance(environment, gym.Env):
             raise ConfigError(
                 f"the environment factory returned {type(environment).__name__}, which is not a "
@@ -382,14 +389,15 @@ def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) ->
 
 
 def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
-    """Return the environment with this time limit, if one is given."""
+    """Return the environment with this time limit instead of all that it has; with none for 0."""
     if episode_length is None:
         return environment
-    outermost = next(time_limits(environment), None)
-    if outermost is None:
-        return gym.wrappers.TimeLimit(environment, episode_length)
-    outermost._max_episode_steps = episode_length
-    return environment
+    own = list(time_limits(environment))
+    for one in own:
+        one._max_episode_steps = episode_length or math.inf
+    if own or not episode_length:
+        return environment
+    return gym.wrappers.TimeLimit(environment, episode_length)
 
 
 def time_limits(environment: Any) -> Iterator[Any]:
@@ -402,14 +410,31 @@ def time_limits(environment: Any) -> Iterator[Any]:
 
 def longest_episode(environment: gym.Env[Any, Any]) -> int | None:
     """Return how many steps the time limits around an environment allow, if there are any."""
-    return min((one._max_episode_steps for one in time_limits(environment)), default=None)
+    limits = (one._max_episode_steps for one in time_limits(environment))
+    return min((steps for steps in limits if steps != math.inf), default=None)
 
 
-def environment_name(environment: gym.Env[Any, Any]) -> str:
-    """Return the id, or the class's name of an environment without one."""
-    if environment.spec is not None:
-        return environment.spec.id
-    return type(environment.unwrapped).__name__
+def environment_name(environment: Any) -> str:
+    """Return the id, or the class's name of an environment, single or vector, without one."""
+    # Some have a description of their own kind in the place of Gymnasium's.
+    name = getattr(environment.spec, "id", None)
+    return name if isinstance(name, str) else type(environment.unwrapped).__name__
+
+
+def check_single(what: str, environment: Any) -> None:
+    """Raise ConfigError for an environment of several worlds that stands for a single one.
+
+    EnvPool's are single and vector environments at once, by their class.
+    """
+    inside = getattr(environment, "unwrapped", environment)
+    both = hasattr(inside, "num_envs") and hasattr(inside, "single_action_space")
+    if isinstance(inside, gym.vector.VectorEnv) or both:
+        raise ConfigError(
+            f"{what}, {type(inside).__name__}, steps several worlds at once, and qmu makes single "
+            "ones for evaluations: give a function that returns a single environment, and "
+            f"{options.flag('env', 'count')} for several; or a vector environment of Gymnasium in "
+            "same-step autoreset mode itself"
+        )
 
 
 def trainable(wanted: str | None = None) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.config.spelling import flag
 from qmu.errors import ConfigError
 from qmu.rows import Part
 
@@ -13,6 +14,11 @@ ACCEPTED = (
     "qmu takes flat Box observations (any float or integer dtype), dictionaries and tuples of "
     "them, and bounded Box actions"
 )
+
+
+# Spaces that are no numbers in fixed places: FlattenObservation leaves some as they are, and counts
+# letters and kinds in others.
+UNFLAT = (gym.spaces.Sequence, gym.spaces.Graph, gym.spaces.OneOf, gym.spaces.Text)
 
 
 class Spaces(NamedTuple):
@@ -69,6 +75,12 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
         raise ConfigError(
             f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
             "gymnasium.wrappers.FlattenObservation"
+        )
+    if isinstance(space, UNFLAT):
+        raise ConfigError(
+            f"{name} has {describe(space)} observations, which are no numbers in fixed places. "
+            f"{ACCEPTED}; encode them as a Box in a gymnasium.ObservationWrapper of your own "
+            f"({flag('env', 'wrappers')})"
         )
     if not isinstance(space, gym.spaces.Box):
         raise ConfigError(
