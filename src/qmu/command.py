@@ -178,6 +178,7 @@ def export(source: Path, path: Path, seed: int | None) -> None:
         f"latency     {made.microseconds:.0f} µs for one observation (median, measured here)",
         f"card        {shown(write.card_of(made.path))}{not_about(made.undescribed)}",
         f"python      policy = qmu.load({shown(made.path)!r})",
+        *(f"note        {note}" for note in made.notes),
     ]
     for line in lines:
         out.print(line, soft_wrap=True)

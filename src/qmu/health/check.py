@@ -1,8 +1,9 @@
 """What a world is, seen by stepping it with random actions."""
 
+import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,9 @@ from qmu.world.make import Maker, Source, maker_of
 from qmu.world.parts import bounds_of
 from qmu.world.spaces import bounds, to_environment
 
-# Steps of the walks that are compared; seeds whose first observations are.
-COMPARED, SEEDS = 1_000, 5
+# Steps of the walks that are compared, and of those that are taken in turn; seeds whose first
+# observations are.
+COMPARED, IN_TURN, SEEDS = 1_000, 500, 5
 # More bounds than these are summed up.
 MOST_BOUNDS = 6
 
@@ -60,7 +62,7 @@ def check_env(
 
     Args:
         env: an environment id, a function that returns an environment, or an environment.
-        steps: how many steps are taken; the comparisons take up to 2,000 more.
+        steps: how many steps are taken; the comparisons take up to 3,500 more.
         seed: of its first episode, and of the actions.
         kwargs: keyword arguments of the environment, as with `env.kwargs`.
         wrappers: dotted names of wrappers, as with `env.wrappers`.
@@ -108,11 +110,17 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
         first = walk(worlds[0], steps, seed)
         again, other = (walk(world, min(steps, COMPARED), seed) for world in worlds)
         begun = starts(worlds[1], seed)
+        few, next_seed = min(steps, IN_TURN), (seed + 1) % 2**31
+        alone = walk(worlds[1], few, next_seed)
+        turns = walk_in_turn(worlds, few, (seed, next_seed))
         walks = {
             "": first,
             "when it begins anew, ": again,
             "in a second world, ": other,
             "when it is given another seed, ": begun,
+            "in an episode of another seed, ": alone,
+            "when two of them are stepped in turn, ": turns[0],
+            "when two of them are stepped in turn, in the second, ": turns[1],
         }
         space = worlds[0].environments[0].observation_space
         return Evidence(
@@ -124,9 +132,13 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             failure=first_failure(walks),
             differs_again=first_difference(first, again),
             differs_elsewhere=first_difference(first, other),
+            differs_in_turn=earliest(
+                first_difference(again, turns[0]), first_difference(alone, turns[1])
+            ),
             starts=begun.obs,
             changed_obs=changes_observations(worlds[0].environments[0]),
             said=tuple(filter(hearing.matters, hearing.take())),
+            normalizers=maker.normalizers,
         )
     finally:
         for world in worlds:
@@ -135,22 +147,42 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
 
 @stepping()
 def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
-    """Return what is seen in `steps` random steps of a world, whose first episode has the seed.
+    """Return what is seen in `steps` random steps of a world, whose first episode has the seed."""
+    seen = Walk()
+    for _ in pace(world, steps, seed, seen):
+        pass
+    return seen
+
+
+@stepping()
+def walk_in_turn(worlds: Sequence[HostWorlds], steps: int, seeds: Sequence[int]) -> list[Walk]:
+    """Return what is seen in each world when all take one step after the other, in turn."""
+    walks = [Walk() for _ in worlds]
+    paces = [pace(*one) for one in zip(worlds, [steps] * len(worlds), seeds, walks, strict=True)]
+    for _ in itertools.zip_longest(*paces):
+        pass
+    return walks
+
+
+def pace(world: HostWorlds, steps: int, seed: int, seen: Walk) -> Iterator[None]:
+    """Take random steps, and note what is seen; stop before the first step, and after each.
 
     It ends where the world fails.
     """
     spaces, witness = world.spaces, world.environments[0]
     assert isinstance(witness, Witness)
     actions = np.random.default_rng(seed)
-    seen = Walk()
     try:
         obs = begin(world, seed, seen)
+        yield
         for _ in range(steps):
             action = actions.uniform(-1, 1, spaces.action_size).astype(np.float32)
             before, _ = witness.returned
             started = time.perf_counter()
             result = world.execute(0, to_environment(action, spaces.low, spaces.high))
             seen.seconds.append(time.perf_counter() - started)
+            seen.broken += [(len(seen.rewards) + 1, cause) for _, cause in world.broken]
+            world.broken = []
             seen.obs.append(obs)
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)
@@ -163,9 +195,9 @@ def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
                 seen.self_resets += is_other(*witness.returned)
                 seen.obs_at_ends.append(obs)
                 obs = begin(world, None, seen)
+            yield
     except WorldError as error:
         seen.failure = str(error)
-    return seen
 
 
 def is_other(obs: Any, info: Any) -> bool:
@@ -227,6 +259,11 @@ def first_difference(one: Walk, other: Walk) -> int | None:
     return None
 
 
+def earliest(*steps: int | None) -> int | None:
+    """Return the first of these steps; None if there is none."""
+    return min((step for step in steps if step is not None), default=None)
+
+
 def rows_of(seen: Walk) -> Any:
     """Return the rows of a walk: observation, reward, terminated, truncated."""
     return zip(seen.obs, seen.rewards, seen.terminated, seen.truncated, strict=True)
@@ -283,6 +320,8 @@ def determinism(evidence: Evidence) -> str:
     """Return whether a world can be repeated, in words."""
     if evidence.differs_again is not None or evidence.differs_elsewhere is not None:
         return "the same seed and actions give other rows"
+    if evidence.differs_in_turn is not None:
+        return "the same seed and actions give other rows where another world is stepped in turn"
     if evidence.failure is not None:
         return "until it failed, the same seed and actions gave no other rows"
     return "the same seed and actions give the same rows, in this world again and in a new one"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.world.host import place
+from qmu.world.normalizing import Normalizer, consequence, instead
 from qmu.world.parts import bounds_of, leaves
 from qmu.world.spaces import Spaces
 
@@ -20,6 +21,11 @@ from qmu.world.spaces import Spaces
 ERROR, WARNING, HINT = "ERROR", "warning", "hint"
 # A default update takes about this long on two cores (benchmarks/results).
 UPDATE_SECONDS = 1.2e-3
+# What to do about a simulation that breaks down.
+BREAKS_DOWN = (
+    "a shorter timestep, weaker actuators or more damping in the model; end the episode before the "
+    "state is out of bounds"
+)
 
 
 class Symptom(NamedTuple):
@@ -38,7 +44,8 @@ class Walk:
 
     `kinds` are the types of observations and `shapes` their shapes, by the names of their parts;
     `other_infos` says who returned an info that is none. `self_resets` counts ends whose info has
-    another last observation than was returned.
+    another last observation than was returned. `broken` are the steps in which the simulation began
+    anew by itself, and why.
     """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -51,6 +58,7 @@ class Walk:
     reused: int = 0
     self_resets: int = 0
     other_infos: set[str] = field(default_factory=set)
+    broken: list[tuple[int, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     resets: int = 0
     reset_seconds: float = 0.0
@@ -68,9 +76,10 @@ class Evidence(NamedTuple):
 
     `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
-    led to something else, in the same world and in a new one. `starts` are first observations of
-    different seeds, `said` is what MuJoCo has warned of. `changed_obs` says whether wrappers change
-    observations.
+    led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
+    were stepped in turn, compared with each alone. `starts` are first observations of different
+    seeds, `said` is what MuJoCo has warned of, `normalizers` are wrappers inside of the world.
+    `changed_obs` says whether wrappers change observations.
     """
 
     name: str
@@ -81,9 +90,11 @@ class Evidence(NamedTuple):
     failure: str | None
     differs_again: int | None
     differs_elsewhere: int | None
+    differs_in_turn: int | None
     starts: list[NDArray[np.float32]]
     said: tuple[str, ...]
-    changed_obs: bool = False
+    normalizers: tuple[Normalizer, ...]
+    changed_obs: bool
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -183,6 +194,38 @@ def resets_itself(evidence: Evidence) -> Symptom | None:
     )
 
 
+def shared_state(evidence: Evidence) -> Symptom | None:
+    """Two worlds of one process disturb each other."""
+    others = (evidence.failure, evidence.differs_again, evidence.differs_elsewhere)
+    if evidence.differs_in_turn is None or any(one is not None for one in others):
+        return None
+    return Symptom(
+        WARNING,
+        "worlds of one process share state",
+        "two of them, stepped in turn, gave another row at step "
+        f"{evidence.differs_in_turn} than each of them alone, with the same seeds and actions",
+        "training and evaluation, and worlds beside each other, disturb each other: what is "
+        "learned is of no world, and scores are of no policy",
+        "keep in self all that a world changes: not in its class, a module, a default client of "
+        "a simulator or NumPy's global random numbers; or give each world a process, with as many "
+        "--env.workers as there are worlds, and --train.eval-episodes 1",
+    )
+
+
+def normalizes_inside(evidence: Evidence) -> Symptom | None:
+    """A wrapper of the world normalizes by statistics of its own."""
+    if not evidence.normalizers:
+        return None
+    first, *others = dict.fromkeys(evidence.normalizers)
+    return Symptom(
+        WARNING,
+        "the world normalizes by itself",
+        " and ".join(one.wrapper for one in (first, *others)),
+        "; ".join(map(consequence, (first, *others))),
+        "; ".join(map(instead, (first, *others))),
+    )
+
+
 def ends_at_once(evidence: Evidence) -> Symptom | None:
     """Every episode has one step."""
     lengths, _ = evidence.walk.episodes()
@@ -240,6 +283,16 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
     size = float(np.sqrt(np.square(rewards).mean())) if len(rewards) else 0.0
     if size == 0 or 0.005 <= size <= 50:
         return None
+    if size > 50 and abs(rewards.mean()) > 10 * rewards.std() > 0:
+        return Symptom(
+            WARNING,
+            "rewards have an offset",
+            f"they are {rewards.mean():.4g} on average, and differ by {rewards.std():.3g}",
+            "values are sums of what rewards share, and what an action changes is lost in them; a "
+            "smaller scale makes it smaller still",
+            f"take {rewards.mean():.2g} from every reward, if episodes are of one length (where "
+            "they end early, living is worth less then)",
+        )
     scale = 10.0 ** -round(math.log10(size))
     return Symptom(
         WARNING,
@@ -323,21 +376,30 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
 
 
 def observation_scales(evidence: Evidence) -> Symptom | None:
-    """Numbers of an observation have very different sizes."""
+    """Numbers of an observation have very different sizes, or all are far from 1."""
     obs = evidence.all_obs.astype(np.float64)
-    if len(obs) < 100:
+    spread = obs.std(axis=0) if len(obs) >= 100 else np.zeros(1)
+    if spread.max() == 0:
         return None
-    spread = obs.std(axis=0)
-    alive = spread[spread > 1e-3]
+    # What hardly moves beside the others is not heard, whatever else there is.
+    alive = spread[spread > min(1e-3, 0.1 * spread.max())]
     largest = float(np.abs(obs).max())
-    if not len(alive) or (largest <= 100 and alive.max() <= 300 * alive.min()):
+    meaning = "networks are made for numbers of about 1, around 0"
+    if alive.max() > 300 * alive.min():
+        level, name = HINT, "observations of very different sizes"
+        meaning = "the network hears the large ones, and the small ones late"
+    elif largest > 100:
+        level, name = WARNING if largest > 1000 else HINT, "observations are large"
+    elif alive.max() < 0.05:
+        level, name = WARNING, "observations are tiny"
+    else:
         return None
     return Symptom(
-        HINT,
-        "observations of very different sizes",
+        level,
+        name,
         f"their standard deviations are {alive.min():.3g} to {alive.max():.3g}, the largest number "
         f"{largest:.3g}",
-        "the network hears the large ones, and the small ones late",
+        meaning,
         "--env.normalize-obs",
     )
 
@@ -439,6 +501,22 @@ def other_infos(evidence: Evidence) -> Symptom | None:
     )
 
 
+def begins_anew_by_itself(evidence: Evidence) -> Symptom | None:
+    """The simulation breaks down and begins anew inside of a step."""
+    broken, steps = evidence.walk.broken, len(evidence.walk.rewards)
+    if not broken:
+        return None
+    causes = ", ".join(dict.fromkeys(cause for _, cause in broken))
+    return Symptom(
+        WARNING,
+        "the simulation begins anew by itself",
+        f"inside of {len(broken):,} of {steps:,} steps, first of step {broken[0][0]}: {causes}",
+        "such a step leads from a state that has broken down to a start, and is stored and learned "
+        "from as if the action had led there",
+        BREAKS_DOWN,
+    )
+
+
 def warned_of(evidence: Evidence) -> Symptom | None:
     """MuJoCo has warned of what the world does."""
     if not evidence.said:
@@ -448,8 +526,7 @@ def warned_of(evidence: Evidence) -> Symptom | None:
         "MuJoCo warns",
         " | ".join(evidence.said),
         "the simulation breaks down or is cut short, and rows of that teach what is not so",
-        "a shorter timestep, weaker actuators or more damping in the model; end the episode before "
-        "the state is out of bounds",
+        BREAKS_DOWN,
     )
 
 
@@ -472,6 +549,9 @@ def slow(evidence: Evidence) -> Symptom | None:
 
 RULES: tuple[Rule, ...] = (
     fails,
+    shared_state,
+    normalizes_inside,
+    begins_anew_by_itself,
     warned_of,
     ends_at_once,
     resets_itself,

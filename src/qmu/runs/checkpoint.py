@@ -120,6 +120,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "due": [due for _, due in learner.totals],
         "episodes": trainer.episodes.tolist(),
         "restarts": trainer.restarts.tolist(),
+        "breakdowns": trainer.breakdowns.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
         "behaviours": trainer.crew.behaviours,
@@ -158,6 +159,8 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.updates_before = int(state["updates_before"])
     trainer.episodes[:] = state["episodes"]
     trainer.restarts[:] = state["restarts"]
+    # Checkpoints of before they were counted have none.
+    trainer.breakdowns[:] = state.get("breakdowns", 0)
     for window, episodes in zip(trainer.finished, state["finished"], strict=True):
         window.clear()
         window.extend(

@@ -17,7 +17,7 @@ from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
-from qmu.learning.events import Logged, Progress
+from qmu.learning.events import Broken, Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
@@ -31,6 +31,7 @@ from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
+from qmu.world.normalizing import notes_on
 
 FORMAT = "qmu agent 1"
 Model = TypeVar("Model")
@@ -108,6 +109,8 @@ class DDPG:
             elif described is None and config.env.normalize_obs:
                 maker = centred(maker)
             self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
+        for note in notes_on(maker.normalizers):
+            warn(note)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -149,11 +152,14 @@ class DDPG:
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
         listeners = Listeners(callbacks, self.trainer, self.steps + steps)
-        before = self.steps
+        before, broken = self.steps, set[str]()
         with self.folder:
             for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
                 if isinstance(event, Logged):
                     self.log = event.members[0]
+                elif isinstance(event, Broken) and event.breakdown.cause not in broken:
+                    broken.add(event.breakdown.cause)
+                    warn(event.told)
                 listeners.hear(event)
                 if isinstance(event, Progress) and crossed(before, self.steps, every):
                     listeners.hear(self.trainer.evaluate())

@@ -15,8 +15,9 @@ from qmu.deploy.policy import Acts, Policy
 from qmu.errors import ConfigError, DivergedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
+from qmu.health.conditions import BEGINS_ANEW
 from qmu.learning.custom import load_custom
-from qmu.learning.events import Best, Due, Evaluated, Event, Logged, Replaced
+from qmu.learning.events import Best, Broken, Due, Evaluated, Event, Logged, Replaced
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer
 from qmu.learning.provisions import check_disk
@@ -42,6 +43,7 @@ from qmu.watching.logbook import Logbook, Tell
 from qmu.watching.portrait import portrait
 from qmu.watching.sinks import Picture, Sink, Text, Video
 from qmu.watching.wandb_sink import check_wandb
+from qmu.world.normalizing import listed, notes_on
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
@@ -86,6 +88,8 @@ class Record:
         """Begin to write, and show what each member's configuration is."""
         self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
         self.messages.write(self.trainer.step)
+        for note in notes_on(self.trainer.maker.normalizers):
+            self.tell(note)
         members, longest = self.trainer.members, self.trainer.maker.longest
         found = doctor.charts(members, self.logbook.lines, longest)
         self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
@@ -157,6 +161,13 @@ class Record:
                 f"a world of {event.member.label} failed before step {event.step} and was "
                 f"replaced: {event.why}"
             )
+        elif isinstance(event, Broken):
+            # Each cause once; the others are counted in the metrics.
+            once = f"{event.evaluating} {event.breakdown.cause}"
+            if once not in self.warned:
+                # It is a finding, too, that would be told later.
+                self.warned |= {once, BEGINS_ANEW}
+                self.tell(event.told)
 
     def tell_cut(self, scores: Sequence[Score]) -> None:
         """Tell, once, that episodes of an evaluation were cut off."""
@@ -352,6 +363,8 @@ class Record:
             actors = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
             self.tell_cut(finals)
+            for event in trainer.troubles():
+                self.hear(event)
             described["members"] = [
                 {
                     "seed": member.seed,
@@ -400,6 +413,8 @@ def open_record(trainer: Trainer, origin: Origin, tell: Tell, sinks: Sequence[Si
     check_disk(trainer, origin.runs)
     camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    if normalizers := trainer.maker.normalizers:
+        described["normalizers"] = listed(normalizers)
     try:
         directory = make_directory(trainer.config, origin, trainer.maker.spaces.name, described)
     except ConfigError:

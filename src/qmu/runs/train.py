@@ -283,7 +283,7 @@ def learn_and_record(
         hear(event)
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
-        for event in trainer.replaced():
+        for event in trainer.troubles():
             hear(event)
     if signals.received == signal.SIGINT:
         raise KeyboardInterrupt

@@ -44,7 +44,8 @@ class Export(NamedTuple):
 
     `difference` is the largest one from the trained actor, in action ranges; `microseconds` the
     median time that one observation takes, on this machine; `undescribed` are files beside it that
-    share its name, and that its model card is not about.
+    share its name, and that its model card is not about; `notes` say what the policy lacks of the
+    world that it was trained in.
     """
 
     path: Path
@@ -54,11 +55,13 @@ class Export(NamedTuple):
     difference: float
     microseconds: float
     undescribed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
+        notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"<Export {self.path}: {len(self.data):,} bytes, at most {self.difference:.1e} "
-            f"from the trained actor, {self.microseconds:.0f} µs>"
+            f"from the trained actor, {self.microseconds:.0f} µs{notes}>"
         )
 
 

@@ -13,6 +13,7 @@ from qmu.runs.results import Run, open_run
 from qmu.saving import storage
 from qmu.shipping.card import MARK, card, undescribed
 from qmu.shipping.export import Export, make_export, observations
+from qmu.world.normalizing import Normalizer, normalizers_in, notes_on
 
 CARD_ENDING = ".md"
 # A policy's folder is so many folders below its run's, or fewer: checkpoints/000050000/best/seed-0.
@@ -46,7 +47,8 @@ def export(source: Source, path: str | Path, *, seed: int | None = None) -> Expo
     policy, home = find(source, seed)
     run = home if isinstance(home, Run) else None
     made = make_export(policy, out, observations(policy, run))
-    made = made._replace(undescribed=undescribed(made, earlier))
+    notes = tuple(notes_on(normalizers_around(home)))
+    made = made._replace(undescribed=undescribed(made, earlier), notes=notes)
     text = card(made, home, earlier)
     try:
         with storage.folders_around(out):
@@ -106,6 +108,13 @@ def find(source: Source, seed: int | None) -> tuple[Policy, Run | DDPG | None]:
         return home, None
     check_actor(home)
     return load_policy(home), run_around(home)
+
+
+def normalizers_around(home: Run | DDPG | None) -> tuple[Normalizer, ...]:
+    """Return the wrappers with statistics of their own that a policy's world was trained in."""
+    if isinstance(home, DDPG):
+        return home.trainer.maker.normalizers
+    return () if home is None else normalizers_in(home.info)
 
 
 def opened(source: Source) -> Run | DDPG | Policy | Path:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
 from qmu.parts import NUMBERS, Part, is_several, join
+from qmu.world import causes
+from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
@@ -57,6 +59,7 @@ class Worlds(Protocol):
     spaces: Spaces
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
+    broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -96,6 +99,8 @@ class HostWorlds:
         self.longest = longest
         self.declared = [declared(environment) for environment in self.environments]
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        self.watches: list[Watch | None] = [None] * self.count
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
 
@@ -116,18 +121,29 @@ class HostWorlds:
         environment = self.environments[index]
         if seed is not None:
             self.seeds[index] = seed
+        name = self.spaces.name
         try:
             with self.guard:
-                obs, _ = environment.reset(seed=seed)
+                returned = environment.reset(seed=seed)
         except FAILURES as error:
-            raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+            with self.guard:
+                cause = causes.of_reset(environment, error, seed)
+            raise WorldError(f"{name} raised in reset: {told(error)}{cause}") from error
+        if not causes.is_pair(returned):
+            raise WorldError(f"{name}: {causes.alone(returned)}")
+        self.watches[index] = watch_of(environment, self.watches[index])
         now, before = declared(environment), self.declared[index]
         if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
             raise WorldError(
-                f"{self.spaces.name} changed its spaces in reset: they were {before}, they are "
+                f"{name} changed its spaces in reset: they were {before}, they are "
                 f"{now}, and the networks were made for the former"
             )
-        return read_obs(self.spaces, obs)
+        try:
+            return read_obs(self.spaces, returned[0])
+        except WorldError as error:
+            with self.guard:
+                cause = causes.of_reading(environment, returned, seed)
+            raise WorldError(f"{error}{cause}") from error
 
     def step(self, actions: Floats) -> list[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
@@ -180,6 +196,9 @@ class HostWorlds:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
+        watch = self.watches[index]
+        if watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
         is_terminated = read_flag(spaces, "terminated", terminated)
         is_truncated = read_flag(spaces, "truncated", truncated)
         if (is_terminated or is_truncated) and not changes_observations(self.environments[index]):
@@ -210,6 +229,10 @@ class VectorWorlds:
         self.spaces = spaces
         self.count = environment.num_envs
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        # Those of worlds in processes of their own are not seen.
+        self.environments = list(getattr(environment, "envs", []))
+        self.watches: list[Watch | None] = [None] * len(self.environments)
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -221,6 +244,7 @@ class VectorWorlds:
         except FAILURES as error:
             self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        self.watches = [watch_of(one) for one in self.environments]
         return [read_obs(self.spaces, one) for one in self.each("observations", obs)]
 
     def step(self, actions: Floats) -> list[Outcome]:
@@ -245,7 +269,17 @@ class VectorWorlds:
             final = read_obs(spaces, self.finals(info)[index]) if ended else current
             reward = read_reward(spaces, rewards[index])
             outcomes.append(Outcome(final, reward, is_terminated, is_truncated, current))
+            if index < len(self.watches):
+                self.look(index, ended)
         return outcomes
+
+    def look(self, index: int, ended: bool) -> None:
+        """Look whether the simulation of one world has begun anew by itself."""
+        watch = self.watches[index]
+        if ended:
+            self.watches[index] = watch_of(self.environments[index], watch)
+        elif watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
 
     def each(self, what: str, values: Any) -> Any:
         """Return what a vector environment has returned, if it is one value for each world.
@@ -339,9 +373,10 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
         return checked(spaces, rounded(spaces, several), several)
     try:
         array = np.asarray(obs)
-    except ValueError as error:
+    except Exception as error:
+        detach = ": return obs.detach().cpu().numpy()" if hasattr(obs, "detach") else ""
         raise WorldError(
-            f"{spaces.name} returned an observation that is no array: {error}"
+            f"{spaces.name} returned an observation that is no array: {error}{detach}"
         ) from None
     if array.shape != spaces.obs_shape:
         raise WorldError(
@@ -441,7 +476,8 @@ def one_number(value: Any) -> float | None:
     """
     try:
         array = np.asanyarray(value)
-    except (TypeError, ValueError):
+    except Exception:
+        # Tensors that are not on the host, or have gradients, raise errors of their own kinds.
         return None
     if array.size != 1 or array.dtype.kind not in NUMBERS or np.ma.is_masked(array):
         return None

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.config.spelling import flag
 from qmu.errors import ConfigError
 from qmu.parts import NUMBERS, Part
 from qmu.world.parts import bounds_of, is_image, parts_of
@@ -14,6 +15,11 @@ ACCEPTED = (
     "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
     "of them, and bounded Box actions"
 )
+
+
+# Spaces that are no numbers in fixed places: FlattenObservation leaves some as they are, and counts
+# letters and kinds in others.
+UNFLAT = (gym.spaces.Sequence, gym.spaces.Graph, gym.spaces.OneOf, gym.spaces.Text)
 
 
 class Spaces(NamedTuple):
@@ -70,6 +76,12 @@ def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) 
 
 def check_observation(name: str, space: gym.Space[Any]) -> None:
     """Raise ConfigError unless this is a Box that can be read as one row of numbers."""
+    if isinstance(space, UNFLAT):
+        raise ConfigError(
+            f"{name} has {describe(space)} observations, which are no numbers in fixed places. "
+            f"{ACCEPTED}; encode them as a Box in a gymnasium.ObservationWrapper of your own "
+            f"({flag('env', 'wrappers')})"
+        )
     if not isinstance(space, gym.spaces.Box):
         raise ConfigError(
             f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
