@@ -12,7 +12,7 @@ from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.custom import load_custom
-from qmu.places import WorkingFolder, absolute
+from qmu.places import WorkingFolder, absolute, shown
 from qmu.records.directory import BEST, CHECKPOINTS, CONFIG_FILE, RUN_FILE
 from qmu.records.kept import Kept
 from qmu.saving import storage
@@ -204,7 +204,7 @@ class Run(Kept):
         check_shown(episodes, steps)
         file = absolute(path)
         if file.suffix != ENDING or file.is_dir():
-            raise ConfigError(f"a video is an {ENDING} file: {file} is none")
+            raise ConfigError(f"a video is an {ENDING} file: {shown(file)} is none")
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
         with WorkingFolder():
@@ -214,7 +214,7 @@ class Run(Kept):
                 seeds = episode_seeds(first_episode_seed, episodes)
                 return film(policy.network, worlds, seeds, file, steps)
             except OSError as error:
-                raise ConfigError(f"{file} cannot be written: {error}") from None
+                raise ConfigError(f"{shown(file)} cannot be written: {error}") from None
             finally:
                 worlds.close()
 
