@@ -417,3 +417,20 @@ def test_what_cannot_be_worked_on_elsewhere_is_refused(tiny_config, tmp_path, ca
     with pytest.raises(ConfigError, match=r"steps its worlds itself: leave --env\.workers out"):
         qmu.train(vector, **runs.options(tmp_path, {"env": {"workers": 1, "episode_length": None}}))
     assert not list(tmp_path.iterdir())
+
+
+def test_all_ids_that_were_registered_travel(tiny_config, monkeypatch):
+    lock = threading.Lock()
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    monkeypatch.setattr(gym, "registry", gym.envs.registration.registry)
+    gym.register("Inner-v0", lambda: counter())
+    gym.register("Outer-v0", lambda: gym.make("Inner-v0"), max_episode_steps=20)
+    gym.register("Unsent-v0", lambda: lock and counter())
+    config = tiny_config(env={"workers": 1}, train={"chunk": 8})
+    trainer = Trainer(config, find_maker("Outer-v0"))
+    for _ in trainer.run(16, evaluating=False):
+        pass
+    trainer.close()
+    gym.register("Needy-v0", lambda: gym.make("Unsent-v0"))
+    with pytest.raises(ConfigError, match=r"env.workers 1: .*Unsent"):
+        Trainer(config, find_maker("Needy-v0"))

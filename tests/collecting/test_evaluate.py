@@ -92,3 +92,43 @@ def test_a_score_summarizes_its_episodes():
     # ((1 - 4)² + (3 - 4)² + (8 - 4)²) / 3 = 26 / 3
     assert score.std == pytest.approx((26 / 3) ** 0.5)
     assert score.mean_length == 4.0
+
+
+class Flaky(Counter):
+    """Fails in every third reset, and in every seventeenth step, of all worlds together."""
+
+    resets = steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        Flaky.resets += 1
+        if Flaky.resets % 3 == 0:
+            raise ConnectionError("the robot does not answer")
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        Flaky.steps += 1
+        if Flaky.steps % 17 == 0:
+            raise ConnectionError("the robot has fallen silent")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_an_episode_that_fails_begins_again_in_a_new_world(count):
+    worlds, plain = make_worlds(count, kind=Flaky), make_worlds(count)
+    worlds.make = lambda: Flaky(lengths=LENGTHS)
+    trace, expected = module.Trace(), module.Trace()
+    seeds = range(30)
+    assert evaluate(half, worlds, seeds, trace) == evaluate(half, plain, seeds, expected)
+    np.testing.assert_equal(vars(trace), vars(expected))
+    assert len(worlds.replaced) > 10
+    assert {why.split(": ")[-1] for why in worlds.replaced} == {
+        "the robot does not answer",
+        "the robot has fallen silent",
+    }
+
+
+def test_an_episode_that_always_fails_ends_the_evaluation():
+    worlds = make_worlds(2, kind=Broken)
+    worlds.make = lambda: Broken(lengths=LENGTHS)
+    with pytest.raises(WorldError, match=r"reward nan.*5 new worlds in a row failed, too"):
+        evaluate(half, worlds, [0, 1])

@@ -26,6 +26,8 @@ from qmu.world.make import Maker
 READY, HARVEST, FAILED, REFUSED = "ready", "harvest", "failed", "refused"
 HANGING = "the process ended: a world hung where nothing could interrupt it"
 Message = tuple[str, Any]
+# How entry points of ids begin that every process knows.
+GYMNASIUM = "gymnasium."
 
 
 class LostError(WorldError):
@@ -144,12 +146,12 @@ class Quarters:
     def begin(self, hello: bytes) -> Message:
         """Make the worlds; return whether that could be done, and if not, why."""
         try:
-            path, work = pickle.loads(hello)
+            path, specs, work = pickle.loads(hello)
             if path is not None:
                 sys.path[:] = path
-            spec, maker, env, posts, worlds = pickle.loads(work)
-            if spec is not None:
-                gym.registry.setdefault(spec.id, spec)
+            for registered in specs:
+                register(registered)
+            maker, env, posts, worlds = pickle.loads(work)
             limit = TimeLimit(env.step_timeout)
             self.station = HostStation(maker, env, posts, worlds, limit)
         except ImportError as error:
@@ -189,11 +191,31 @@ def hello_of(
         ConfigError: the environment cannot be sent to another process.
     """
     try:
-        spec = gym.registry.get(maker.name)
-        work = cloudpickle.dumps((spec, maker, env, posts, worlds))
+        work = cloudpickle.dumps((maker, env, posts, worlds))
     except Exception as error:
         raise ConfigError(
             f"--env.workers {env.workers}: {maker.name} cannot be sent to another process "
             f"({told(error)}); give a function that makes it, or leave --env.workers out"
         ) from None
-    return pickle.dumps((path, work))
+    return pickle.dumps((path, registered_here(), work))
+
+
+def registered_here() -> list[bytes]:
+    """Return the ids that another process may not have, as bytes: those that are not Gymnasium's.
+
+    A world may need others than its own. One that cannot be sent is left out: who needs it there
+    says that it is not known.
+    """
+    found = []
+    for spec in gym.registry.values():
+        if not str(spec.entry_point).startswith(GYMNASIUM):
+            with contextlib.suppress(Exception):
+                found.append(cloudpickle.dumps(spec))
+    return found
+
+
+def register(packed: bytes) -> None:
+    """Register an id that was sent, unless there is one of its name, or its module is not here."""
+    with contextlib.suppress(*FAILURES):
+        spec = pickle.loads(packed)
+        gym.registry.setdefault(spec.id, spec)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, WorldError
 from qmu.wording import counted
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds
@@ -84,7 +84,8 @@ def evaluate(
 
     `actor` maps observations [worlds, obs] to actions [worlds, action] in [-1, 1]. As many
     episodes run side by side as there are worlds; a world's next episode starts when all have
-    ended, so that every episode begins with its own seed.
+    ended, so that every episode begins with its own seed. Where failing worlds are replaced, the
+    episode begins again in the new one.
 
     Raises:
         WorldError: a world raised, or returned something impossible.
@@ -106,33 +107,55 @@ def evaluate_side_by_side(
 ) -> Score:
     """Return the score of one episode per seed; at most as many seeds as worlds."""
     spaces = worlds.spaces
-    obs = np.stack([worlds.start(index, seed) for index, seed in enumerate(seeds)])
+    obs = np.zeros((len(seeds), spaces.obs_size), np.float32)
     rewards = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds), np.int64)
     running, cut = list(range(len(seeds))), 0
     longest = worlds.longest or LONGEST_EPISODE
     first = trace.begin(len(seeds))
+
+    def begin(index: int) -> None:
+        obs[index] = start_surely(worlds, index, seeds[index])
+        rewards[index] = lengths[index] = 0
+        trace.obs[first + index] = [obs[index].copy()]
+        trace.rewards[first + index] = []
+
     for index in running:
-        trace.obs[first + index].append(obs[index].copy())
+        begin(index)
     while running:
         actions = to_environment(actor(obs[running]), spaces.low, spaces.high)
         still = []
         for index, action in zip(running, actions, strict=True):
-            outcome = worlds.execute(index, action)
+            try:
+                outcome = worlds.execute(index, action)
+            except WorldError as error:
+                worlds.make_anew(index, error)
+                begin(index)
+                still.append(index)
+                continue
             obs[index] = outcome.final
             rewards[index] += outcome.reward
             lengths[index] += 1
             trace.obs[first + index].append(outcome.final)
             trace.rewards[first + index].append(outcome.reward)
             trace.terminated[first + index] = outcome.terminated
-            if outcome.terminated or outcome.truncated:
-                continue
-            if lengths[index] < longest:
+            ended = outcome.terminated or outcome.truncated
+            if not ended and lengths[index] < longest:
                 still.append(index)
-            else:
-                cut += 1
+                continue
+            cut += not ended
+            worlds.failures[index] = 0
         running = still
     return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths), cut)
+
+
+def start_surely(worlds: HostWorlds, index: int, seed: int) -> Floats:
+    """Start an episode with a seed in a world, or in the one that replaces it."""
+    while True:
+        try:
+            return worlds.start(index, seed)
+        except WorldError as error:
+            worlds.make_anew(index, error)
 
 
 def has_display() -> bool:

@@ -36,7 +36,7 @@ from qmu.learning.schedules import Schedule, Schedules, with_values
 from qmu.replay.stream import ring_length
 from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Episode
-from qmu.world.host import MOST_FAILURES, HostWorlds
+from qmu.world.host import HostWorlds
 from qmu.world.make import Maker
 
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
@@ -327,26 +327,22 @@ class Trainer:
     def score_one(self, member: int, actor: Acts, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
-        With `env.on_error restart` it is done again in new worlds, if need be.
+        With `env.on_error restart` an episode that fails begins again in a new world.
         """
-        left = 0 if self.config.env.on_error == "stop" else MOST_FAILURES - 1
-        while True:
-            trace = Trace()
-            try:
-                with self.threads.limit(limits=1, user_api="blas"):
-                    score = evaluate(actor, self.evaluation_worlds, episodes, trace)
-                self.note_breakdowns(member)
-                return score, trace
-            except WorldError as error:
-                if left == 0:
-                    raise WorldError(
-                        f"in the evaluation of the member with {self.members[member].label} at "
-                        f"step {self.step}: {error}"
-                    ) from error
-                self.evaluation_restarts.append((member, str(error)))
-                self.evaluation_worlds.close()
-                self.evaluation_worlds = self.make_evaluation_worlds()
-                left -= 1
+        trace, worlds = Trace(), self.evaluation_worlds
+        try:
+            with self.threads.limit(limits=1, user_api="blas"):
+                score = evaluate(actor, worlds, episodes, trace)
+        except WorldError as error:
+            raise WorldError(
+                f"in the evaluation of the member with {self.members[member].label} at step "
+                f"{self.step}: {error}"
+            ) from error
+        finally:
+            self.evaluation_restarts += [(member, why) for why in worlds.replaced]
+            worlds.replaced = []
+        self.note_breakdowns(member)
+        return score, trace
 
     def note_breakdowns(self, member: int) -> None:
         """Note which simulations have begun anew by themselves in a member's evaluation."""
@@ -373,7 +369,10 @@ class Trainer:
         """Return fresh worlds for evaluations."""
         config = self.config
         return self.maker.evaluation_worlds(
-            config.train.eval_episodes, config.env.render, self.guard
+            config.train.eval_episodes,
+            config.env.render,
+            self.guard,
+            restarting=config.env.on_error == "restart",
         )
 
     def close(self) -> None:

@@ -164,6 +164,16 @@ class HostWorlds:
         """Put a new environment in the place of one that failed, and start an episode in it.
 
         Raises:
+            WorldError: as `make_anew` does.
+        """
+        self.make_anew(index, error)
+        seed = (self.seeds[index] + 1) % 2**31
+        return Restarted(self.start_surely(index, seed))
+
+    def make_anew(self, index: int, error: WorldError) -> None:
+        """Put a new environment in the place of one that failed.
+
+        Raises:
             WorldError: the failure itself, if nothing makes a new one, or if it is the last of too
                 many in a row.
         """
@@ -182,8 +192,6 @@ class HostWorlds:
         except FAILURES as second:
             raise WorldError(f"{error} (no other could be made: {told(second)})") from second
         self.declared[index] = declared(self.environments[index])
-        seed = (self.seeds[index] + 1) % 2**31
-        return Restarted(self.start_surely(index, seed))
 
     def execute(self, index: int, action: Floats) -> Result:
         """Execute one action [action] of one world, without a reset at the episode's end."""

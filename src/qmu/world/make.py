@@ -63,15 +63,20 @@ class Maker(NamedTuple):
         environments = [make() for _ in range(count)]
         return HostWorlds(environments, self.spaces, guard, make if restarting else None)
 
-    def evaluation_worlds(self, count: int, render: bool, guard: Guard | None = None) -> HostWorlds:
+    def evaluation_worlds(
+        self, count: int, render: bool, guard: Guard | None = None, restarting: bool = False
+    ) -> HostWorlds:
         """Return fresh worlds for evaluation; the first one in a window if asked.
+
+        They run under `guard`; if `restarting`, one that fails is replaced, without a window.
 
         Raises:
             ConfigError: it has none.
         """
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
         environments = [self.make_one(mode) for mode in modes]
-        worlds = HostWorlds(environments, self.spaces, guard, longest=self.longest)
+        make = partial(self.make_one, None) if restarting else None
+        worlds = HostWorlds(environments, self.spaces, guard, make, self.longest)
         mode = worlds.environments[0].render_mode
         if render and mode != "human":
             worlds.close()
