@@ -13,7 +13,10 @@ import gymnasium as gym
 import pytest
 
 import qmu
+from qmu import cli, forms
+from qmu import config as options
 from qmu.cli import main
+from qmu.config import reading
 from qmu.config.spelling import flag
 
 # The smallest budget that goes through every part of a run.
@@ -351,3 +354,19 @@ def test_ctrl_c_in_the_middle_of_an_import_ends_the_command(tmp_path):
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "qmu: interrupted\n")
+
+
+@pytest.mark.parametrize("none", ["none", "None", "NONE"])
+def test_what_is_off_is_spelled_in_one_way_everywhere(none, tmp_path):
+    words = ["--target.smoothing-std", none, "--critic.norm", none, f"--actor.clip_norm={none}"]
+    _, config, _ = cli.read_recipe(forms.Train, "train", ["Pendulum-v1", *words])
+    assert (config.target.smoothing_std, config.actor.clip_norm) == (None, None)
+    assert (config.critic.norm, config.target.tau) == ("none", options.Target().tau)
+    file = tmp_path / "some.toml"
+    file.write_text(f'[target]\nsmoothing_std = "{none}"\n[critic]\nnorm = "{none}"\n')
+    _, config, _ = cli.read_recipe(forms.Train, "train", ["--config", str(file)])
+    assert (config.target.smoothing_std, config.critic.norm) == (None, "none")
+    given = {"target": {"smoothing_std": none}, "critic": {"norm": none}, "log": {"name": none}}
+    config = reading.from_dict(given)
+    assert (config.target.smoothing_std, config.critic.norm) == (None, "none")
+    assert config.log.name == none

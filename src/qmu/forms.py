@@ -4,13 +4,15 @@ tyro reads them. It is imported here, so this file is imported inside the comman
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from qmu import config as options
+from qmu.config.spelling import NONE
 from qmu.config.tables import Table
 from qmu.config.workers import Workers
 
@@ -334,7 +336,32 @@ def read(form: type[Form], command: str, words: Sequence[str], default: Form | N
     usual = tyro.MISSING_NONPROP if default is None else default
     # All help is in the fields; looking for comments beside them takes as long as the rest.
     only_fields = (tyro.conf.HelptextFromCommentsOff,)
-    return tyro.cli(form, prog=f"qmu {command}", args=words, default=usual, config=only_fields)
+    args = with_none(words, set(may_be_none(form)))
+    return tyro.cli(form, prog=f"qmu {command}", args=args, default=usual, config=only_fields)
+
+
+def may_be_none(form: Any, before: str = "") -> Iterator[str]:
+    """Yield the options of a form that can be left empty, as they are typed."""
+    kinds = get_type_hints(form)
+    for option in dataclasses.fields(form):
+        kind, path = kinds[option.name], f"{before}{option.name}"
+        if dataclasses.is_dataclass(kind):
+            yield from may_be_none(kind, f"{path}.")
+        elif type(None) in get_args(kind):
+            yield f"--{path.replace('_', '-')}"
+
+
+def with_none(words: Sequence[str], options: Set[str]) -> list[str]:
+    """Return words in which `none`, in whichever case, is spelled as Python does, after options."""
+    spelled = []
+    for before, word in itertools.pairwise(["", *words]):
+        name, equals, value = word.partition("=")
+        if equals and value.lower() == NONE and name.replace("_", "-") in options:
+            word = f"{name}=None"
+        elif word.lower() == NONE and before.replace("_", "-") in options:
+            word = "None"
+        spelled.append(word)
+    return spelled
 
 
 def with_groups(form: type[Train], groups: Mapping[str, Any]) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from qmu.config.checks import check_each, check_together, check_value
-from qmu.config.spelling import flag, nearest, spelled
-from qmu.config.values import convert
+from qmu.config.declared import Rule
+from qmu.config.spelling import NONE, flag, nearest, spelled
+from qmu.config.values import convert, is_none
 from qmu.config.whole import GROUPS, Config, options, shapes, to_dict
 from qmu.errors import ConfigError
 
@@ -58,7 +59,23 @@ def read_group(group: str, given: Mapping[str, Any]) -> Any:
             homes = [path for path, option in everywhere.items() if option == name]
             hint = f"; there is {' and '.join(homes)}" if homes else nearest(name, kinds)
             raise ConfigError(f"unknown option {group}.{name}{hint}")
-    return record(**{name: convert(group, name, given[name], kinds[name]) for name in given})
+    rules = {option.name: option.metadata["rule"] for option in dataclasses.fields(record)}
+    return record(
+        **{
+            name: convert(group, name, as_spelled(value, rules[name]), kinds[name])
+            for name, value in given.items()
+        }
+    )
+
+
+def as_spelled(value: Any, rule: Rule | None) -> Any:
+    """Return `none` where that is one of an option's words, and meant in another spelling."""
+    return NONE if is_none(value) and rule is not None and is_word(NONE, rule) else value
+
+
+def is_word(word: str, rule: Rule) -> bool:
+    """Tell whether a word is one of those that a rule allows."""
+    return word in rule[1].removeprefix("must be one of ").split(", ")
 
 
 def read_number(group: str, name: str, value: Any) -> float:

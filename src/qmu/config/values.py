@@ -15,8 +15,7 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
     """Return the value as the declared type, or say what was expected."""
     allowed = get_args(kind) if type(None) in get_args(kind) else (kind,)
     wanted = allowed[0]
-    spelled_none = isinstance(value, str) and value == NONE and wanted is not str
-    if type(None) in allowed and (value is None or spelled_none):
+    if type(None) in allowed and (value is None or (is_none(value) and wanted is not str)):
         return None
     if wanted is bool and isinstance(value, bool):
         return value
@@ -44,6 +43,11 @@ def convert(group: str, name: str, value: Any, kind: Any) -> Any:
         Workers: "a whole number, or ray:N",
     }
     raise ConfigError(f"{flag(group, name)}: {value!r} is not {words[wanted]}")
+
+
+def is_none(value: Any) -> bool:
+    """Tell whether a text says that something is off, in whichever case."""
+    return isinstance(value, str) and value.lower() == NONE
 
 
 def read_option(group: str, name: str, value: Any, read: Callable[[Any], Any]) -> Any:
