@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one asks a run to stop, a second Ctrl-C ends the process."""
+"""Signals that ask a run to stop: the first one is noted, a second Ctrl-C ends the process."""
 
 import contextlib
 import os
@@ -51,10 +51,17 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def noted(received: list[int]) -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM into a list until it is left; they do nothing else."""
+    """Put signals that ask to stop into a list until it is left; they do nothing else.
+
+    Those that are ignored stay ignored, and but for Ctrl-C and SIGTERM those that somebody hears.
+    """
+    taken = [
+        number
+        for number, handler in handlers().items()
+        if handler in ORDINARY[number] or (number in ALWAYS and handler is not signal.SIG_IGN)
+    ]
     before = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in ORDINARY
+        number: signal.signal(number, lambda number, _: received.append(number)) for number in taken
     }
     try:
         yield
@@ -67,45 +74,85 @@ def ended_by(received: list[int], what: str) -> BaseException:
     """Return what to raise where signals have ended something, which has been saved."""
     if signal.SIGINT in received:
         return KeyboardInterrupt()
-    return StoppedError(f"the {what} was stopped by SIGTERM")
+    return StoppedError(f"the {what} was stopped by {name_of(received[0])}")
 
 
-# What Python does at a signal that nobody hears, or the command line.
-ORDINARY = {
-    signal.SIGINT: (signal.default_int_handler, interrupt),
-    signal.SIGTERM: (signal.SIG_DFL,),
+def name_of(number: int) -> str:
+    """Return how a signal is called."""
+    return signal.Signals(number).name
+
+
+# What asks to stop: a person, a service, a terminal that is closed, and schedulers, which say so
+# before they kill (SIGUSR1), or when the time of the processor is used up.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+# What Python does at one of them that nobody hears, or the command line.
+ORDINARY: dict[int, tuple[Any, ...]] = {
+    getattr(signal, name): (signal.default_int_handler, interrupt)
+    if name == "SIGINT"
+    else (signal.SIG_DFL,)
+    for name in NAMES
+    if hasattr(signal, name)
 }
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+
+
+def handlers() -> dict[int, Any]:
+    """Return who hears the signals that ask to stop."""
+    return {number: signal.getsignal(number) for number in ORDINARY}
 
 
 class Signals:
     """While it is entered, signals are noted; a handler that the user has set is left alone.
 
-    Python hears signals in the main thread: elsewhere nothing is noted. In an interactive session a
-    second Ctrl-C raises KeyboardInterrupt.
+    One that a world sets is not: it would take Ctrl-C away from the run. Python hears signals in
+    the main thread: elsewhere nothing is noted. In an interactive session a second Ctrl-C raises
+    KeyboardInterrupt.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """Say what a signal does by `tell`."""
+    def __init__(self, tell: Callable[[str], None], at_first: dict[int, Any] | None = None) -> None:
+        """Say what a signal does by `tell`; `at_first` are the handlers before a world was made."""
         self.tell = tell
         self.received: int | None = None
-        self.before: dict[int, Any] = {}
+        heard = handlers() if at_first is None else at_first
+        here = threading.current_thread() is threading.main_thread()
+        self.before = {
+            number: handler
+            for number, handler in heard.items()
+            if here and handler in ORDINARY[number]
+        }
 
     def __enter__(self) -> "Signals":
         """Begin to listen, where Python can: in the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            for number, handlers in ORDINARY.items():
-                if signal.getsignal(number) in handlers:
-                    self.before[number] = signal.signal(number, self.note)
+        self.listen()
+        LISTENING.append(self)
         return self
+
+    def listen(self) -> None:
+        """Hear the signals, also where a world has meanwhile begun to hear them instead."""
+        for number in self.before:
+            # Methods are equal, and never the same.
+            if signal.getsignal(number) != self.note:
+                signal.signal(number, self.note)
 
     def __exit__(self, *failure: object) -> None:
         """Put back what was there before."""
+        LISTENING.remove(self)
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
     def stopped(self) -> bool:
         """Tell whether a signal has come."""
+        self.listen()
         return self.received is not None
+
+    def check(self, where: str = "") -> None:
+        """Raise what the signal that has come is to end the run with, if one has; say `where`."""
+        if not self.stopped():
+            return
+        assert self.received is not None
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise StoppedError(f"stopped by {name_of(self.received)}{where}")
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal; end everything at a second Ctrl-C."""
@@ -118,6 +165,16 @@ class Signals:
         if self.received is None:
             self.received = number
             self.tell("stopping when this chunk is done; Ctrl-C ends at once, without saving")
+
+
+# Those that are entered.
+LISTENING: list[Signals] = []
+
+
+def listen_again() -> None:
+    """Hear signals where a world may have begun to hear them instead, as many do in a reset."""
+    for one in LISTENING:
+        one.listen()
 
 
 def ending(code: int) -> str:

@@ -263,3 +263,72 @@ def test_a_killed_run_leaves_no_workers(tmp_path):
     process.communicate(timeout=PATIENCE)
     assert psutil.wait_procs(workers, timeout=10)[1] == []
     assert go_on(directory) > 0
+
+
+TAKER = """
+import signal
+import gymnasium as gym
+from gymnasium.envs.classic_control import PendulumEnv
+
+class Taker(PendulumEnv):
+    def reset(self, **given):
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().reset(**given)
+
+gym.register("Taker-v0", Taker, max_episode_steps=50)
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 143),
+        (signal.SIGUSR1, 143),
+        (signal.SIGXCPU, 143),
+    ],
+)
+def test_what_asks_to_stop_saves_also_where_a_world_takes_signals_for_itself(
+    tmp_path, number, code
+):
+    (tmp_path / "taker.py").write_text(TAKER)
+    process = start(tmp_path, world="taker:Taker-v0", cwd=tmp_path)
+    directory = wait_for_checkpoint(process, tmp_path)
+    said = ended_by(process, number, code)
+    assert f"stopped by {signal.Signals(number).name}" in said or number == signal.SIGINT
+    assert "what was learned until then is saved" in said
+    assert qmu.open_run(directory).info["status"] in ("stopped", "interrupted")
+
+
+@pytest.mark.fault
+def test_what_is_ignored_when_a_run_begins_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, "--env.workers", "1")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for_checkpoint(process, tmp_path)
+    process.send_signal(signal.SIGHUP)
+    wait_for_checkpoint(process, tmp_path, 3)
+    ended_by(process, signal.SIGTERM, 143)
+
+
+@pytest.mark.fault
+def test_ctrl_c_ends_the_final_episodes(tmp_path):
+    words = ["--train.total-steps", "600", "--train.final-episodes", "100000"]
+    process = start(tmp_path, *words)
+    directory = wait_for_checkpoint(process, tmp_path, 2)
+    limit = time.monotonic() + PATIENCE
+    while qmu.open_run(directory).info.get("status") == "running" and time.monotonic() < limit:
+        lines = (directory / "metrics.jsonl").read_text().splitlines()
+        if any('"step": 600' in line and "eval/mean_reward" in line for line in lines):
+            break
+        time.sleep(0.05)
+    time.sleep(2)
+    ended_by(process, signal.SIGINT, 130)
+    run = qmu.open_run(directory)
+    assert run.info["status"] == "interrupted"
+    assert "members" not in run.info

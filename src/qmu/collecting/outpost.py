@@ -26,7 +26,7 @@ from qmu.collecting.elsewhere import REFUSED, Elsewhere, LostError, Message, Qua
 from qmu.collecting.station import Post
 from qmu.config import Env
 from qmu.places import home
-from qmu.signals import ending
+from qmu.signals import ending, handlers
 from qmu.world.make import Maker
 
 LENGTH = struct.Struct("<Q")
@@ -148,10 +148,11 @@ def main() -> None:
     os.dup2(2, 1)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    # The run decides when it ends: Ctrl-C and SIGTERM go to all processes of a terminal or service.
+    # The run decides when it ends: such signals go to all processes of a terminal or service.
     # To ignore them would be inherited by programs that worlds start, and end with SIGTERM.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    for number, handler in handlers().items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
     def say(kind: str, value: Any) -> None:
         with contextlib.suppress(OSError):

@@ -315,16 +315,28 @@ class Trainer:
             trace, values, config.target.gamma, config.env.reward_scale
         )
 
-    def score(self, actors: list[Acts], first_seed: int, episodes: int) -> list[Score]:
+    def score(
+        self,
+        actors: list[Acts],
+        first_seed: int,
+        episodes: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
+
+        `check` is called before each step, and may raise.
 
         Raises:
             WorldError: a world raised, or returned something impossible.
         """
         seeds = range(first_seed, first_seed + episodes)
-        return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
+        return [
+            self.score_one(member, actor, seeds, check)[0] for member, actor in enumerate(actors)
+        ]
 
-    def score_one(self, member: int, actor: Acts, episodes: range) -> tuple[Score, Trace]:
+    def score_one(
+        self, member: int, actor: Acts, episodes: range, check: Callable[[], None] = lambda: None
+    ) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` an episode that fails begins again in a new world.
@@ -332,7 +344,7 @@ class Trainer:
         trace, worlds = Trace(), self.evaluation_worlds
         try:
             with self.threads.limit(limits=1, user_api="blas"):
-                score = evaluate(actor, worlds, episodes, trace)
+                score = evaluate(actor, worlds, episodes, trace, check)
         except WorldError as error:
             raise WorldError(
                 f"in the evaluation of the member with {self.members[member].label} at step "

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -342,13 +342,20 @@ class Record:
             self.trainer.cut()
             self.save(False)
 
-    def finish(self, status: str, error: str | None = None, stopped: str | None = None) -> None:
+    def finish(
+        self,
+        status: str,
+        error: str | None = None,
+        stopped: str | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Write down how the run has ended; score the best policies of one that is finished.
 
         Args:
             status: what `run.json` says from now on.
             error: what has ended a run that is not finished; what it has learned is saved.
             stopped: which callback has ended a run that is finished, and why.
+            check: called at each step of the final episodes; may raise, and nothing is finished.
         """
         trainer = self.trainer
         if status != "finished":
@@ -361,7 +368,7 @@ class Record:
         described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
             actors = [best.actor for best in self.best if best.actor is not None]
-            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes, check)
             self.tell_cut(finals)
             for event in trainer.troubles():
                 self.hear(event)

@@ -35,6 +35,7 @@ from qmu.runs.train import conduct, prepare
 from qmu.saving import storage, store
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
+from qmu.signals import handlers
 from qmu.watching.logbook import Tell
 from qmu.watching.sinks import Sink, check_sinks
 from qmu.world.centre import read_centre
@@ -114,6 +115,7 @@ def resume(
     check_callbacks(callbacks)
     run = open_run(directory)
     tell = warn if console is None else console.tell
+    heard = handlers()
     for link in storage.links_in(run.directory):
         raise ConfigError(f"{link} is a link, and a run's directory holds none: remove it")
     with WorkingFolder(), locked(run.directory):
@@ -138,7 +140,7 @@ def resume(
                 console.say(f"going on from step {trainer.step:,} ({shown(saved.path)})")
                 for line in reading.differences(config, before):
                     console.say(f"changed: {line}")
-            return conduct(trainer, record, source, console, callbacks)
+            return conduct(trainer, record, source, console, callbacks, heard)
         finally:
             trainer.close()
 

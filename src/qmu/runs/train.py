@@ -1,14 +1,14 @@
 """One run from start to end."""
 
-import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from qmu import config as options
 from qmu.agent.custom import Networks
 from qmu.config import Config, checks, reading
 from qmu.config.members import Arms
-from qmu.errors import ConfigError, QmuError, StoppedError, told, warn
+from qmu.errors import ConfigError, QmuError, told, warn
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
 from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
@@ -22,7 +22,7 @@ from qmu.runs.lock import locked
 from qmu.runs.record import Record, open_record
 from qmu.runs.results import Run
 from qmu.saving import store
-from qmu.signals import Signals
+from qmu.signals import Signals, handlers
 from qmu.watching.sinks import Sink, check_sinks
 from qmu.world.centre import centred
 from qmu.world.make import Maker, Source, maker_of
@@ -150,7 +150,7 @@ def train_config(
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
     tell = warn if console is None else console.tell
-    origin = origin_of(config)
+    origin, heard = origin_of(config), handlers()
     with WorkingFolder():
         config, maker = prepare(config, source)
         maker = centred(maker) if config.env.normalize_obs else maker
@@ -158,7 +158,7 @@ def train_config(
         try:
             record = open_record(trainer, origin, tell, sinks)
             with locked(record.directory):
-                return conduct(trainer, record, source, console, callbacks)
+                return conduct(trainer, record, source, console, callbacks, heard)
         finally:
             trainer.close()
 
@@ -205,13 +205,16 @@ def conduct(
     record: Record,
     source: Source,
     console: Any,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback],
+    heard: dict[int, Any],
 ) -> Run:
-    """Train until the run's end, close the trainer, and return the run; `source` made its worlds.
+    """Train until the run's end, close the trainer, and return the run.
+
+    `source` has made its worlds, and `heard` are the handlers of signals that there were before.
 
     Raises:
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
-        StoppedError: of SIGTERM; what had been learned is saved.
+        StoppedError: of another signal that asks to stop; what had been learned is saved.
     """
     if console is not None:
         console.start(trainer, record)
@@ -219,11 +222,12 @@ def conduct(
     again = f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
     hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
     listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
-    with trainer.guard.watched(hanging), Signals(record.tell) as signals:
+    with trainer.guard.watched(hanging), Signals(record.tell, heard) as signals:
         record.camera.stopped = signals.stopped
         try:
             learn_and_record(trainer, record, console, signals, listeners)
-            record.finish("finished", stopped=listeners.why())
+            scoring = partial(signals.check, " in the final episodes")
+            record.finish("finished", stopped=listeners.why(), check=scoring)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.finish("interrupted")
@@ -285,10 +289,7 @@ def learn_and_record(
         hear(trainer.evaluate())
         for event in trainer.troubles():
             hear(event)
-    if signals.received == signal.SIGINT:
-        raise KeyboardInterrupt
-    if signals.received is not None:
-        raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    signals.check(f" at step {trainer.step}")
     if record.saved_at != trainer.step:
         record.save_rest()
         tell_of_save()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
 from qmu.parts import NUMBERS, Part, is_several, join
+from qmu.signals import listen_again
 from qmu.world import causes
 from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.spaces import Spaces
@@ -129,6 +130,7 @@ class HostWorlds:
             with self.guard:
                 cause = causes.of_reset(environment, error, seed)
             raise WorldError(f"{name} raised in reset: {told(error)}{cause}") from error
+        listen_again()
         if not causes.is_pair(returned):
             raise WorldError(f"{name}: {causes.alone(returned)}")
         self.watches[index] = watch_of(environment, self.watches[index])
