@@ -36,6 +36,10 @@ class DivergedError(QmuError):
     status = "diverged"
 
 
+class LostRunError(QmuError):
+    """The folder that a run writes into is gone: nothing more can be saved there."""
+
+
 class StoppedError(QmuError):
     """The process was asked to end, and has saved what there was."""
 

@@ -29,7 +29,10 @@ VIDEOS = "videos"
 
 
 def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:
-    """Make the run's directory, with its configuration, and a description with this in it."""
+    """Make the run's directory, with its configuration, and a description with this in it.
+
+    Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
+    """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config.log.dir) / folder_name(name)
     # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
@@ -43,6 +46,7 @@ def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> P
             f"cannot make the run's directory {directory}: {error.strerror}; choose another "
             "--log.dir"
         ) from None
+    directory = directory.resolve()
     write_config(directory, config)
     write_json(directory / RUN_FILE, describe(name) | dict(described))
     return directory

@@ -12,7 +12,7 @@ from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Acts, Policy
-from qmu.errors import ConfigError, DivergedError, told
+from qmu.errors import ConfigError, DivergedError, LostRunError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
 from qmu.learning.custom import load_custom
@@ -34,6 +34,7 @@ from qmu.records.lines import trim_lines
 from qmu.runs.checkpoint import Saver
 from qmu.runs.messages import Messages
 from qmu.saving import storage
+from qmu.saving.place import GoneError, Place
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.watching.camera import Camera
@@ -63,7 +64,8 @@ class Record:
         sinks: Sequence[Sink] = (),
     ) -> None:
         """Begin with no best policy of any member, and nothing saved."""
-        self.directory, self.trainer, self.tell, self.camera = directory, trainer, tell, camera
+        self.place = Place(directory)
+        self.trainer, self.tell, self.camera = trainer, tell, camera
         self.started = time.monotonic()
         self.best = [Best() for _ in trainer.members]
         self.last: list[Score] = []
@@ -71,6 +73,7 @@ class Record:
         self.ended_before_save, self.said_cut = 0, False
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
+        directory = self.directory
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.logbook = Logbook(directory, trainer, tell, sinks)
         self.messages = Messages(directory / MESSAGES, tell)
@@ -79,6 +82,43 @@ class Record:
         # What was told of a diagnosis.
         self.warned: set[str] = set()
         self.evaluations = 0
+
+    @property
+    def directory(self) -> Path:
+        """Where the run's directory is, as far as that was looked at."""
+        return self.place.path
+
+    def look(self) -> bool:
+        """Go on in the run's directory where it is now; say, and tell, if it has been moved.
+
+        Raises:
+            LostRunError: it is gone. Nothing is written any more, least of all where it was.
+        """
+        before = self.directory
+        try:
+            moved = self.place.moved()
+        except GoneError as error:
+            raise LostRunError(self.lost(error)) from None
+        if moved:
+            self.saver.folder = self.directory / CHECKPOINTS
+            self.messages.file = self.directory / MESSAGES
+            self.logbook.move(self.directory)
+            self.tell(f"{before} was moved: the run goes on in {self.directory}")
+        return moved
+
+    def lost(self, error: GoneError) -> str:
+        """Return what is lost of a run whose directory is gone."""
+        step, saved = self.trainer.step, self.saved_at
+        if error.deleted:
+            return (
+                f"{error.path}, which the run writes into, was deleted before step {step}: what it "
+                "had learned is lost, and so are its checkpoints and metrics"
+            )
+        kept = f" since its checkpoint of step {saved}" if saved else ""
+        return (
+            f"{error.path}, which the run writes into, is not there any more at step {step}, and "
+            f"where it is cannot be found out: what it has learned{kept} is lost"
+        )
 
     def open(self) -> None:
         """Begin to write, and show what each member's configuration is."""
@@ -116,7 +156,12 @@ class Record:
             self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
 
     def hear(self, event: Event) -> None:
-        """Write down what an event says, and what MuJoCo has said until then."""
+        """Write down what an event says, and what MuJoCo has said until then.
+
+        Raises:
+            LostRunError: the run's directory is gone.
+        """
+        self.look()
         self.messages.write(self.trainer.step)
         if isinstance(event, Logged):
             paused = {} if self.save_seconds is None else {"time/save_seconds": self.save_seconds}
@@ -209,7 +254,8 @@ class Record:
             folders.append(self.directory / BEST)
         try:
             for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.parent.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True)
                 files = policy.files()
                 storage.replace_files({folder / name: files[name] for name in files})
         except OSError as error:
@@ -226,15 +272,29 @@ class Record:
                 "raise --train.save-interval"
             )
         self.ended_before_save = ended
+        self.look()
         self.logbook.flush()
         try:
-            seconds = self.saver.save(scheduled, self.policies(), self.state())
+            seconds = self.write_checkpoint(scheduled)
         except OSError as error:
             self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
             return
         self.saved_at, self.save_seconds = self.trainer.step, seconds
         # There is room again.
         self.logbook.lacking = False
+
+    def write_checkpoint(self, scheduled: bool) -> float:
+        """Write a checkpoint, once more if the directory is moved meanwhile; return the seconds.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        while True:
+            try:
+                return self.saver.save(scheduled, self.policies(), self.state())
+            except OSError:
+                if not self.look():
+                    raise
 
     def policies(self) -> dict[str, bytes]:
         """Return the files of every member's newest and best policy."""
@@ -323,6 +383,9 @@ class Record:
             status: what `run.json` says from now on.
             error: what has ended a run that is not finished; what it has learned is saved.
             stopped: which callback has ended a run that is finished, and why.
+
+        Raises:
+            LostRunError: the run's directory is gone.
         """
         trainer = self.trainer
         if status != "finished":
@@ -352,15 +415,20 @@ class Record:
             winner = trainer.members[self.winner()]
             described["best_seed"] = winner.seed
             described |= {"best_arm": winner.arm} if winner.arm else {}
+        self.look()
         self.messages.write(trainer.step)
         try:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
-        self.camera.close()
         if status == "finished":
             self.show_curves()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.camera.close()
         self.logbook.close()
+        self.place.close()
 
 
 def equip(trainer: Trainer) -> Camera:

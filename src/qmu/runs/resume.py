@@ -292,10 +292,10 @@ def restored(
         write_resumption(run, trainer, saved)
         record.open()
     except DamagedError as error:
-        record.camera.close()
+        record.close()
         raise ConfigError(str(error)) from None
     except OSError as error:
-        record.camera.close()
+        record.close()
         raise ConfigError(f"{run.directory} cannot be written to: {error}") from None
     return record
 

@@ -8,12 +8,13 @@ from qmu import config as options
 from qmu.agent.custom import Networks
 from qmu.config import Config, checks, reading
 from qmu.config.members import Arms
-from qmu.errors import ConfigError, QmuError, StoppedError, told, warn
+from qmu.errors import ConfigError, LostRunError, QmuError, StoppedError, told, warn
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
 from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
 from qmu.learning.loop import Trainer
 from qmu.learning.schedules import Schedule
+from qmu.places import shown
 from qmu.presets import read_preset
 from qmu.records.again import how_to_go_on
 from qmu.records.directory import CHECKPOINTS
@@ -206,18 +207,24 @@ def conduct(
     Raises:
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
         StoppedError: of SIGTERM; what had been learned is saved.
+        LostRunError: the run's directory is gone.
     """
     if console is not None:
         console.start(trainer, record)
     config = trainer.config
-    again = f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
-    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+
+    def again() -> str:
+        return f"go on with: {how_to_go_on(shown(record.directory), config, trainer.described())}"
+
+    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again()}"
     listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         record.camera.stopped = signals.stopped
         try:
             learn_and_record(trainer, record, console, signals, listeners)
             record.finish("finished", stopped=listeners.why())
+        except LostRunError:
+            raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.finish("interrupted")
@@ -227,9 +234,10 @@ def conduct(
                 record.finish("failed", told(error))
             error.add_note(what_is_saved(trainer, record))
             if record.saved_at:
-                error.add_note(again)
+                error.add_note(again())
             raise
         finally:
+            record.close()
             if console is not None:
                 console.stop()
             trainer.close()
@@ -242,11 +250,12 @@ def conduct(
 
 def what_is_saved(trainer: Trainer, record: Record) -> str:
     """Return what is left of a run that has ended early, in words."""
+    directory = shown(record.directory)
     if record.saved_at == trainer.step and trainer.step > 0:
-        return f"what was learned until then is saved in {record.directory}"
+        return f"what was learned until then is saved in {directory}"
     if record.saved_at:
-        return f"what was learned until step {record.saved_at} is saved in {record.directory}"
-    return f"there is no checkpoint; what there is is in {record.directory}"
+        return f"what was learned until step {record.saved_at} is saved in {directory}"
+    return f"there is no checkpoint; what there is is in {directory}"
 
 
 def learn_and_record(

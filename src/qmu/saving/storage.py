@@ -115,7 +115,7 @@ def folders_around(path: Path) -> Iterator[None]:
 def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
     """Write a file that several folders can refer to, under the name of its own sum."""
     made = not folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     if made:
         flush_folder(folder.parent)
     unfinished = folder / f"{UNFINISHED}shared{ending}"
@@ -129,7 +129,7 @@ def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
 def write_folder(
     folder: Path, files: Mapping[str, bytes], shared: list[Entry], described: Mapping[str, Any]
 ) -> None:
-    """Write a folder with these files and a manifest; `folder` must not be there yet.
+    """Write a folder with these files and a manifest; it must not be there yet, its parent is.
 
     Args:
         folder: its final place.
@@ -140,7 +140,6 @@ def write_folder(
     Raises:
         OSError: it could not be written. Nothing of it is left.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(UNFINISHED + folder.name)
     remove(unfinished)
     try:

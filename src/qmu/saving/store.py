@@ -78,6 +78,8 @@ def write_checkpoint(
     Raises:
         OSError: it could not be written. What was there before is as it was.
     """
+    # Not its parents: a run's directory that has been moved away is not made anew.
+    folder.mkdir(exist_ok=True)
     listed = list(needed)
     for data, parts in new:
         listed.append(Segment(storage.write_shared(folder / SEGMENTS, ENDING, data), parts))

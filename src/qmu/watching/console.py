@@ -23,6 +23,7 @@ from qmu.learning.events import Best, Evaluated, Event, Logged
 from qmu.learning.events import Progress as Advanced
 from qmu.learning.loop import Trainer
 from qmu.learning.provisions import provisions
+from qmu.places import shown
 from qmu.records import again
 from qmu.records.kept import Kept
 from qmu.watching.forecast import Forecast
@@ -74,7 +75,7 @@ class Console:
             f"{trainer.maker.spaces.name}: {members_in_words(trainer)}, "
             f"{self.total_words(config)}{each}, on {device.platform}"
         )
-        self.say(f"writing to {record.directory}")
+        self.say(f"writing to {shown(record.directory)}")
         if trainer.note is not None:
             self.tell(trainer.note)
         needed, short = provisions(trainer, record.directory)
@@ -218,7 +219,7 @@ class Console:
 
     def summary(self, run: Kept) -> None:
         """Print the scores of all members, where the run is, and what to type next."""
-        info = run.info
+        info, directory = run.info, shown(run.directory)
         episodes = run.config.train.final_episodes
         table = Table(
             "seed", "last", "best", "at step", f"best policy on {counted(episodes, 'new episode')}"
@@ -247,19 +248,19 @@ class Console:
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
         if "stopped" in info:
             self.say(f"ended by {info['stopped']}")
-        self.say(f"run     {run.directory}")
-        self.say(f"score   {again.how_to_score(run.directory, run.config, info)}")
-        if (run.directory / "tensorboard").is_dir():
-            self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
+        self.say(f"run     {directory}")
+        self.say(f"score   {again.how_to_score(directory, run.config, info)}")
+        if (directory / "tensorboard").is_dir():
+            self.say(f"curves  tensorboard --logdir {quoted(directory / 'tensorboard')}")
         log = run.config.log
         if log.wandb == "offline":
-            self.say(f"w&b     wandb sync {quoted(run.directory)}/wandb/offline-run-*")
+            self.say(f"w&b     wandb sync {quoted(directory)}/wandb/offline-run-*")
         elif log.wandb == "online":
             self.say(f"w&b     project {log.wandb_project}, group {run.directory.resolve().name}")
         if again.has_own_actor(info):
-            loaded = f"{again.how_to_open(run.directory, info)}.policy()"
+            loaded = f"{again.how_to_open(directory, info)}.policy()"
         else:
-            loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
+            loaded = f"qmu.load_policy({str(directory / 'best')!r})"
         self.say(f"python  policy = {loaded}")
 
 

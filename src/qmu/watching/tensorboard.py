@@ -71,7 +71,8 @@ class TensorBoard:
 
         if member not in self.writers:
             folder = self.directory / member
-            folder.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             self.writers[member] = EventsWriter(str(folder / "events"))
             if member in self.members:
                 for part in opening(self.members[member]):
