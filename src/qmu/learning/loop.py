@@ -140,6 +140,7 @@ class Trainer:
         intervals = (log.interval, train.eval_interval, train.save_interval)
         log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
         self.logged_at = (self.step, time.monotonic())
+        self.crew.heed(stopped)
         while self.step < end and not self.enough(episodes) and not stopped():
             before = self.step
             self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))

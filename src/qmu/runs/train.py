@@ -6,6 +6,7 @@ from typing import Any
 
 from qmu import config as options
 from qmu.agent.custom import Networks
+from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
 from qmu.config.members import Arms
 from qmu.errors import ConfigError, LostRunError, QmuError, StoppedError, told, warn
@@ -216,7 +217,10 @@ def conduct(
     def again() -> str:
         return f"go on with: {how_to_go_on(shown(record.directory), config, trainer.described())}"
 
-    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again()}"
+    def hanging() -> str:
+        left = again() if record.saved_at else what_is_saved(trainer, record)
+        return f"qmu: the environment hangs where nothing can interrupt it. {left}"
+
     listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         record.camera.stopped = signals.stopped
@@ -281,8 +285,13 @@ def learn_and_record(
         return signals.stopped() or listeners.stopped()
 
     left = options.total_steps(config) - trainer.step
-    for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
-        hear(event)
+    try:
+        for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
+            hear(event)
+    except LostError:
+        # A worker that says nothing any more holds up nobody who wants the run to end.
+        if signals.received is None:
+            raise
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
         for event in trainer.replaced():
