@@ -9,7 +9,16 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from policies import HIGH, INFO, LOW, draw_obs, make_actor, make_network, make_policy
+from policies import (
+    HIGH,
+    INFO,
+    LOW,
+    described,
+    draw_obs,
+    make_actor,
+    make_network,
+    make_policy,
+)
 
 from qmu.agent.networks import ACTIVATIONS
 from qmu.deploy.files import load_policy
@@ -139,13 +148,70 @@ def test_files_that_are_being_replaced_are_read_again(tmp_path, monkeypatch):
     assert looks == 3 * ["policy.safetensors"]
 
 
-def test_a_policy_without_a_sum_is_read(tmp_path):
+def as_older(folder, number, *without):
+    """Write a policy's description as an older version did: without sums."""
+    path = folder / "policy.json"
+    held = json.loads(path.read_text(encoding="utf-8")) | {"format": number}
+    text = json.dumps({name: held[name] for name in held if name not in ("sha256", *without)})
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "without"),
+    [(1, ["arrays_sha256", "normalized", "parts"]), (2, ["arrays_sha256"]), (2, [])],
+)
+def test_older_policies_are_read_with_a_note(tmp_path, number, without):
+    policy = make_policy()
+    policy.save(tmp_path)
+    as_older(tmp_path, number, *without)
+    with pytest.warns(RuntimeWarning, match="descriptions have no sum") as said:
+        loaded = load_policy(tmp_path)
+    assert len(said) == 1
+    np.testing.assert_array_equal(loaded(draw_obs(5, 3)), policy(draw_obs(5, 3)))
+    loaded.save(tmp_path)
+    load_policy(tmp_path)
+
+
+def test_a_description_that_has_lost_its_sum_is_refused(tmp_path):
+    make_policy().save(tmp_path)
+    as_older(tmp_path, 3)
+    with pytest.raises(ConfigError, match="its description has no sum"):
+        load_policy(tmp_path)
+
+
+def test_every_byte_of_a_description_is_noticed_or_says_the_same(tmp_path):
+    policy = make_policy(norm="layer", hidden_sizes=(4, 4))
+    policy.save(tmp_path)
+    path = tmp_path / "policy.json"
+    whole, noticed = path.read_bytes(), 0
+    for place in range(len(whole)):
+        for byte in (whole[place] ^ 1, ord("0"), ord(" ")):
+            path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                loaded = load_policy(tmp_path)
+            except ConfigError:
+                noticed += 1
+                continue
+            assert loaded.description() == policy.description()
+    assert noticed > 2 * len(whole)
+
+
+def test_a_description_that_says_something_twice_is_refused(tmp_path):
     make_policy().save(tmp_path)
     path = tmp_path / "policy.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    del description["arrays_sha256"]
-    path.write_text(json.dumps(description), encoding="utf-8")
-    load_policy(tmp_path)
+    text = path.read_text(encoding="utf-8").replace(
+        '"activation": "relu"', '"activation": "silu", "activation": "relu"'
+    )
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="it says twice what 'activation' is"):
+        load_policy(tmp_path)
+
+
+def test_an_info_of_any_kind_is_sealed_as_json_holds_it(tmp_path):
+    info = {3: (1, 2), "nan": float("nan"), "text": "ü \u2028"}
+    policy = dataclasses.replace(make_policy(), info=info)
+    policy.save(tmp_path)
+    assert load_policy(tmp_path).info["3"] == [1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[1, 2]"])
@@ -179,17 +245,16 @@ def test_a_cut_off_file_is_refused(tmp_path, name):
         {"observation_shape": ["a"]},
         {"observation_shape": 3},
         {"action_shape": [3]},
-        {"format": 3},
+        {"format": 4},
         {"normalized": True},
     ],
     ids=str,
 )
 def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, changes):
-    make_policy().save(tmp_path)
-    path = tmp_path / "policy.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    assert set(changes) <= set(description)
-    path.write_text(json.dumps(description | changes), encoding="utf-8")
+    policy = make_policy()
+    policy.save(tmp_path)
+    assert set(changes) <= set(policy.description())
+    described(tmp_path, **changes)
     with pytest.raises(ConfigError, match=rf"policy in {tmp_path}"):
         load_policy(tmp_path)
 

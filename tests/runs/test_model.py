@@ -145,7 +145,31 @@ def described_again(file, **changes):
     header = arrays.header_of(data)
     described = json.loads(header["described"]) | changes
     header["described"] = json.dumps(described)
-    file.write_bytes(safetensors.numpy.save(arrays.unpack(data), header))
+    held = arrays.unpack(data)
+    whole = arrays.sum_of_all(safetensors.numpy.save(held, header))
+    file.write_bytes(safetensors.numpy.save(held, header | {"sha256": whole}))
+
+
+def test_every_part_of_a_models_file_is_sealed(model, tmp_path):
+    model.save(tmp_path / "agent")
+    file = tmp_path / "agent.safetensors"
+    whole = file.read_bytes()
+    for before, after in ((b"relu", b"silu"), (b"gamma", b"gemma"), (b"0.99", b"0.98")):
+        assert whole.count(before)
+        file.write_bytes(whole.replace(before, after, 1))
+        with pytest.raises(qmu.ConfigError, match="is damaged: its SHA-256 sum is another one"):
+            qmu.DDPG.load(file)
+    file.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
+    with pytest.raises(qmu.ConfigError, match="is damaged: its SHA-256 sum is another one"):
+        qmu.DDPG.load(file)
+    held, header = arrays.unpack(whole), arrays.header_of(whole)
+    older = {"format": "qmu agent 1", "described": header["described"]}
+    file.write_bytes(safetensors.numpy.save(held, older))
+    with pytest.warns(RuntimeWarning, match="whose models have no sum"):
+        loaded = qmu.DDPG.load(file)
+    obs = loaded.trainer.maker.spaces.obs_shape
+    np.testing.assert_array_equal(loaded.predict(np.ones(obs))[0], model.predict(np.ones(obs))[0])
+    loaded.close()
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ import numpy as np
 
 from qmu.deploy.parts import read_parts
 from qmu.deploy.policy import ACTIVATIONS, FORMAT, Acts, Floats, Network, Normalization, Policy
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 
-# Format 1 knows no normalized observations.
-READABLE = (1, FORMAT)
+# Descriptions of these formats have no sum. Format 1 knows no normalized observations.
+UNSEALED = (1, 2)
+READABLE = (*UNSEALED, FORMAT)
 # Makes a network of a file's name, description and arrays.
 Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
 
@@ -56,6 +57,22 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
         if not whole:
             raise ValueError(f"{shape!r} is no shape")
     return tuple(shapes[0]), tuple(shapes[1])
+
+
+def check_unsealed(description: Any, source: Path) -> None:
+    """Tell that a description may not be what was written, if its format had no sum.
+
+    Raises:
+        ValueError: its format has one.
+    """
+    written = description.get("format") if isinstance(description, dict) else None
+    if written == FORMAT:
+        raise ValueError("it is damaged: its description has no sum")
+    if written in UNSEALED:
+        warn(
+            f"the policy in {source} was written by an older qmu, whose descriptions have no sum: "
+            "that it is what was written cannot be told; save it again"
+        )
 
 
 def read_policy(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from qmu.deploy.description import network_of, shapes_of, unreadable
 from qmu.deploy.parts import one_array, read_parts
 from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
-from qmu.deploy.seal import DIGITS, check_seal, sealed
+from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
 from qmu.deploy.told import told
 from qmu.rows import Part
 
@@ -35,6 +35,8 @@ OPENING = b"".join(
         bytes([2 << 3 | 2, DIGITS]),
     )
 )
+# What comes before the length of the description, and the most bytes of a length.
+MARK, LENGTH_BYTES = bytes([1 << 3 | 2, len(DESCRIPTION)]) + DESCRIPTION.encode() + b"\x12", 10
 BOUNDS = ("low", "high")
 OPSET, IR = 17, 8
 SERIOUS = 3
@@ -87,11 +89,12 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
     # onnxruntime has an exception of its own for everything that may be wrong.
     try:
         check_seal(data)
+        check_alone(data)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         held = session.get_modelmeta().custom_metadata_map
         if DESCRIPTION not in held:
             raise ValueError("it is not from qmu")
-        description = json.loads(held[DESCRIPTION])
+        description = read_json(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
         check_ends(session.get_inputs(), OBSERVATION, obs_shape)
         check_ends(session.get_outputs(), ACTION, action_shape)
@@ -100,6 +103,27 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
     except Exception as error:
         raise unreadable(source, error) from None
     return OnnxPolicy(session, obs_shape, action_shape, low, high, description["info"], parts)
+
+
+def check_alone(data: bytes) -> None:
+    """Raise ValueError where a file would have the runtime read numbers from other files.
+
+    Such a number says its `location`. Only the description, which is text, may have that word.
+    """
+    _, mark, rest = data.rpartition(MARK)
+    rest = rest if mark else b""
+    size = shift = length = 0
+    for byte in rest[:LENGTH_BYTES]:
+        length |= (byte & 127) << shift
+        size, shift = size + 1, shift + 7
+        if byte < 128:
+            break
+    text = rest[size : size + length]
+    if mark:
+        # So it is JSON, in which the length that is before a word has no place.
+        read_json(text.decode())
+    if data.count(b"location") > text.count(b"location"):
+        raise ValueError("it is not from qmu: it takes numbers from other files")
 
 
 def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.parts import one_array
-from qmu.deploy.seal import sum_of
+from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
 from qmu.rows import Part
 
@@ -23,7 +23,7 @@ Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
 ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
-FORMAT = 2
+FORMAT = 3
 
 ONE = np.float32(1)
 # The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
@@ -239,7 +239,8 @@ class Policy:
         from safetensors.numpy import save
 
         arrays = save(self.arrays())
-        text = json.dumps(self.description() | {SUM: sum_of(arrays)}, indent=2) + "\n"
+        description = signed(self.description() | {SUM: sum_of(arrays)})
+        text = json.dumps(description, indent=2) + "\n"
         return {ARRAYS: arrays, DESCRIPTION: text.encode()}
 
     def arrays(self) -> dict[str, Floats]:

@@ -14,7 +14,8 @@ from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
-from qmu.errors import ConfigError
+from qmu.deploy.seal import SUM
+from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
 from qmu.learning.events import Logged, Progress
@@ -29,7 +30,8 @@ from qmu.world.hearing import aloud
 from qmu.world.make import Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
-FORMAT = "qmu agent 1"
+# Files of the first format have no sum.
+UNSEALED, FORMAT = "qmu agent 1", "qmu agent 2"
 Model = TypeVar("Model")
 
 
@@ -243,7 +245,7 @@ class DDPG:
             held = arrays.unpack(data)
         except arrays.UnreadableError as error:
             raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
-        described = description_in(file, arrays.header_of(data))
+        described = description_in(file, data)
         try:
             config = reading.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
@@ -373,14 +375,25 @@ def read_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
+def description_in(file: Path, data: bytes) -> dict[str, Any]:
     """Return the description in the header of a saved model.
 
     Raises:
-        ConfigError: it is not that of one.
+        ConfigError: it is not that of one, or the file is not what was written.
     """
-    if header.get("format") != FORMAT:
+    try:
+        header = arrays.header_of(data)
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged: {error}") from None
+    if header.get("format") not in (UNSEALED, FORMAT):
         raise ConfigError(f"{file} holds no agents saved by qmu")
+    if header.get("format") == FORMAT and header.get(SUM) != arrays.sum_of_all(data):
+        raise ConfigError(f"{file} is damaged: its SHA-256 sum is another one")
+    if header.get("format") == UNSEALED:
+        warn(
+            f"{file} was written by an older qmu, whose models have no sum: that it is what was "
+            "written cannot be told; save it again"
+        )
     try:
         described = json.loads(header["described"])
     except (KeyError, ValueError, RecursionError) as error:
