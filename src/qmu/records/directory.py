@@ -21,6 +21,8 @@ from qmu.errors import ConfigError
 from qmu.saving import storage
 
 RUN_FILE = "run.json"
+# Of what is said there; the first ones did not say it.
+RUN_FORMAT = 1
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 MESSAGES = "messages.txt"
@@ -67,6 +69,7 @@ def describe(environment: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {
+        "format": RUN_FORMAT,
         "environment": environment,
         "status": "running",
         "process": os.getpid(),
@@ -95,7 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file of the run holds; nothing if it is gone or damaged."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}
 

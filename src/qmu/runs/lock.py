@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qmu.errors import ConfigError
-from qmu.records.directory import RUN_FILE, read_json
+from qmu.records.described import said_of
 
 LOCK_FILE = "run.lock"
 
@@ -39,7 +39,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 def holder(directory: Path) -> str:
     """Return which process trains the run, as far as its description says."""
-    described = read_json(directory / RUN_FILE)
+    described = said_of(directory)
     if not {"process", "host"} <= described.keys():
         return "another process"
     return f"process {described['process']} on {described['host']}"

@@ -20,14 +20,15 @@ from qmu.learning.events import Best, Due, Evaluated, Event, Logged, Replaced
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer
 from qmu.learning.provisions import check_disk
+from qmu.records.described import said_of
 from qmu.records.directory import (
     BEST,
     CHECKPOINTS,
     MESSAGES,
     METRICS,
     RUN_FILE,
+    describe,
     make_directory,
-    read_json,
     write_json,
 )
 from qmu.records.lines import trim_lines
@@ -392,7 +393,7 @@ class Record:
             # Weights that are not finite are of no use to anybody.
             with contextlib.suppress(DivergedError):
                 self.save_rest()
-        described = read_json(self.directory / RUN_FILE)
+        described = said_of(self.directory) or describe(trainer.maker.spaces.name)
         described |= {"status": status, "error": error, "steps": trainer.step}
         described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(self.seconds(), 3)
