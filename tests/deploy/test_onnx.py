@@ -132,6 +132,15 @@ def without_description(model):
     return with_sum(model)
 
 
+def with_constant(model, name, value):
+    """Return a model as bytes, all numbers of one of whose constants are this one."""
+    tensor = next(one for one in model.graph.initializer if one.name == name)
+    tensor.CopyFrom(
+        onnx.numpy_helper.from_array(np.full(list(tensor.dims), value, np.float32), name)
+    )
+    return with_sum(model)
+
+
 def elsewhere(model, place):
     """Return a model, a number of which lies in another file."""
     tensor = next(one for one in model.graph.initializer if one.name == "actor.0.bias")
@@ -174,6 +183,12 @@ def test_numbers_of_other_files_are_not_read(tmp_path, monkeypatch, named):
         ),
         (lambda model: changed(model, action_shape=[1, 2]), r"is described as action \(1, 2\)"),
         (lambda model: changed(model, info=3), "its info is no object"),
+        (lambda model: changed(model, low=[9.0, 9.0]), "a lower bound of its actions is above"),
+        (lambda model: changed(model, high=[float("inf"), 1.0]), "bounds of its actions are not"),
+        (lambda model: changed(model, low=[-9.0]), "not as many as its bounds"),
+        (lambda model: changed(model, low=[5.9, 0.0]), "lie outside of its bounds"),
+        (lambda model: changed(model, observation_shape=[3, *[1] * 60]), "it has 61 axes"),
+        (lambda model: with_constant(model, "actor.2.bias", np.nan), "not finite"),
     ],
 )
 def test_what_is_no_policy_is_refused(tmp_path, change, said):

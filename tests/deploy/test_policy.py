@@ -21,6 +21,7 @@ from policies import (
 )
 
 from qmu.agent.networks import ACTIVATIONS
+from qmu.deploy import npz
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
@@ -275,6 +276,50 @@ def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
     Policy(Network(*arrays, (), (), "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
     with pytest.raises(ConfigError, match="layers that do not fit together"):
         load_policy(tmp_path)
+
+
+def senseless():
+    """Return policies that fit together, and why each of them is none."""
+    whole = make_policy(norm="layer", normalized=True)
+
+    def with_network(**changes):
+        return dataclasses.replace(whole, network=dataclasses.replace(whole.network, **changes))
+
+    def with_normalization(**changes):
+        own = dataclasses.replace(whole.network.normalization, **changes)
+        return with_network(normalization=own)
+
+    spread = np.float32([1, 0, 1])
+    nan = np.full_like(whole.network.biases[0], np.nan)
+    return {
+        "a weight": (with_network(biases=(nan, *whole.network.biases[1:])), "not finite"),
+        "a mean": (with_normalization(mean=spread / spread), "not finite"),
+        "a spread": (with_normalization(std=spread), "spreads, or a largest value, of 0"),
+        "a negative spread": (with_normalization(std=-1 - spread), "of 0 or below"),
+        "a clip": (with_normalization(clip=np.float32(0)), "largest value, of 0"),
+        "bounds": (dataclasses.replace(whole, low=HIGH, high=LOW), "above the upper one"),
+        "no bounds": (dataclasses.replace(whole, high=HIGH * np.float32(np.inf)), "not finite"),
+        "axes": (dataclasses.replace(whole, obs_shape=(3, *[1] * 60)), "it has 61 axes"),
+        "action axes": (dataclasses.replace(whole, action_shape=(2, *[1] * 40)), "has 41 axes"),
+        "part": (
+            dataclasses.replace(whole, parts=(Part(("a",), (3, *[1] * 60)),)),
+            "do not fit together",
+        ),
+    }
+
+
+with np.errstate(invalid="ignore"):
+    SENSELESS = senseless()
+
+
+@pytest.mark.parametrize("name", SENSELESS)
+def test_numbers_that_make_no_policy_are_refused(tmp_path, name):
+    policy, why = SENSELESS[name]
+    policy.save(tmp_path)
+    with pytest.raises(ConfigError, match=why):
+        load_policy(tmp_path)
+    with pytest.raises(ConfigError, match=why):
+        npz.read(npz.pack(policy), "a file")
 
 
 def test_a_policy_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):

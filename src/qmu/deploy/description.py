@@ -20,6 +20,8 @@ from qmu.errors import ConfigError, warn
 # Descriptions of these formats have no sum. Format 1 knows no normalized observations.
 UNSEALED = (1, 2)
 READABLE = (*UNSEALED, FORMAT)
+# Of an observation or an action. Libraries have an end at 32 or 64, and a batch takes one more.
+MOST_AXES = 31
 # Makes a network of a file's name, description and arrays.
 Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
 
@@ -55,7 +57,9 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
     for shape in shapes:
         whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
         if not whole:
-            raise ValueError(f"{shape!r} is no shape")
+            raise ValueError(f"{shape!r:.80} is no shape")
+        if len(shape) > MOST_AXES:
+            raise ValueError(f"it has {len(shape)} axes: no more than {MOST_AXES} make sense")
     return tuple(shapes[0]), tuple(shapes[1])
 
 
@@ -102,6 +106,8 @@ def read_policy(
             parts=read_parts(description.get("parts", ())),
         )
         fitting = fits(policy)
+        if fitting:
+            check_sense(policy)
     except (KeyError, TypeError, ValueError) as error:
         raise unreadable(source, error) from None
     if not fitting:
@@ -146,6 +152,24 @@ def read_normalization(arrays: Mapping[str, Floats]) -> Normalization:
     return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
 
 
+def check_sense(policy: Policy) -> None:
+    """Raise ValueError where numbers fit together, and make no policy."""
+    if not policy.network.finite():
+        raise ValueError("its weights are not finite")
+    check_bounds(policy.low, policy.high)
+    normalization = getattr(policy.network, "normalization", None)
+    if normalization is not None and not ((normalization.std > 0).all() and normalization.clip > 0):
+        raise ValueError("its observations have spreads, or a largest value, of 0 or below")
+
+
+def check_bounds(low: Floats, high: Floats) -> None:
+    """Raise ValueError unless these are bounds of actions."""
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError("the bounds of its actions are not finite")
+    if (low > high).any():
+        raise ValueError("a lower bound of its actions is above the upper one")
+
+
 def fits(policy: Policy) -> bool:
     """Tell whether a policy leads from an observation to an action, in float32 numbers."""
     obs_size, action_size = math.prod(policy.obs_shape), math.prod(policy.action_shape)
@@ -154,6 +178,8 @@ def fits(policy: Policy) -> bool:
     if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
         return False
     if policy.parts and sum(part.size for part in policy.parts) != obs_size:
+        return False
+    if any(len(part.shape) > MOST_AXES for part in policy.parts):
         return False
     network = policy.network
     return not isinstance(network, Network) or network_fits(network, obs_size, action_size)

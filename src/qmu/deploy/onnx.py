@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike
 
-from qmu.deploy.description import network_of, shapes_of, unreadable
+from qmu.deploy.description import check_bounds, network_of, shapes_of, unreadable
 from qmu.deploy.parts import one_array, read_parts
 from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
 from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
@@ -100,6 +100,8 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
         check_ends(session.get_outputs(), ACTION, action_shape)
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
+        check_bounds(low, high)
+        check_answer(session, obs_shape, low, high)
     except Exception as error:
         raise unreadable(source, error) from None
     return OnnxPolicy(session, obs_shape, action_shape, low, high, description["info"], parts)
@@ -124,6 +126,16 @@ def check_alone(data: bytes) -> None:
         read_json(text.decode())
     if data.count(b"location") > text.count(b"location"):
         raise ValueError("it is not from qmu: it takes numbers from other files")
+
+
+def check_answer(session: Any, obs_shape: tuple[int, ...], low: Floats, high: Floats) -> None:
+    """Raise ValueError unless a graph's actions are what is described, by one of them."""
+    fed = {OBSERVATION: np.zeros((1, *obs_shape), np.float32)}
+    action = session.run([ACTION], fed)[0].reshape(-1)
+    if not (low.shape == high.shape == action.shape and np.isfinite(action).all()):
+        raise ValueError("its actions are not finite, or not as many as its bounds")
+    if not ((low <= action) & (action <= high)).all():
+        raise ValueError("its actions lie outside of its bounds")
 
 
 def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:
