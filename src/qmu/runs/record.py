@@ -12,7 +12,7 @@ from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Acts, Policy
-from qmu.errors import ConfigError, DivergedError, LostRunError, told
+from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
 from qmu.learning.custom import load_custom
@@ -46,6 +46,8 @@ from qmu.watching.wandb_sink import check_wandb
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
+# What a run that ended well has, too.
+NEWEST = "the checkpoint of its last step"
 # What is shown of all members together is shown under this name.
 WHOLE = "run"
 
@@ -72,6 +74,8 @@ class Record:
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
         self.ended_before_save, self.said_cut = 0, False
+        # What could not be written when it was tried last, by what it is; why.
+        self.unwritten: dict[str, str] = {}
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         directory = self.directory
@@ -260,7 +264,10 @@ class Record:
                 files = policy.files()
                 storage.replace_files({folder / name: files[name] for name in files})
         except OSError as error:
+            self.unwritten[f"the best policy of {folders[0].name}"] = str(error)
             self.tell(f"the best policy could not be saved, the run goes on: {error}")
+            return
+        self.unwritten.pop(f"the best policy of {folders[0].name}", None)
 
     def save(self, scheduled: bool) -> None:
         """Save all that it takes to go on, and every member's policy as it is."""
@@ -278,8 +285,10 @@ class Record:
         try:
             seconds = self.write_checkpoint(scheduled)
         except OSError as error:
+            self.unwritten[NEWEST] = str(error)
             self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
             return
+        self.unwritten.pop(NEWEST, None)
         self.saved_at, self.save_seconds = self.trainer.step, seconds
         # There is room again.
         self.logbook.lacking = False
@@ -377,13 +386,21 @@ class Record:
             self.trainer.cut()
             self.save(False)
 
-    def finish(self, status: str, error: str | None = None, stopped: str | None = None) -> None:
+    def finish(
+        self, status: str, error: str | None = None, stopped: str | None = None
+    ) -> str | None:
         """Write down how the run has ended; score the best policies of one that is finished.
+
+        What could not be saved before is tried once more.
 
         Args:
             status: what `run.json` says from now on.
             error: what has ended a run that is not finished; what it has learned is saved.
             stopped: which callback has ended a run that is finished, and why.
+
+        Returns:
+            What is lost of a run that came to its end, because it could not be written; None if
+            nothing is.
 
         Raises:
             LostRunError: the run's directory is gone.
@@ -416,14 +433,32 @@ class Record:
             winner = trainer.members[self.winner()]
             described["best_seed"] = winner.seed
             described |= {"best_arm": winner.arm} if winner.arm else {}
+            self.save_again()
         self.look()
         self.messages.write(trainer.step)
+        lost = "; ".join(
+            f"{what} could not be written: {why}" for what, why in self.unwritten.items()
+        )
+        if lost and status == "finished":
+            described |= {"status": UnsavedError.status, "error": lost}
+        elif lost and not error:
+            described["error"] = lost
         try:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
+            lost = "; ".join([lost, f"{RUN_FILE} could not be written: {error}"]).lstrip("; ")
         if status == "finished":
             self.show_curves()
+        return lost if lost and status == "finished" else None
+
+    def save_again(self) -> None:
+        """Save once more what could not be saved."""
+        if NEWEST in self.unwritten:
+            self.save_rest()
+        if self.unwritten.keys() - {NEWEST}:
+            for index in range(len(self.best)):
+                self.save_best(index)
 
     def close(self) -> None:
         """Give back what is held."""

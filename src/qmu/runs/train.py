@@ -9,7 +9,15 @@ from qmu.agent.custom import Networks
 from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
 from qmu.config.members import Arms
-from qmu.errors import ConfigError, LostRunError, QmuError, StoppedError, told, warn
+from qmu.errors import (
+    ConfigError,
+    LostRunError,
+    QmuError,
+    StoppedError,
+    UnsavedError,
+    told,
+    warn,
+)
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
 from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
@@ -209,6 +217,7 @@ def conduct(
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
         StoppedError: of SIGTERM; what had been learned is saved.
         LostRunError: the run's directory is gone.
+        UnsavedError: the run came to its end, and something of it could not be written.
     """
     if console is not None:
         console.start(trainer, record)
@@ -226,7 +235,7 @@ def conduct(
         record.camera.stopped = signals.stopped
         try:
             learn_and_record(trainer, record, console, signals, listeners)
-            record.finish("finished", stopped=listeners.why())
+            lost = record.finish("finished", stopped=listeners.why())
         except LostRunError:
             raise
         except BaseException as error:
@@ -245,6 +254,12 @@ def conduct(
             if console is not None:
                 console.stop()
             trainer.close()
+    if lost is not None:
+        unsaved = UnsavedError(f"the run came to its end, and {lost}")
+        unsaved.add_note(what_is_saved(trainer, record))
+        if record.saved_at not in (0, trainer.step):
+            unsaved.add_note(again())
+        raise unsaved
     wrappers = config.env.wrappers
     run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
     if console is not None:
