@@ -206,6 +206,40 @@ def test_a_file_cannot_name_a_module_to_import(tmp_path):
         qmu.DDPG.load(tmp_path / "evil")
 
 
+@pytest.mark.parametrize(
+    ("group", "option", "value", "instead"),
+    [
+        ("log", "dir", "curves", r"qmu\.train\(\.\.\.\) makes a run, which does"),
+        ("log", "name", "mine", "writes nothing"),
+        ("log", "tensorboard", True, "no event files"),
+        ("log", "video_interval", 1000, "no videos"),
+        ("log", "wandb", "offline", "Weights & Biases"),
+        ("log", "wandb_project", "mine", "Weights & Biases"),
+        ("log", "wandb_runs", "one", "Weights & Biases"),
+        ("train", "total_episodes", 5, "a callback may end it"),
+        ("train", "eval_interval", 100, r"learn\(\.\.\., eval_interval=\.\.\.\)"),
+        ("train", "final_episodes", 3, r"evaluate\(episodes\) scores a model"),
+        ("train", "save_interval", 100, r"save\(path\)"),
+        ("train", "keep_checkpoints", 2, r"save\(path\)"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(group, option, value, instead):
+    said = rf"^{group}\.{option} has no effect on a qmu\.TD3: .*{instead}"
+    with pytest.raises(qmu.ConfigError, match=said):
+        qmu.TD3("Pendulum-v1", **SMALL, **{group: {option: value}})
+
+
+def test_an_option_that_asks_for_nothing_or_is_a_recipes_is_none(tmp_path):
+    off = {
+        "log": {"tensorboard": False, "wandb": "disabled", "video_interval": 0, "interval": 50},
+        "train": {"save_interval": 0, "eval_interval": 0, "total_episodes": None},
+    }
+    qmu.DDPG("Pendulum-v1", **SMALL, **off).close()
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("[train]\nsave_interval = 500\n[log]\nname = 'own'\n", encoding="utf-8")
+    qmu.DDPG("Pendulum-v1", preset=str(recipe), **SMALL).close()
+
+
 def test_a_model_takes_an_environment_and_a_factory():
     for source in (gym.make("Pendulum-v1"), lambda: gym.make("Pendulum-v1")):
         model = qmu.DDPG(source, **SMALL).learn(60)

@@ -23,6 +23,7 @@ from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.runs.checkpoint import describe_spaces
+from qmu.runs.idle import check_idle
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
@@ -70,14 +71,16 @@ class DDPG:
             schedules: functions of the step by the names of numeric options, as in `qmu.train`.
             networks: what makes actor or critics, instead of what the options say, as there.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
-                when something is evaluated, and where and when it is saved, have no effect here.
-                Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
+                when something is evaluated, and where and when it is saved, are refused: they
+                would have no effect here, and `save`, `learn` and `evaluate` do it. Learning rates
+                fall only if `train={"total_steps": ...}` says over how many steps.
 
         Raises:
             ConfigError: something about the request is wrong.
         """
         shortcuts = {} if seed is None else {"seed": seed}
         config = configure_run(env, preset or self.RECIPE, groups, shortcuts)
+        check_idle(type(self).__name__, groups)
         if networks is not None:
             check_options(networks, groups, config)
         self.begin(config, env, schedules, networks)
