@@ -15,7 +15,7 @@ from qmu.agent.update import Acting
 from qmu.deploy.policy import Policy
 from qmu.deploy.seal import signed
 from qmu.learning.handover import to_network
-from qmu.rows import Part
+from qmu.parts import Part
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
@@ -45,7 +45,7 @@ def make_policy(obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalize
     normalizer = None
     if normalized:
         mean, variance = jnp.linspace(-2, 3, size), jnp.linspace(0.1, 4, size)
-        normalizer = Normalizer(jnp.ones(()), mean, variance, jnp.float32(1.5))
+        normalizer = Normalizer(mean, jnp.sqrt(variance), jnp.float32(1.5))
     actor = make_actor(size, action_size=len(low), **options)
     return Policy(make_network(actor, normalizer), obs_shape, action_shape, low, high, INFO)
 
@@ -70,7 +70,25 @@ KINDS = [
     for normalized in (False, True)
 ]
 # Shapes of observations and actions; the bounds of the actions are not symmetric.
-SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,))]
+SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,)), ((2,), ())]
+
+
+def make_centred(**options):
+    """Return a policy that observes a time of 1.7e9, its digits behind the point, and a number."""
+    centre = np.float64([1.7e9, 0.0, -500.25])
+    return dataclasses.replace(make_policy(normalized=True, **options), centre=centre)
+
+
+def check_reads_large_numbers(call):
+    """Check that something which was made of a `make_centred` sees small changes of large ones."""
+    near = draw_obs(50, 3).astype(np.float64)
+    expected = make_policy(normalized=True)(near)
+    observed = np.add(near, [1.7e9, 0.0, -500.25])
+    assert observed.dtype == np.float64
+    np.testing.assert_allclose(call(observed), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(call(observed[0]), expected[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(call(observed.tolist()), expected, rtol=0, atol=1e-5)
+    assert np.abs(np.diff(expected, axis=0)).max() > 0.1
 
 
 def make_shaped(obs_shape, action_shape, **options):
@@ -107,8 +125,14 @@ def check_takes_parts(call, policy):
     batch |= {"goal": draw_obs(4, 1)}
     assert call(batch).shape == (4, 2)
     np.testing.assert_allclose(call(batch), policy(batch), rtol=0, atol=3e-6)
+    np.testing.assert_array_equal(call.batch(batch), call(batch))
+    np.testing.assert_array_equal(call({**one, "goal": 0.5}), call(one))
+    of_one = {"cart": {"place": [[0.0, 0.1]], "gear": [2]}, "goal": [[0.5]]}
+    assert call(of_one).shape == (2,)
+    np.testing.assert_array_equal(call.batch(of_one), call.batch(flat[None]))
+    assert call.batch(of_one).shape == (1, 2)
     for wrong in ({"cart": {"place": [0.0, 0.1], "gear": 2}}, {**one, "goal": [0.5, 1.0]}):
-        with pytest.raises(ValueError, match="this policy takes"):
+        with pytest.raises(ValueError, match=r"there have to be|it has to be"):
             call(wrong)
 
 
@@ -127,6 +151,9 @@ def check_like(call, policy):
     np.testing.assert_allclose(call(obs[0]) / scale, policy(obs[0]) / scale, rtol=0, atol=3e-6)
     assert call(obs[0]).shape == policy.action_shape
     assert call(obs[:0]).shape == (0, *policy.action_shape)
+    np.testing.assert_array_equal(call.batch(obs), action)
+    with pytest.raises(ValueError, match="one observation, of shape"):
+        call.batch(obs[0])
     np.testing.assert_allclose(call(obs[:2].tolist()), action[:2], rtol=1e-4, atol=1e-5)
     assert (call.obs_shape, call.action_shape, call.info) == (
         policy.obs_shape,

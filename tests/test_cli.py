@@ -212,7 +212,7 @@ WRONG = [
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [*WRONG, (["--episode-length", "0"], "qmu: --episode-length must be greater")],
+    [*WRONG, (["--episode-length", "-1"], "qmu: --episode-length must be 0 or greater")],
 )
 def test_check_calls_its_options_as_they_are_typed(words, said, capsys):
     assert main(["check", "Pendulum-v1", *words]) == 2

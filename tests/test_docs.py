@@ -16,6 +16,7 @@ from policies import make_policy
 
 import qmu
 from qmu import cli
+from qmu.collecting.evaluate import Score
 from qmu.config import reading
 from qmu.study import plan
 from qmu.tuning import space
@@ -145,7 +146,7 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     for file, text in (toml_files(page) | files_of_runs(page)).items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text, encoding="utf-8")
-    score = SimpleNamespace(rewards=(0.0,), lengths=(1,), mean=0.0, std=0.0, mean_length=1.0)
+    score = Score((0.0,), (1,))
     run = SimpleNamespace(
         info={"environment": "a world"},
         evaluate=lambda *args, **kw: score,

@@ -14,7 +14,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # Rooms are folders; on the ground, and on the roof, there are single files. A room may import from
 # itself and from the floors below. Rooms of one floor do not know each other.
-GROUND = ["errors", "wording", "rows", "signals", "places"]
+GROUND = ["errors", "wording", "rows", "parts", "places", "signals"]
 ROOF = ["cli", "forms", "command", "output", "__init__", "__main__"]
 FLOORS = [
     GROUND,
@@ -36,7 +36,18 @@ ROOMS = [room for room in FLOOR if room not in GROUND + ROOF]
 # What one may have in mind of a room.
 MOST_FILES, MOST_LINES = 26, 4_500
 # The rooms in which nothing of the machine is looked at: mathematics, worlds, policies.
-QUIET = ["errors", "wording", "rows", "config", "presets", "agent", "replay", "world", "deploy"]
+QUIET = [
+    "errors",
+    "wording",
+    "rows",
+    "parts",
+    "config",
+    "presets",
+    "agent",
+    "replay",
+    "world",
+    "deploy",
+]
 
 CLOCK_AND_ENVIRONMENT = {"time", "datetime", "os", "subprocess", "socket"}
 FILE_ACCESS = {"pathlib", "io", "shutil", "tempfile"}

@@ -16,6 +16,7 @@ from qmu.config.files import read_toml
 from qmu.config.spelling import nearest
 from qmu.errors import ConfigError, QmuError
 from qmu.output import Output, complain
+from qmu.places import absolute
 
 USAGE = """usage: qmu COMMAND ...
 
@@ -301,7 +302,7 @@ def study(words: list[str]) -> None:
     if form.dry_run:
         command.dry_run(asked, where)
         return
-    directory = form.dir or Path("studies") / asked.name
+    directory = absolute(form.dir or Path("studies") / asked.name)
     command.run_study(asked, directory, where, list(form.env))
 
 
@@ -321,7 +322,7 @@ def tune(words: list[str]) -> None:
             print(f"{name:{width}}  {space.title(name)}")
         return
     if form.resume is not None:
-        asked, directory = plan.open_tuning(form.resume), form.resume
+        asked, directory = plan.open_tuning(form.resume), absolute(form.resume)
         plan.check_typed(asked, config, form.resume / plan.TUNING_FILE)
         check_resumed(form.resume, written)
     else:
@@ -337,7 +338,7 @@ def tune(words: list[str]) -> None:
             form.fresh_seeds,
             lambda path: is_given(path, form.config, written),
         )
-        directory = form.dir or plan.default_directory(asked.world)
+        directory = absolute(form.dir or plan.default_directory(asked.world))
         plan.check_new(directory)
     request = away.Request(form.cpus, form.gpus)
     site = Site(directory, form.on, form.storage, form.workers, request)

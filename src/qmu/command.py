@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from qmu.collecting.cluster import check_address
 from qmu.errors import ConfigError, QmuError
+from qmu.places import WorkingFolder, absolute, shown
 from qmu.report.page import write_report
 from qmu.report.show import progress_bar, show_plan, show_results, terminal
 from qmu.runs.lock import locked
@@ -95,8 +96,9 @@ def worlds_of(study: Study) -> dict[str, Maker]:
     """
     settings = {(one.world.id, one.config.env): None for one in programs(study)}
     makers: dict[str, Maker] = {}
-    for world, env in settings:
-        makers.setdefault(world, maker_of(world, env))
+    with WorkingFolder():
+        for world, env in settings:
+            makers.setdefault(world, maker_of(world, env))
     return makers
 
 
@@ -109,7 +111,7 @@ def run_study(study: Study, directory: Path, where: Where, typed: list[str]) -> 
         QmuError: some programs have failed; the others have been trained.
     """
     failed = train(study, directory, where, typed, "the same command")
-    terminal().print(f"report: qmu report {directory}")
+    terminal().print(f"report: qmu report {shown(directory)}")
     check_failed(study, failed)
 
 
@@ -127,14 +129,14 @@ def train(
     with locked(directory):
         study = settle(study, directory)
         out.print(f"{study.name}: {study.question}")
-        out.print(f"writing to {directory}; {again} goes on where it was stopped")
+        out.print(f"writing to {shown(directory)}; {again} goes on where it was stopped")
         conduct = Conduct(study, directory, engine)
         bar, show = progress_bar(study, out)
         try:
             with bar or contextlib.nullcontext():
                 conduct.run(show)
         except (QmuError, KeyboardInterrupt) as error:
-            error.add_note(f"what was learned is saved in {directory}: {again} goes on")
+            error.add_note(f"what was learned is saved in {shown(directory)}: {again} goes on")
             raise
     show_results(found.study_results(directory), out)
     return conduct.failed
@@ -159,7 +161,7 @@ def report(paths: Sequence[Path], out: Path | None, kinds: Sequence[str]) -> Non
     results = results_of(paths)
     found.check_any(results)
     for kind in kinds:
-        terminal().print(str(write_report(results, out or paths[0], paths, kind)))
+        terminal().print(shown(write_report(results, absolute(out or paths[0]), paths, kind)))
 
 
 def export(source: Path, path: Path, seed: int | None) -> None:
@@ -169,13 +171,14 @@ def export(source: Path, path: Path, seed: int | None) -> None:
     arm = f"{info['arm']}, " if "arm" in info else ""
     who = f"{arm}seed {info.get('seed')} of {info.get('environment')}, step {info.get('step')}"
     lines = [
-        f"{made.path}: {who}",
+        f"{shown(made.path)}: {who}",
         f"difference  {made.difference:.1e} of the action range at most, from the trained actor on "
         f"{len(made.observed.obs):,} observations {made.observed.origin}",
         f"size        {len(made.data):,} bytes",
         f"latency     {made.microseconds:.0f} µs for one observation (median, measured here)",
-        f"card        {write.card_of(made.path)}{not_about(made.undescribed)}",
-        f"python      policy = qmu.load({str(made.path)!r})",
+        f"card        {shown(write.card_of(made.path))}{not_about(made.undescribed)}",
+        f"python      policy = qmu.load({shown(made.path)!r})",
+        *(f"note        {note}" for note in made.notes),
     ]
     for line in lines:
         out.print(line, soft_wrap=True)
@@ -216,9 +219,10 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
             what was tried before is kept.
         QmuError: no trial has a score, or what was to be trained again could not be.
     """
-    maker_of(asked.world, asked.base.env)
+    with WorkingFolder():
+        maker_of(asked.world, asked.base.env)
     out, directory = terminal(), site.directory
-    again = f"qmu tune --resume {directory}"
+    again = f"qmu tune --resume {shown(directory)}"
     begin_tuning(asked, directory)
     with locked(directory):
         out.print(
@@ -226,7 +230,7 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
             f"{counted(asked.base.train.seeds, 'seed')}, {asked.steps:,} steps, "
             f"{site.places} side by side"
         )
-        out.print(f"writing to {directory}; {again} goes on where it was stopped")
+        out.print(f"writing to {shown(directory)}; {again} goes on where it was stopped")
         trials = kept_trials(directory)
         try:
             if not is_over(asked, trials):
@@ -254,8 +258,8 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
     if asked.fresh_seeds:
         result = result._replace(fresh=reached(fresh_study(asked, result.winner), FRESH))
         out.print(conclusion(result))
-    out.print(f"preset: {write_best(asked, result, directory)}")
-    out.print(f"report: {write_page(asked, result, directory)}")
+    out.print(f"preset: {shown(write_best(asked, result, directory))}")
+    out.print(f"report: {shown(write_page(asked, result, directory))}")
 
 
 def train_again(

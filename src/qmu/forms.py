@@ -158,7 +158,7 @@ class Check:
         tuple[str, ...], tyro.conf.arg(help="wrappers by dotted name, the innermost first")
     ] = ()
     episode_length: Annotated[
-        int | None, tyro.conf.arg(help="time limit of an episode; none: its own")
+        int | None, tyro.conf.arg(help="time limit of an episode; none: its own; 0: no limit")
     ] = None
 
 

@@ -1,6 +1,5 @@
 """The few records that cross rooms."""
 
-import math
 from typing import Any, NamedTuple
 
 
@@ -30,27 +29,3 @@ class Batch(NamedTuple):
     discount: Any  # [..., batch]: γ^m after m steps, 0.0 after a termination
     next_obs: Any  # [..., batch, obs]
     weight: Any  # [..., batch]
-
-
-class Part(NamedTuple):
-    """A part of an observation that is made of several, as it lies in the flat one.
-
-    `path` leads to it: names of dictionaries, positions in tuples. Numbers are taken as they come,
-    in the order of `shape`. Of choices (`choices[i]` of them, counted from `first[i]`) each number
-    becomes as many zeros and ones.
-    """
-
-    path: tuple[str | int, ...]
-    shape: tuple[int, ...]
-    choices: tuple[int, ...] = ()
-    first: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Numbers of the flat observation that it becomes."""
-        return sum(self.choices) if self.choices else math.prod(self.shape)
-
-    @property
-    def name(self) -> str:
-        """The path as it is told."""
-        return ".".join(map(str, self.path))

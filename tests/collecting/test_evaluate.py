@@ -55,6 +55,17 @@ def test_an_episode_without_an_end_is_cut_off(monkeypatch):
     score = evaluate(half, make_worlds(1, lengths=[10**9]), [0, 1])
     assert score.lengths == (7, 7)
     assert score.rewards == (28.0, 28.0)
+    assert score.cut == 2
+    assert score.told_cut().startswith("2 of 2 episodes had not ended after 7 steps and were cut")
+
+
+def test_an_end_that_is_declared_is_reached(monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_EPISODE", 7)
+    worlds = make_worlds(2, lengths=[9, 12])
+    worlds.longest = 12
+    assert evaluate(half, worlds, [0, 1]) == Score((36.0, 48.0), (9, 12))
+    worlds.longest = 10
+    assert evaluate(half, worlds, [0, 1, 1]) == Score((36.0, 40.0, 40.0), (9, 10, 10), cut=2)
 
 
 def test_an_episode_s_own_end_comes_first(monkeypatch):

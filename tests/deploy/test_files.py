@@ -15,8 +15,10 @@ from policies import (
     KINDS,
     SHAPES,
     check_like,
+    check_reads_large_numbers,
     check_takes_parts,
     draw_obs,
+    make_centred,
     make_of_parts,
     make_policy,
     make_shaped,
@@ -293,3 +295,8 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, module, extra):
     path.write_bytes(b"anything")
     with pytest.raises(qmu.ConfigError, match=rf"pip install 'qmu\[{extra}\]'"):
         qmu.load(path)
+
+
+def test_a_npz_file_keeps_the_centre_of_observations(tmp_path):
+    (tmp_path / "p.npz").write_bytes(files.packed(".npz", make_centred()))
+    check_reads_large_numbers(qmu.load(tmp_path / "p.npz"))

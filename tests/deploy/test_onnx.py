@@ -12,8 +12,10 @@ from policies import (
     KINDS,
     SHAPES,
     check_like,
+    check_reads_large_numbers,
     check_takes_parts,
     draw_obs,
+    make_centred,
     make_of_parts,
     make_policy,
     make_shaped,
@@ -22,7 +24,7 @@ from policies import (
 import qmu
 from qmu.deploy import files
 from qmu.deploy.seal import sealed
-from qmu.rows import Part
+from qmu.parts import Part
 
 pytestmark = pytest.mark.extra
 onnx = pytest.importorskip("onnx")
@@ -179,9 +181,12 @@ def test_numbers_of_other_files_are_not_read(tmp_path, monkeypatch, named):
         (lambda model: changed(model, format=4), "this version of qmu reads up to"),
         (
             lambda model: changed(model, observation_shape=[4]),
-            r"is described as observation \(4,\)",
+            r"is described as observation tensor\(float\) \(4,\)",
         ),
-        (lambda model: changed(model, action_shape=[1, 2]), r"is described as action \(1, 2\)"),
+        (
+            lambda model: changed(model, action_shape=[1, 2]),
+            r"is described as action tensor\(float\) \(1, 2\)",
+        ),
         (lambda model: changed(model, info=3), "its info is no object"),
         (lambda model: changed(model, low=[9.0, 9.0]), "a lower bound of its actions is above"),
         (lambda model: changed(model, high=[float("inf"), 1.0]), "bounds of its actions are not"),
@@ -197,3 +202,8 @@ def test_what_is_no_policy_is_refused(tmp_path, change, said):
     with pytest.raises(qmu.ConfigError, match=said) as refused:
         qmu.load(tmp_path / "p.onnx")
     assert "\n" not in str(refused.value)
+
+
+def test_small_changes_of_large_numbers_are_seen(tmp_path):
+    (tmp_path / "p.onnx").write_bytes(files.packed(".onnx", make_centred()))
+    check_reads_large_numbers(qmu.load(tmp_path / "p.onnx"))

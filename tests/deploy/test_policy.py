@@ -13,9 +13,11 @@ from policies import (
     HIGH,
     INFO,
     LOW,
+    check_reads_large_numbers,
     described,
     draw_obs,
     make_actor,
+    make_centred,
     make_network,
     make_policy,
 )
@@ -25,7 +27,7 @@ from qmu.deploy import npz
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
-from qmu.rows import Part
+from qmu.parts import Part
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
@@ -399,4 +401,18 @@ def test_parts_come_back_as_they_were(tmp_path):
 def test_parts_that_cannot_be_used_are_refused(tmp_path, changes):
     several(**changes).save(tmp_path)
     with pytest.raises(ConfigError, match=r"cannot be read|do not fit together"):
+        load_policy(tmp_path)
+
+
+def test_small_changes_of_large_numbers_are_seen(tmp_path):
+    policy = make_centred()
+    check_reads_large_numbers(policy)
+    policy.save(tmp_path)
+    check_reads_large_numbers(load_policy(tmp_path))
+
+
+@pytest.mark.parametrize("centre", [np.float32([1, 2, 3]), np.float64([1, 2]), np.full(3, np.nan)])
+def test_what_is_no_centre_is_refused(centre, tmp_path):
+    dataclasses.replace(make_centred(), centre=centre).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"obs.centre is no centre|do not fit together"):
         load_policy(tmp_path)

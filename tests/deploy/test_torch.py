@@ -12,8 +12,10 @@ from policies import (
     KINDS,
     SHAPES,
     check_like,
+    check_reads_large_numbers,
     check_takes_parts,
     draw_obs,
+    make_centred,
     make_of_parts,
     make_policy,
     make_shaped,
@@ -171,3 +173,8 @@ def test_the_module_can_be_exported_for_programs_without_qmu(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     action = np.load(tmp_path / "action.npy")
     np.testing.assert_allclose(action, policy(draw_obs(9, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_small_changes_of_large_numbers_are_seen(tmp_path):
+    (tmp_path / "p.pt").write_bytes(files.packed(".pt", make_centred()))
+    check_reads_large_numbers(qmu.load(tmp_path / "p.pt"))

@@ -61,15 +61,11 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
     assert len(list((record.directory / "checkpoints" / "segments").iterdir())) < 10
 
 
-# What a model takes of a small run.
-MODEL = {name: runs.SMALL[name] for name in ("env", "actor", "critic", "replay", "explore")}
-
-
 def test_models_leave_no_descriptor_and_no_thread(tmp_path):
     process = psutil.Process()
     counts = []
     for index in range(6):
-        model = qmu.DDPG("Pendulum-v1", seed=index, **MODEL)
+        model = qmu.DDPG("Pendulum-v1", seed=index, **runs.of_a_model(runs.SMALL))
         model.learn(60)
         model.close()
         counts.append((process.num_fds(), process.num_threads()))

@@ -263,3 +263,62 @@ def test_a_killed_run_leaves_no_workers(tmp_path):
     process.communicate(timeout=PATIENCE)
     assert psutil.wait_procs(workers, timeout=10)[1] == []
     assert go_on(directory) > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "raised", "status"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, "interrupted"),
+        (signal.SIGTERM, qmu.StoppedError, "stopped"),
+    ],
+)
+def test_a_signal_in_the_final_scoring_ends_it_and_a_resume_does_it(
+    tmp_path, monkeypatch, number, raised, status
+):
+    score = Trainer.score
+
+    def interrupted(trainer, *words):
+        os.kill(os.getpid(), number)
+        return score(trainer, *words)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Trainer, "score", interrupted)
+        with (
+            pytest.warns(RuntimeWarning, match="stopping when this chunk is done"),
+            pytest.raises(raised),
+        ):
+            runs.train(tmp_path)
+    directory = runs.only_run(tmp_path)
+    info = qmu.open_run(directory).info
+    assert info["status"] == status
+    assert "members" not in info
+    run = qmu.resume(directory)
+    assert run.info["status"] == "finished"
+    assert run.info["steps"] == info["steps"] == 240
+
+
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(tmp_path):
+    """It comes while the command line's modules are imported, of which one waits."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Wait:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'qmu.cli':\n"
+        "            import time\n"
+        "            print('here', flush=True)\n"
+        "            time.sleep(30)\n"
+        "sys.meta_path.insert(0, Wait())\n"
+    )
+    around = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "qmu", "presets"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=around,
+    ) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    assert said == ""

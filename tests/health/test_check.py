@@ -83,6 +83,50 @@ class Remembering(Point):
         return super().reward() - self.total
 
 
+class SharedByClass(Point):
+    """Every instance moves the same point."""
+
+    @property
+    def state(self):
+        return SharedByClass.point
+
+    @state.setter
+    def state(self, value):
+        SharedByClass.point = value
+
+
+class SharedGoal(Point):
+    """Where the point has to go is drawn in each reset, and the newest is that of all."""
+
+    def reset(self, *, seed=None, options=None):
+        result = super().reset(seed=seed)
+        SharedGoal.goal = float(self.np_random.uniform())
+        return result
+
+    def reward(self):
+        return -abs(self.goal - float(self.state[0]))
+
+
+class SharedRandom(Point):
+    """Seeds NumPy's own generator, which is one for all."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            np.random.seed(seed)
+        return super().reset(seed=seed)
+
+    def reward(self):
+        return float(np.random.uniform(-1, 0))
+
+
+def normalizing_observations():
+    return gym.wrappers.NormalizeObservation(Point())
+
+
+def normalizing_rewards():
+    return gym.wrappers.NormalizeReward(Point())
+
+
 class Endless(Point):
     def ends(self):
         return False, False
@@ -150,6 +194,26 @@ class HugeReward(Point):
 class TinyReward(Point):
     def reward(self):
         return 0.001 * super().reward()
+
+
+class OffsetReward(Point):
+    def reward(self):
+        return 1e6 + super().reward()
+
+
+class HugeObservations(Point):
+    def seen(self):
+        return np.float32(1e8) * self.state
+
+
+class TinyObservations(Point):
+    def seen(self):
+        return np.float32(1e-5) * self.state
+
+
+class FarObservations(Point):
+    def seen(self):
+        return self.state + np.float32(2000)
 
 
 class OutsideOfItsSpace(Point):
@@ -226,6 +290,38 @@ class NeitherTypeNorInfo(OtherType, NoInfo):
     """Has both faults."""
 
 
+class ResetsItself(Point):
+    """Begins the next episode in the step that ends one, as worlds in JAX do."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        if not truncated:
+            return obs, reward, terminated, truncated, {}
+        return self.reset()[0], reward, terminated, truncated, {"final_observation": obs}
+
+
+def behind_a_wrapper():
+    return gym.wrappers.TransformObservation(ResetsItself(), lambda obs: 2 * obs, OPEN)
+
+
+class OtherParts(Point):
+    """Declares whole numbers and an axis, and returns neither."""
+
+    observation_space = gym.spaces.Dict(
+        {"count": gym.spaces.Box(-9, 9, (1,), np.int32), "speed": gym.spaces.Box(-5, 5, ())}
+    )
+
+    def seen(self):
+        return {"count": self.state[0], "speed": np.float32(self.state[1])}
+
+
+class PartOutside(OtherParts):
+    """One of its parts lies beyond its bounds."""
+
+    def seen(self):
+        return {"count": np.int32([20]), "speed": self.state[1]}
+
+
 class Slow(Point):
     def ends(self):
         time.sleep(0.005)
@@ -243,12 +339,21 @@ DISEASES = [
     (FewSeeds, ERROR, "the world fails", "when it is given another seed, .*no map of this number"),
     (Random, WARNING, "not deterministic after reset(seed)", "another row at step 0"),
     (Remembering, WARNING, "reset(seed) does not begin anew", "at step 0 in the same world"),
+    (SharedByClass, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (SharedGoal, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (SharedRandom, WARNING, "worlds of one process share state", "row at step 0 than each"),
+    (normalizing_observations, WARNING, "the world normalizes by itself", "NormalizeObservation"),
+    (normalizing_rewards, WARNING, "the world normalizes by itself", "NormalizeReward"),
     (EndsAtOnce, WARNING, "every episode ends at once", "400 episodes of one step"),
     (LimitAsTermination, WARNING, "a time limit is told as a termination", "terminated after 50"),
     (LimitAsBoth, WARNING, "a time limit is told as a termination", "terminated and truncated"),
     (ConstantReward, WARNING, "the reward is constant", "all 400 rewards were -1"),
     (HugeReward, WARNING, "rewards are huge", "mean square"),
     (TinyReward, WARNING, "rewards are tiny", "mean square"),
+    (OffsetReward, WARNING, "rewards have an offset", r"they are 1e\+06 on average"),
+    (HugeObservations, WARNING, "observations are large", r"the largest number \de\+08"),
+    (TinyObservations, WARNING, "observations are tiny", r"standard deviations are \d.*e-06"),
+    (FarObservations, WARNING, "observations are large", r"the largest number 2e\+03"),
     (OutsideOfItsSpace, WARNING, "observations outside of their space", "the space says -0.5 to"),
     (Endless, WARNING, "no time limit", "no episode ended"),
     (OnlyTerminates, HINT, "no time limit", "only ended by a termination"),
@@ -263,6 +368,10 @@ DISEASES = [
     (OtherTypeInReset, HINT, "observations of another type than declared", "float32, list, and"),
     (NoInfo, HINT, "info is no dictionary", "^step returned NoneType$"),
     (NoInfoInReset, HINT, "info is no dictionary", "^reset returned NoneType$"),
+    (ResetsItself, HINT, "the world resets itself inside of step", "at 8 of 8 ends the info"),
+    (behind_a_wrapper, WARNING, "the world resets itself inside of step", "but not that one"),
+    (OtherParts, HINT, "observations of another type than declared", "count is float32, and .*int"),
+    (PartOutside, WARNING, "observations outside of their space", r"position 0 \(count\) was 20"),
     (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
 ]
 
@@ -284,6 +393,13 @@ def test_a_disease_is_found(world, level, name, seen):
     assert name in str(checkup)
 
 
+def test_a_part_of_another_shape_is_told():
+    told = [one for one in qmu.check_env(OtherParts, steps=100).symptoms if "shape" in one.name]
+    assert [(one.level, one.seen) for one in told] == [
+        (HINT, "count has the shape (), and the space says (1,)")
+    ]
+
+
 @pytest.mark.parametrize("world", [Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"])
 def test_nothing_is_wrong_with_a_healthy_world(world):
     checkup = qmu.check_env(world)
@@ -302,6 +418,24 @@ def test_the_remedies_are_remedies():
     huge = qmu.check_env(HugeReward)
     (symptom,) = huge.symptoms
     assert symptom.advice == "--env.reward-scale 0.001"
+
+
+def test_a_normalizing_wrapper_is_named_with_the_option_that_does_it_right():
+    wrappers = ["gymnasium.wrappers.NormalizeReward", "gymnasium.wrappers.NormalizeObservation"]
+    symptoms = qmu.check_env(Point, wrappers=wrappers, steps=60).symptoms
+    (found,) = [one for one in symptoms if one.name == "the world normalizes by itself"]
+    assert found.seen == "NormalizeObservation and NormalizeReward"
+    assert "leave NormalizeObservation out and give --env.normalize-obs" in found.advice
+    assert "leave NormalizeReward out and give --env.reward-scale" in found.advice
+
+
+def test_frozen_statistics_are_the_same_in_every_world():
+    def frozen():
+        world = gym.wrappers.NormalizeObservation(Point())
+        world.update_running_mean = False
+        return world
+
+    assert qmu.check_env(frozen).symptoms == ()
 
 
 def test_types_of_observations_and_infos_are_two_faults():
@@ -398,7 +532,7 @@ def test_the_command_fails_for_a_world_that_cannot_be_trained_in(capsys, tmp_pat
         (["Pendulum-v1", "--steps", "0"], "--steps must be 1 or more"),
         (["Pendulum-v1", "--seed", "-1"], "--seed must lie in"),
         (["Pendulum-v1", "--kwargs", "{"], "is not a table of TOML"),
-        (["Pendulum-v1", "--episode-length", "0"], "must be greater than 0"),
+        (["Pendulum-v1", "--episode-length", "-1"], "must be 0 or greater"),
     ],
 )
 def test_a_wrong_request_is_a_sentence(capsys, words, said):

@@ -16,8 +16,9 @@ from qmu.agent.exploration import OrnsteinUhlenbeck
 from qmu.collecting.evaluate import Trace
 from qmu.config import reading
 from qmu.health import chart, conditions, doctor, rules
+from qmu.health.advice import not_given
 from qmu.health.doctor import examine_run, lines_of
-from qmu.learning.foresight import STATES, chosen, discounted, overestimation
+from qmu.learning.foresight import STATES, chosen, discounted, overestimation, sizes
 
 BASE = {
     "actor": {"hidden_sizes": [32, 32]},
@@ -38,18 +39,20 @@ BASE = {
 class Shaped(PendulumEnv):
     """A pendulum whose rewards and observations are something else."""
 
-    def __init__(self, reward=None, obs=1.0):
+    def __init__(self, reward=None, obs=1.0, scale=1.0, offset=0.0, all_obs=1.0, shift=0.0):
         super().__init__()
-        self.reward, self.factor, self.before = reward, np.float32(obs), 0.0
-        if obs != 1.0:
-            high = np.array([1, 1, 8 * obs], np.float32)
-            self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
+        self.reward, self.before = reward, 0.0
+        self.scale, self.offset, self.shift = scale, offset, shift
+        self.factor = np.array([1, 1, obs]) * all_obs
+        high = np.float32(np.array([1, 1, 8]) * self.factor + abs(shift))
+        self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
 
     def step(self, action):
         obs, reward, terminated, truncated, info = super().step(action)
         if self.reward is not None:
             reward = self.reward(float(action[0]), self.before)
         self.before = float(action[0])
+        reward = self.scale * reward + self.offset
         return self.seen(obs), reward, terminated, truncated, info
 
     def reset(self, **given):
@@ -57,7 +60,7 @@ class Shaped(PendulumEnv):
         return self.seen(obs), info
 
     def seen(self, obs):
-        return obs * np.array([1, 1, self.factor], np.float32)
+        return np.float32(obs * self.factor + self.shift)
 
 
 def shaped(**given):
@@ -112,6 +115,10 @@ DISEASES = {
     "Large rewards": (PENDULUM, {"env": {"reward_scale": 100}}),
     "Worse without noise": (shaped(reward=lambda action, before: abs(action - before)), {}),
     "Episodes end by the time limit only": (PENDULUM, {"env": {"episode_length": 50}}),
+    "Rewards with an offset": (shaped(offset=1e6), {}),
+    "Large observations": (shaped(all_obs=1e8), {}),
+    "Small observations": (shaped(all_obs=1e-5), {}),
+    "Observations far from 0": (shaped(shift=1e3), {}),
     "Seeds disagree": (
         shaped(reward=lambda action, before: action),
         {"train": {"seeds": 4, "updates_per_step": 0.001}, "explore": {"start_steps": 500}},
@@ -170,6 +177,96 @@ def test_what_is_serious_is_said_once_while_the_run_goes_on(tmp_path):
     assert "Try more --explore.start-steps" in texts[0]
     lines = lines_of(examine_run(run).diagnoses)
     assert lines[0] == "SERIOUS: No reward was found (seed 0; certain)"
+
+
+FIVE = {"log": {"interval": 100}, "train": {"total_steps": 1600, "eval_interval": 150}}
+
+
+def found_in(world, tmp_path, **changes):
+    """Return the names of what is found in a run, and what was told while it went on."""
+    options = reading.merge(reading.merge(BASE, FIVE), changes)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = qmu.train(world, **reading.merge(options, {"log": {"dir": str(tmp_path)}}))
+    told = [str(one.message) for one in said]
+    return [one.finding.name for one in examine_run(run).diagnoses], told
+
+
+@pytest.mark.slow
+def test_tiny_rewards_that_are_scaled_as_advised_are_no_fault(tmp_path):
+    world = shaped(scale=1e-9)
+    names, told = found_in(world, tmp_path, env={"reward_scale": 1e9})
+    assert names == []
+    assert told == []
+
+
+@pytest.mark.slow
+def test_tiny_rewards_are_told_as_what_they_are(tmp_path):
+    names, told = found_in(shaped(scale=1e-9), tmp_path)
+    assert names == ["Small rewards"]
+    assert len(told) == 1
+    assert re.search(r"Try --env.reward-scale [\d.]+e\+0[789] ", told[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [1e6, -1e6])
+def test_an_offset_of_rewards_is_named_and_no_scale_is_advised(offset, tmp_path):
+    names, told = found_in(shaped(offset=offset), tmp_path)
+    assert names == ["Rewards with an offset"]
+    assert f"take {offset:.2g} from every reward" in told[0]
+    assert "--env.reward-scale" not in " ".join(told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "name"),
+    [
+        ({"all_obs": 1e8}, "Large observations"),
+        ({"all_obs": 1e3}, "Large observations"),
+        ({"all_obs": 1e-5}, "Small observations"),
+        ({"shift": 1e3}, "Observations far from 0"),
+    ],
+)
+def test_observations_of_another_size_are_the_cause_that_is_told(world, name, tmp_path):
+    names, told = found_in(shaped(**world), tmp_path)
+    assert names == [name]
+    assert all("--env.normalize-obs" in text for text in told)
+
+
+@pytest.mark.slow
+def test_normalized_observations_are_of_no_size(tmp_path):
+    assert found_in(shaped(all_obs=1e8), tmp_path, env={"normalize_obs": True}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("advice", "options", "left"),
+    [
+        ("--critic.norm layer, a lower --critic.lr", {}, "a lower --critic.lr"),
+        ("--critic.norm layer", {}, "--critic.norm layer"),
+        ("--critic.count 2, --target.tau 0.1", {"critic": {"count": 2}}, "--target.tau 0.1"),
+        ("--actor.lr 3e-4, x", {"actor": {"lr": 0.0003}}, "x"),
+        ("--env.normalize-obs, x", {"env": {"normalize_obs": True}}, "x"),
+        (
+            "--actor.preactivation-penalty 0.01 or more, x. Else --critic.norm layer",
+            {"actor": {"preactivation_penalty": 0.02}},
+            "more --actor.preactivation-penalty than 0.02, x. Else --critic.norm layer",
+        ),
+        (
+            "--actor.preactivation-penalty 0.01 or more, x",
+            {"actor": {"preactivation_penalty": 0}},
+            "--actor.preactivation-penalty 0.01 or more, x",
+        ),
+    ],
+)
+def test_what_is_set_already_is_not_advised(advice, options, left):
+    assert not_given(advice, reading.from_dict(options)) == left
+
+
+def test_sizes_are_those_of_single_steps():
+    found = sizes(trace(([1.0, 3.0], True), ([2.0], False)))
+    # Observations are (0, 0), (0, 1), (0, 2) and (1, 0), (1, 1): means 0.4 and 0.8.
+    expected = {"step_reward_mean": 2.0, "step_reward_std": (2 / 3) ** 0.5, "obs_offset": 0.8}
+    assert found == pytest.approx({f"health/{name}": value for name, value in expected.items()})
 
 
 def test_returns_are_discounted_back_from_the_end():

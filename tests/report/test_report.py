@@ -252,7 +252,7 @@ def test_small_observations_are_mapped(run, tmp_path):
     (place,) = results.run_results([run.directory]).places
     outcome = place.outcomes[0]
     assert "image" in maps.maps(outcome, "Pendulum-v1")
-    agents, best = maps.agents_of(run), int(np.argmax(outcome.scores))
+    (agents, _), best = maps.agents_of(run), int(np.argmax(outcome.scores))
     member = jax.tree.map(lambda leaf: leaf[best], agents)
     obs = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -3.0]], np.float32)
     newest = run.directory / "checkpoints" / "000000120" / f"seed-{best}"

@@ -12,6 +12,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
+from gymnasium.spaces import MultiBinary
 
 import qmu
 from qmu.cli import main
@@ -281,7 +283,7 @@ def test_a_policy_takes_the_dictionary_that_the_world_gives(tmp_path):
     np.testing.assert_array_equal(policy(seen), policy(flat))
     batch = {name: np.stack([value, value]) for name, value in seen.items()}
     assert policy(batch).shape == (2, 2)
-    with pytest.raises(ValueError, match="without goal; this policy takes goal"):
+    with pytest.raises(ValueError, match="without goal; there have to be goal"):
         policy({"observation": seen["observation"], "gaol": seen["goal"], "mode": 1})
 
 
@@ -303,5 +305,91 @@ def test_parts_that_have_changed_are_another_environment(tmp_path):
             return {"goals": seen.pop("goal"), **seen}
 
     Renamed.__name__ = "Reach"
-    with pytest.raises(qmu.ConfigError, match="the environment has changed"):
+    with pytest.raises(qmu.ConfigError, match="has changed since the checkpoint"):
         qmu.resume(run.directory, env=Renamed, total_steps=90, schedule_steps=90)
+
+
+class Single(gym.Env):
+    """Takes one number without an axis, and returns its reward and end in arrays."""
+
+    observation_space = gym.spaces.Dict({"x": gym.spaces.Box(-9, 9, ()), "on": MultiBinary(1)})
+    action_space = gym.spaces.Box(-1, 1, ())
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {"x": np.float32([0.5]), "on": 1}, {}
+
+    def step(self, action):
+        assert action.shape == ()
+        return {"x": 1.5, "on": [0]}, np.array([[-0.5]]), np.array([False]), False, {}
+
+
+def test_actions_without_an_axis_are_trained_asked_for_and_exported(tmp_path):
+    run = qmu.train(Single, **SMALL)
+    observation = {"x": 1.5, "on": np.array([0])}
+    action = run.policy()(observation)
+    assert action.shape == ()
+    assert run.policy().batch({"x": [1.5, 0.5], "on": [[0], [1]]}).shape == (2,)
+    exported = qmu.export(run, tmp_path / "single.npz").path
+    np.testing.assert_array_equal(qmu.load(exported)(observation), action)
+    model = qmu.DDPG(Single, **runs.of_a_model(SMALL))
+    assert model.learn(60).predict(observation)[0].shape == ()
+
+
+def test_it_is_said_that_evaluations_were_cut_off(monkeypatch, capsys):
+    monkeypatch.setattr("qmu.collecting.evaluate.LONGEST_EPISODE", 25)
+    endless = SMALL | {"env": {}, "train": SMALL["train"] | {"save_interval": 0}}
+    with pytest.warns(
+        RuntimeWarning, match="in an evaluation, 1 of 1 episode had not ended after 25"
+    ):
+        run = qmu.train(Single, **endless)
+    assert run.info["members"][0]["final_cut"] == 1
+    assert qmu.open_run(run.directory).in_world(Single).evaluate(2).cut == 2
+
+
+class Sized(Single):
+    """Has bounds of actions, and a time limit, that are given."""
+
+    def __init__(self, high=0.1, dtype=np.float64, limit=15):
+        self.action_space = gym.spaces.Box(-high, high, (1,), dtype)
+        self.max_episode_steps, self.time = limit, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.time = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.time += 1
+        return {"x": 1.5, "on": [0]}, 1.0, False, self.time >= self.max_episode_steps, {}
+
+
+def test_in_a_world_with_another_limit_a_run_goes_on_and_its_best_policy_starts_anew():
+    small = SMALL | {"env": {}, "train": SMALL["train"] | {"total_steps": 120}}
+    run = qmu.train(Sized, **small)
+    assert run.info["members"][0]["best_mean_reward"] == 15.0
+    later = {"total_steps": 180, "schedule_steps": 180}
+    with pytest.warns(RuntimeWarning, match="Sized has changed .*limit was 15, and is 12") as told:
+        again = qmu.resume(run.directory, env=lambda: Sized(limit=12), **later)
+    (said,) = [str(one.message) for one in told if "has changed" in str(one.message)]
+    kept = Path(said.rpartition("is in ")[2])
+    assert qmu.load_policy(kept / "best" / "seed-0").info["evaluation_mean_reward"] == 15.0
+    member = again.info["members"][0]
+    assert (member["best_mean_reward"], member["best_step"]) == (12.0, 180)
+    assert again.policy().info["evaluation_mean_reward"] == 12.0
+    assert again.info["resumed"][0]["world_changed"] == ["the time limit was 15, and is 12"]
+
+
+def test_bounds_in_single_and_in_double_precision_are_the_same_everywhere():
+    run = qmu.train(Sized, **SMALL)
+    single = run.in_world(lambda: Sized(dtype=np.float32))
+    assert single.evaluate(1).lengths == (15,)
+    later = {"total_steps": 120, "schedule_steps": 120}
+    qmu.resume(run.directory, env=lambda: Sized(dtype=np.float32), **later)
+    model = qmu.DDPG(Sized, **runs.of_a_model(SMALL))
+    model.set_env(lambda: Sized(dtype=np.float32))
+    model.save("model")
+    qmu.DDPG.load("model", env=lambda: Sized(dtype=np.float32)).close()
+    with pytest.raises(qmu.ConfigError, match=r"actions were in \[-0.1, 0.1\], and are in \[-0.2"):
+        qmu.DDPG.load("model", env=lambda: Sized(high=0.2))
+    with pytest.raises(qmu.ConfigError, match=r"Sized has changed .*actions were in \[-0.1, 0.1\]"):
+        qmu.resume(run.directory, env=lambda: Sized(high=0.2), total_steps=180, schedule_steps=180)

@@ -407,6 +407,7 @@ class Shown(Drawn):
         self.render_mode = render_mode
 
 
+@pytest.mark.filterwarnings("ignore:Shown has no specification")
 @pytest.mark.parametrize("env", [Shown, Shown(), lambda: Shown("rgb_array")])
 def test_a_world_without_a_window_is_a_sentence(env, tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

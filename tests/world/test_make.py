@@ -1,5 +1,7 @@
 """From ids, factories, environments and vector environments to worlds."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -167,6 +169,7 @@ def test_an_environment_that_takes_no_render_mode_is_told_when_it_is_to_be_shown
         maker.make_one("rgb_array")
 
 
+@pytest.mark.filterwarnings("ignore:Counter has no specification")
 def test_an_environment_without_a_spec_is_copied():
     environment = Counter(lengths=[4])
     maker = find_maker(environment)
@@ -176,6 +179,7 @@ def test_an_environment_without_a_spec_is_copied():
     assert maker.name == "Counter"
 
 
+@pytest.mark.filterwarnings("ignore:Counter has no specification")
 def test_an_environment_that_cannot_be_copied_asks_for_a_factory():
     environment = Counter()
     environment.handle = (step for step in ())  # generators cannot be copied
@@ -208,6 +212,13 @@ class Limited(gym.wrappers.TimeLimit):
         super().__init__(environment, 7)
 
 
+def saying(**attributes):
+    """Return a world with these attributes, which ends its episodes itself."""
+    world = Counter()
+    vars(world).update(attributes)
+    return world
+
+
 def by_hand(*factories):
     return SyncVectorEnv(factories, **SAME_STEP)
 
@@ -221,6 +232,11 @@ def by_hand(*factories):
         (lambda: gym.wrappers.RescaleAction(Limited(Counter()), -1, 1), 7),
         (lambda: gym.wrappers.TimeLimit(gym.make("Pendulum-v1"), 500), 200),
         (Counter, None),
+        (lambda: saying(max_episode_steps=35_040), 35_040),
+        (lambda: saying(_max_episode_steps=np.int64(9)), 9),
+        (lambda: saying(max_episode_steps=None, _env=SimpleNamespace(_step_limit=999.5)), 1000),
+        (lambda: saying(max_episode_steps=True, _env=SimpleNamespace(_step_limit=np.inf)), None),
+        (lambda: Limited(saying(max_episode_steps=35_040)), 7),
         pytest.param(
             lambda: gym.make_vec(
                 "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs=SAME_STEP
@@ -233,6 +249,7 @@ def by_hand(*factories):
     ],
     ids=[
         *("id", "factory", "unwrapped", "without spec", "two limits", "none"),
+        *("said", "said in secret", "of dm_control", "nothing said", "said, and limited"),
         *("vector", "vector by hand", "vector without"),
     ],
 )

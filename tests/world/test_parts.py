@@ -1,14 +1,16 @@
 """Observations of several parts: their order, what is refused, and the policy that takes them."""
 
+import dataclasses
 from collections import OrderedDict
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple, flatten
+from policies import make_policy
 
-from qmu.deploy.parts import join
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, WorldError
+from qmu.parts import join, join_batch, join_either
 from qmu.world.make import find_maker
 
 REAL = Box(-np.inf, np.inf, (2,))
@@ -62,7 +64,7 @@ ALL_KINDS = Dict(
 
 
 @pytest.mark.parametrize("space", [ALL_KINDS, Tuple((ALL_KINDS, Discrete(2)))])
-def test_a_policy_flattens_as_the_world_does(space):
+def test_parts_lie_as_gymnasium_flattens_them(space):
     parts = parts_of(space)
     space.seed(0)
     samples = [space.sample() for _ in range(20)]
@@ -72,33 +74,106 @@ def test_a_policy_flattens_as_the_world_does(space):
 
 def test_a_batch_has_an_axis_more_in_every_part():
     parts = parts_of(Dict({"a": REAL, "b": Discrete(3)}))
-    joined = join(parts, {"a": np.zeros((4, 2)), "b": np.array([0, 1, 2, 0])})
-    assert joined.shape == (4, 5)
-    assert joined[1].tolist() == [0, 0, 0, 1, 0]
+    observations = {"a": np.zeros((4, 2)), "b": np.array([0, 1, 2, 0])}
+    for joined in (join_either(parts, observations), join_batch(parts, observations)):
+        assert joined.shape == (4, 5)
+        assert joined[1].tolist() == [0, 0, 0, 1, 0]
+
+
+LITTLE = Dict({"door": Box(0, 9, (), np.int32), "mode": Discrete(2), "x": Box(-1, 1, (1,))})
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        {"door": 3.7, "mode": 1, "x": [0.5]},
+        {"door": [3.7], "mode": np.array([1]), "x": 0.5},
+        {"door": [[3.7]], "mode": 1.0, "x": [[0.5]]},
+        {"door": [3.7], "mode": [1], "x": [[0.5]]},
+    ],
+)
+def test_axes_of_length_one_are_neither_lacking_nor_too_many(observation):
+    parts = parts_of(LITTLE)
+    expected = np.float32([3.7, 0, 1, 0.5])
+    np.testing.assert_array_equal(join(parts, observation), expected)
+    np.testing.assert_array_equal(join_either(parts, observation), expected)
+
+
+def test_a_batch_of_one_is_read_as_one_unless_it_is_said_to_be_a_batch():
+    parts = parts_of(LITTLE)
+    observations = {"door": [3], "mode": [1], "x": [[0.5]]}
+    assert join_either(parts, observations).shape == (4,)
+    assert join_batch(parts, observations).tolist() == [[3, 0, 1, 0.5]]
+    with pytest.raises(ValueError, match=r"no batch of observations.*door \(\), mode \(1,\), x"):
+        join_batch(parts, {"door": 3, "mode": [1], "x": [[0.5]]})
+
+
+class Recited(Several):
+    """Returns the same observation again and again, whatever its space says."""
+
+    def __init__(self, space, said):
+        super().__init__(space)
+        self.said = said
+
+    def reset(self, *, seed=None, options=None):
+        return self.said, {}
+
+    def step(self, action):
+        return self.said, 0.0, False, False, {}
+
+
+HALVES = Dict({"half": Box(-9, 9, (2,), np.float16), "whole": Box(0, 9, (1,), np.int32)})
+
+
+@pytest.mark.parametrize("half", [[0.1, 1.234567], np.float64([0.1, 1.234567])])
+def test_a_policy_and_its_world_read_the_same_numbers(half):
+    observation = {"half": half, "whole": 3.7}
+    maker = find_maker(lambda: Recited(HALVES, observation))
+    (obs,) = maker.worlds(1).reset([0])
+    np.testing.assert_array_equal(obs, np.float32([0.1, 1.234567, 3.7]))
+    policy = dataclasses.replace(make_policy((3,)), parts=maker.spaces.parts)
+    np.testing.assert_array_equal(policy(observation), policy(obs))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (np.zeros(3), "returned ndarray as an observation; .* has parts: half, whole"),
+        ({"half": [0, 0]}, "without whole; there have to be half"),
+        ({"half": [0, 0, 0], "whole": 1}, r"half has the shape \(3,\); it has to be \(2,\)"),
+        ({"half": [0, np.nan], "whole": 1}, r"returned nan at position 1 \(half\)"),
+        ({"half": [0, 0], "whole": "many"}, "whole has the dtype .*, which is no number: 'many'"),
+        ({"half": [[1, 2], [3]], "whole": 1}, "half is no array"),
+    ],
+)
+def test_what_a_world_returns_and_cannot_be_read_is_named(said, words):
+    with pytest.raises(WorldError, match=words):
+        find_maker(lambda: Recited(HALVES, said)).worlds(1).reset([0])
 
 
 @pytest.mark.parametrize(
     ("observation", "words"),
     [
-        ({"a": [0.0, 0.0]}, r"without b; this policy takes a \(2,\), b \(\)"),
+        ({"a": [0.0, 0.0]}, r"without b; there have to be a \(2,\), b \(\)"),
         ({"a": [0.0, 0.0], "c": 1}, "without b"),
-        ({"a": [0.0], "b": 1}, r"a has the shape \(1,\); this policy takes \(2,\)"),
+        ({"a": [0.0], "b": 1}, r"a has the shape \(1,\); it has to be \(2,\)"),
         ({"a": [0.0, 0.0], "b": 3}, "b is 3, which is none of its choices"),
-        ({"a": np.zeros((2, 2)), "b": 1}, "batches of different sizes"),
+        ({"a": [0.0, 0.0], "b": 1.5}, "b is 1.5, which is none of its choices"),
+        ({"a": np.zeros((2, 2)), "b": 1}, r"a has the shape \(2, 2\); it has to be \(2,\)"),
+        ({"a": np.zeros((2, 2)), "b": [1, 1, 1]}, r"a has the shape \(2, 2\)"),
         ((1, 2), "without a"),
     ],
 )
 def test_an_observation_that_does_not_fit_is_described(observation, words):
     with pytest.raises(ValueError, match=words):
-        join(parts_of(Dict({"a": REAL, "b": Discrete(3)})), observation)
+        join_either(parts_of(Dict({"a": REAL, "b": Discrete(3)})), observation)
 
 
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        (Box(0, 255, (8, 8, 3), np.uint8), r"observes an image among others: eye has the shape"),
-        (Box(0, 255, (8, 8), np.uint8), "observes an image among others: eye"),
-        (Box(0, 1, (3, 32, 32)), "observes an image among others: eye"),
+        (Box(0, 255, (16, 16, 3), np.uint8), r"observes an image among others: eye has the shape"),
+        (Box(0, 255, (64, 64), np.uint8), "observes an image among others: eye"),
         (Text(5), "no fixed number of numbers: eye is Text"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent.custom import BUILT_IN, Makers
@@ -32,7 +32,7 @@ from qmu.agent.networks import (
     perturbed,
     with_statistics,
 )
-from qmu.agent.normalize import Normalizer, init_normalizer, observed
+from qmu.agent.normalize import Normalizer, init_normalizer
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions, Share, init_regions
 from qmu.config import Config
@@ -130,11 +130,13 @@ def acting(agent: Agent) -> Acting:
     return Acting(agent.actor, agent.normalizer)
 
 
-def observe(agent: Agent, obs: Float[Array, "rows obs"], counts: Bool[Array, " rows"]) -> Agent:
-    """Return the agent that has seen some more observations, those rows that count."""
-    if agent.normalizer is None:
+def observe(agent: Agent, scales: tuple[Array, Array] | None) -> Agent:
+    """Return the agent with means and deviations [obs] that observations have by now."""
+    if agent.normalizer is None or scales is None:
         return agent
-    return dataclasses.replace(agent, normalizer=observed(agent.normalizer, obs, counts))
+    mean, std = scales
+    normalizer = dataclasses.replace(agent.normalizer, mean=mean, std=std)
+    return dataclasses.replace(agent, normalizer=normalizer)
 
 
 def update(

@@ -29,6 +29,7 @@ from qmu.deploy.policy import Acts
 from qmu.errors import ConfigError, WorldError
 from qmu.rows import Rows
 from qmu.wording import counted
+from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, Guard
 from qmu.world.make import Maker
@@ -82,6 +83,7 @@ class Crew:
         self.behaviours: list[dict[str, Any]] = []
         self.seen: list[Floats] = []
         self.restarts: list[tuple[int, str]] = []
+        self.breakdowns: list[Breakdown] = []
         self.stopped: Callable[[], bool] = never
 
     def heed(self, stopped: Callable[[], bool]) -> None:
@@ -141,6 +143,10 @@ class Crew:
         self.seen = [seen for harvest in harvests for seen in harvest.seen]
         for share, harvest in zip(self.shares, harvests, strict=True):
             self.restarts += [(share.members[member], why) for member, why in harvest.restarts]
+            self.breakdowns += [
+                one._replace(member=share.members[one.member], world=share.worlds[one.world])
+                for one in harvest.breakdowns
+            ]
         self.rows = self.together([harvest.rows for harvest in harvests])
         episodes = [
             episode._replace(member=share.members[episode.member])

@@ -9,21 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import ConfigError
+from qmu.wording import counted
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
 
-# Where an episode has no time limit of its own, it ends here.
+# An episode of a world that declares no time limit is cut off here, if it has not ended.
 LONGEST_EPISODE = 10_000
 
 
 class Score(NamedTuple):
-    """Returns and lengths of the episodes of one evaluation."""
+    """Returns and lengths of the episodes of one evaluation.
+
+    So many of them were `cut` off, since they had not ended after 10,000 steps, or where the world
+    says that they end: their returns are of a part.
+    """
 
     rewards: tuple[float, ...]
     lengths: tuple[int, ...]
+    cut: int = 0
 
     @property
     def mean(self) -> float:
@@ -34,6 +40,14 @@ class Score(NamedTuple):
     def std(self) -> float:
         """Standard deviation of the returns."""
         return float(np.std(self.rewards))
+
+    def told_cut(self) -> str:
+        """Return in words that episodes were cut off."""
+        return (
+            f"{self.cut} of {counted(len(self.lengths), 'episode')} had not ended after "
+            f"{max(self.lengths):,} steps and were cut off there: returns are of a part. A longer "
+            "end is declared by --env.episode-length, or by a time limit around the environment"
+        )
 
     @property
     def mean_length(self) -> float:
@@ -77,12 +91,14 @@ def evaluate(
     """
     rewards: list[float] = []
     lengths: list[int] = []
+    cut = 0
     for start in range(0, len(seeds), worlds.count):
         part = seeds[start : start + worlds.count]
         score = evaluate_side_by_side(actor, worlds, part, Trace() if trace is None else trace)
         rewards += score.rewards
         lengths += score.lengths
-    return Score(tuple(rewards), tuple(lengths))
+        cut += score.cut
+    return Score(tuple(rewards), tuple(lengths), cut)
 
 
 def evaluate_side_by_side(
@@ -93,7 +109,8 @@ def evaluate_side_by_side(
     obs = np.stack([worlds.start(index, seed) for index, seed in enumerate(seeds)])
     rewards = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds), np.int64)
-    running = list(range(len(seeds)))
+    running, cut = list(range(len(seeds))), 0
+    longest = worlds.longest or LONGEST_EPISODE
     first = trace.begin(len(seeds))
     for index in running:
         trace.obs[first + index].append(obs[index].copy())
@@ -108,11 +125,14 @@ def evaluate_side_by_side(
             trace.obs[first + index].append(outcome.final)
             trace.rewards[first + index].append(outcome.reward)
             trace.terminated[first + index] = outcome.terminated
-            ended = outcome.terminated or outcome.truncated
-            if not ended and lengths[index] < LONGEST_EPISODE:
+            if outcome.terminated or outcome.truncated:
+                continue
+            if lengths[index] < longest:
                 still.append(index)
+            else:
+                cut += 1
         running = still
-    return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths))
+    return Score(tuple(float(reward) for reward in rewards), tuple(int(n) for n in lengths), cut)
 
 
 def has_display() -> bool:

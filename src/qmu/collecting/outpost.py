@@ -34,6 +34,7 @@ from qmu.collecting.elsewhere import (
 )
 from qmu.collecting.station import Post
 from qmu.config import Env
+from qmu.places import home
 from qmu.signals import ending
 from qmu.world.make import Maker
 
@@ -64,6 +65,7 @@ class Outpost(Elsewhere):
             # Ctrl-C in a terminal is for the run, which lets its worlds close in their own time.
             process_group=0,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=home(),
         )
         assert self.process.stdin is not None
         # A process that is frozen reads nothing.

@@ -16,6 +16,7 @@ from qmu.collecting.behaviour import Behaviour
 from qmu.config import Env, Explore
 from qmu.deploy.policy import Acts
 from qmu.rows import Rows
+from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Collector, Episode
 from qmu.world.host import Guard
 from qmu.world.make import Maker
@@ -57,6 +58,7 @@ class Harvest(NamedTuple):
     rows: Rows
     episodes: list[Episode]
     restarts: list[tuple[int, str]]
+    breakdowns: list[Breakdown]
     behaviours: list[dict[str, Any]]  # what each member's noise goes on from
     seen: list[Floats]  # observations that the size of its parameter noise is measured on
 
@@ -133,6 +135,7 @@ class HostStation:
             rows,
             episodes,
             self.collector.restarts(),
+            self.collector.breakdowns(),
             [behaviour.state() for behaviour in self.behaviours],
             [np.asarray(behaviour.seen(), np.float32) for behaviour in self.behaviours],
         )

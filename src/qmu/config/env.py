@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from qmu.config.declared import NOT_EMPTY, NOTICEABLE, POSITIVE, Rule, numeric, one_of, structural
+from qmu.config.declared import (
+    NOT_EMPTY,
+    NOT_NEGATIVE,
+    NOTICEABLE,
+    POSITIVE,
+    Rule,
+    numeric,
+    one_of,
+    structural,
+)
 from qmu.config.tables import Table
 from qmu.config.workers import HERE, Workers
 from qmu.errors import ConfigError
@@ -55,7 +64,9 @@ class Env:
         rule=NOT_EMPTY,
     )
     episode_length: int | None = structural(
-        None, help="time limit of an episode, in steps; none: the environment's own", rule=POSITIVE
+        None,
+        help="time limit of an episode, in steps; none: the environment's own; 0: no limit",
+        rule=NOT_NEGATIVE,
     )
     kwargs: Table | None = structural(
         None,

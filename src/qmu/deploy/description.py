@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from qmu.deploy.parts import read_parts
-from qmu.deploy.policy import ACTIVATIONS, FORMAT, Acts, Floats, Network, Normalization, Policy
+from qmu.deploy.policy import (
+    ACTIVATIONS,
+    CENTRE,
+    FORMAT,
+    Acts,
+    Doubles,
+    Floats,
+    Network,
+    Normalization,
+    Policy,
+)
 from qmu.errors import ConfigError, warn
 
 # Descriptions of these formats have no sum. Format 1 knows no normalized observations.
@@ -104,6 +114,7 @@ def read_policy(
             high=arrays["high"],
             info=description["info"],
             parts=read_parts(description.get("parts", ())),
+            centre=read_centre(arrays) if description.get("centred") else None,
         )
         fitting = fits(policy)
         if fitting:
@@ -170,6 +181,18 @@ def check_bounds(low: Floats, high: Floats) -> None:
         raise ValueError("a lower bound of its actions is above the upper one")
 
 
+def read_centre(arrays: Mapping[str, Any]) -> Doubles:
+    """Return the centre of observations among the arrays of a file.
+
+    Raises:
+        ValueError: it is not of finite numbers in double precision.
+    """
+    centre: Doubles = arrays[CENTRE]
+    if centre.dtype != np.float64 or not np.isfinite(centre).all():
+        raise ValueError(f"{CENTRE} is no centre of observations")
+    return centre
+
+
 def fits(policy: Policy) -> bool:
     """Tell whether a policy leads from an observation to an action, in float32 numbers."""
     obs_size, action_size = math.prod(policy.obs_shape), math.prod(policy.action_shape)
@@ -180,6 +203,9 @@ def fits(policy: Policy) -> bool:
     if policy.parts and sum(part.size for part in policy.parts) != obs_size:
         return False
     if any(len(part.shape) > MOST_AXES for part in policy.parts):
+        return False
+    centre = policy.centre
+    if centre is not None and centre.shape != (obs_size,):
         return False
     network = policy.network
     return not isinstance(network, Network) or network_fits(network, obs_size, action_size)

@@ -16,6 +16,7 @@ from qmu.deploy.description import Read, check_unsealed, read_policy, unreadable
 from qmu.deploy.policy import ARRAYS, DESCRIPTION, SUM, Policy
 from qmu.deploy.seal import read_json, sum_of, unsigned
 from qmu.errors import ConfigError, lacking
+from qmu.places import absolute
 
 # The folder in a run's directory that holds its best policy.
 BEST = "best"
@@ -32,7 +33,7 @@ def load_policy(directory: str | Path) -> Policy:
         ConfigError: there is no policy, its network is the user's own, or the files are damaged or
             do not fit together.
     """
-    return read_folder(Path(directory))
+    return read_folder(absolute(directory))
 
 
 def read_folder(folder: Path, read: Read | None = None) -> Policy:
@@ -100,7 +101,7 @@ def load(path: str | Path) -> Any:
         ConfigError: there is no such file, it is damaged or no policy, or the packages that read it
             are not installed.
     """
-    place = Path(path)
+    place = absolute(path)
     try:
         if place.is_dir():
             inner = place / BEST

@@ -1,9 +1,9 @@
 """A policy as a graph for ONNX runtimes: observations in, actions out, in the environment's units.
 
-The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; its
-metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes that
-are not the newest run it, too. The file ends in one more entry of the metadata: the sum of all
-bytes before.
+The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; where
+observations have a centre, they are float64. Its metadata hold the policy's description. It uses
+operators of opset 17 (2022), so that runtimes that are not the newest run it, too. The file ends in
+one more entry of the metadata: the sum of all bytes before.
 """
 
 import json
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.description import check_bounds, network_of, shapes_of, unreadable
-from qmu.deploy.parts import one_array, read_parts
-from qmu.deploy.policy import NORM_EPSILON, SLOPE, Floats, Observation, Policy, batch_of
+from qmu.deploy.parts import observed, observed_batch, read_parts
+from qmu.deploy.policy import CENTRE, NORM_EPSILON, SLOPE, Floats, Observation, Policy
 from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
 from qmu.deploy.told import told
-from qmu.rows import Part
+from qmu.parts import Part
 
 OBSERVATION, ACTION = "observation", "action"
 # The keys of the description and of the sum among the metadata.
@@ -38,8 +38,11 @@ OPENING = b"".join(
 # What comes before the length of the description, and the most bytes of a length.
 MARK, LENGTH_BYTES = bytes([1 << 3 | 2, len(DESCRIPTION)]) + DESCRIPTION.encode() + b"\x12", 10
 BOUNDS = ("low", "high")
+KINDS: dict[Any, str] = {np.float32: "tensor(float)", np.float64: "tensor(double)"}
 OPSET, IR = 17, 8
 SERIOUS = 3
+# The number of single precision among ONNX's types.
+FLOAT = 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class OnnxPolicy:
     high: Floats
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
+    dtype: Any = np.float32
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -66,11 +70,22 @@ class OnnxPolicy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
-        batch = batch_of(obs.shape, self.obs_shape)
-        fed = {OBSERVATION: obs if batch else obs[None]}
-        action: Floats = self.session.run([ACTION], fed)[0]
+        obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
+        action = self.act(obs if batch else obs[None])
         return action if batch else action[0]
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        return self.act(observed_batch(self.parts, self.obs_shape, observations, self.dtype))
+
+    def act(self, obs: NDArray[Any]) -> Floats:
+        """Return the actions for observations [batch, *obs_shape]."""
+        action: Floats = self.session.run([ACTION], {OBSERVATION: obs})[0]
+        return action
 
     def __repr__(self) -> str:
         return told(self)
@@ -96,15 +111,17 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
             raise ValueError("it is not from qmu")
         description = read_json(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
-        check_ends(session.get_inputs(), OBSERVATION, obs_shape)
-        check_ends(session.get_outputs(), ACTION, action_shape)
+        dtype = np.float64 if description.get("centred") else np.float32
+        check_ends(session.get_inputs(), OBSERVATION, obs_shape, KINDS[dtype])
+        check_ends(session.get_outputs(), ACTION, action_shape, KINDS[np.float32])
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
         check_bounds(low, high)
-        check_answer(session, obs_shape, low, high)
+        check_answer(session, np.zeros((1, *obs_shape), dtype), low, high)
     except Exception as error:
         raise unreadable(source, error) from None
-    return OnnxPolicy(session, obs_shape, action_shape, low, high, description["info"], parts)
+    info = description["info"]
+    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, parts, dtype)
 
 
 def check_alone(data: bytes) -> None:
@@ -128,21 +145,20 @@ def check_alone(data: bytes) -> None:
         raise ValueError("it is not from qmu: it takes numbers from other files")
 
 
-def check_answer(session: Any, obs_shape: tuple[int, ...], low: Floats, high: Floats) -> None:
+def check_answer(session: Any, obs: NDArray[Any], low: Floats, high: Floats) -> None:
     """Raise ValueError unless a graph's actions are what is described, by one of them."""
-    fed = {OBSERVATION: np.zeros((1, *obs_shape), np.float32)}
-    action = session.run([ACTION], fed)[0].reshape(-1)
+    action = session.run([ACTION], {OBSERVATION: obs})[0].reshape(-1)
     if not (low.shape == high.shape == action.shape and np.isfinite(action).all()):
         raise ValueError("its actions are not finite, or not as many as its bounds")
     if not ((low <= action) & (action <= high)).all():
         raise ValueError("its actions lie outside of its bounds")
 
 
-def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...]) -> None:
+def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...], kind: str) -> None:
     """Raise ValueError unless the graph's only input, or output, is what is described."""
     there = [(end.name, end.type, tuple(end.shape[1:])) for end in ends]
-    if there != [(name, "tensor(float)", shape)]:
-        raise ValueError(f"{there} is described as {name} {shape}")
+    if there != [(name, kind, shape)]:
+        raise ValueError(f"{there} is described as {name} {kind} {shape}")
 
 
 def pack(policy: Policy) -> bytes:
@@ -152,9 +168,13 @@ def pack(policy: Policy) -> bytes:
 
     graph = Graph(policy.arrays())
     build(graph, policy)
+    seen = TensorProto.FLOAT if policy.centre is None else TensorProto.DOUBLE
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
-        for name, shape in ((OBSERVATION, policy.obs_shape), (ACTION, policy.action_shape))
+        helper.make_tensor_value_info(name, kind, ["batch", *shape])
+        for name, kind, shape in (
+            (OBSERVATION, seen, policy.obs_shape),
+            (ACTION, TensorProto.FLOAT, policy.action_shape),
+        )
     ]
     model = helper.make_model(
         helper.make_graph(
@@ -204,6 +224,9 @@ def build(graph: Graph, policy: Policy) -> None:
     # The number 0 stands for the batch axis as it is.
     size = [0, network.weights[0].shape[0]]
     hidden = graph.node("Reshape", OBSERVATION, graph.constant("obs.size", size, np.int64))
+    if policy.centre is not None:
+        hidden = graph.node("Sub", hidden, CENTRE)
+        hidden = graph.node("Cast", hidden, to=FLOAT)
     if network.normalization is not None:
         lowest = graph.constant("obs.lowest", -network.normalization.clip)
         hidden = graph.node("Sub", hidden, "obs.mean")

@@ -1,87 +1,62 @@
-"""Observations of several parts, as the environment gave them, to the flat ones of the network."""
+"""What a policy observes: arrays, or the parts that its description lists."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.rows import Part
+from qmu.parts import Part, is_several, join_batch, join_either
 
 # Choices are counted in whole numbers of 64 bits.
 LARGEST = 2**62
 
 
-def one_array(parts: Sequence[Part], observation: Any) -> Any:
-    """Return an observation of several parts as one array, and any other as it is.
+def observed(
+    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any, dtype: Any = np.float32
+) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return an observation, or a batch of them, as an array, and the length of the batch.
 
     Raises:
-        ValueError: a part is not there, or has another shape.
+        ValueError: it is of another shape; a part is not there, or none of its choices.
     """
-    if parts and isinstance(observation, Mapping | tuple):
-        return join(parts, observation)
-    return observation
+    several = is_several(parts, observation)
+    whole = join_either(parts, observation, dtype) if several else observation
+    array = np.asarray(whole, dtype=dtype)
+    return array, batch_of(array.shape, obs_shape)
 
 
-def join(parts: Sequence[Part], observation: Any) -> NDArray[np.float32]:
-    """Return an observation of several parts as one array [obs], or a batch [batch, obs].
-
-    The parts lie in it one after another. In a batch, every part has the leading axis.
+def observed_batch(
+    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any, dtype: Any = np.float32
+) -> NDArray[Any]:
+    """Return a batch of observations as an array [batch, *obs_shape].
 
     Raises:
-        ValueError: a part is not there, or has another shape.
+        ValueError: as `observed` does, or it is one observation.
     """
-    pieces = [piece(part, find(parts, part, observation)) for part in parts]
-    batches = {one.shape[:-1] for one in pieces}
-    if len(batches) > 1:
+    if is_several(parts, observation):
+        return join_batch(parts, observation, dtype)
+    array = np.asarray(observation, dtype=dtype)
+    if not batch_of(array.shape, obs_shape):
         raise ValueError(
-            f"parts of an observation for batches of different sizes: {sorted(batches)}; "
-            f"this policy takes {told(parts)}"
+            f"one observation, of shape {array.shape}, where a batch of them was to be given"
         )
-    return np.concatenate(pieces, axis=-1)
+    return array
 
 
-def find(parts: Sequence[Part], part: Part, observation: Any) -> Any:
-    """Return what an observation holds where a part belongs."""
-    held = observation
-    for step in part.path:
-        inside = step in held if isinstance(held, Mapping) else is_in(step, held)
-        if not inside:
-            raise ValueError(f"an observation without {part.name}; this policy takes {told(parts)}")
-        held = held[step]
-    return held
+def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the leading axis of a batch of observations; nothing for a single observation.
 
-
-def is_in(step: str | int, held: Any) -> bool:
-    """Tell whether something that is no dictionary has this position."""
-    return isinstance(step, int) and isinstance(held, tuple | list) and 0 <= step < len(held)
-
-
-def piece(part: Part, value: Any) -> NDArray[np.float32]:
-    """Return a part's numbers [size], or [batch, size]."""
-    array = np.asarray(value)
-    batch = array.shape[: array.ndim - len(part.shape)]
-    if len(batch) > 1 or array.shape[len(batch) :] != part.shape:
+    Raises:
+        ValueError: observations of `obs_shape` do not have this shape.
+    """
+    batch = shape[: len(shape) - len(obs_shape)]
+    if len(batch) > 1 or tuple(shape[len(batch) :]) != obs_shape:
         raise ValueError(
-            f"{part.name} has the shape {array.shape}; this policy takes {part.shape}, or a batch "
-            "along one leading axis"
+            f"an observation of shape {tuple(shape)}; this policy takes {obs_shape}, "
+            "or a batch of them along one leading axis"
         )
-    if not part.choices:
-        return array.astype(np.float32).reshape(*batch, part.size)
-    chosen = array.astype(np.int64).reshape(*batch, len(part.choices)) - np.asarray(part.first)
-    if ((chosen < 0) | (chosen >= np.asarray(part.choices))).any():
-        raise ValueError(f"{part.name} is {value}, which is none of its choices")
-    rows = [
-        np.eye(size, dtype=np.float32)[chosen[..., index]]
-        for index, size in enumerate(part.choices)
-    ]
-    return np.concatenate(rows, axis=-1)
-
-
-def told(parts: Sequence[Part]) -> str:
-    """Return the parts in words: their names and shapes."""
-    return ", ".join(f"{part.name} {part.shape}" for part in parts)
+    return batch
 
 
 def read_parts(described: Any) -> tuple[Part, ...]:

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.parts import one_array
+from qmu.deploy.parts import observed, observed_batch
 from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
-from qmu.rows import Part
+from qmu.parts import Part
+from qmu.places import absolute
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 # One observation or a batch: an array, or what an environment of several parts gives.
 Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
@@ -24,6 +26,8 @@ ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
 FORMAT = 3
+# The name of what is taken from observations before they are rounded.
+CENTRE = "obs.centre"
 
 ONE = np.float32(1)
 # The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
@@ -161,28 +165,14 @@ class Network:
         }
 
 
-def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the leading axis of a batch of observations; nothing for a single observation.
-
-    Raises:
-        ValueError: observations of `obs_shape` do not have this shape.
-    """
-    batch = shape[: len(shape) - len(obs_shape)]
-    if len(batch) > 1 or tuple(shape[len(batch) :]) != obs_shape:
-        raise ValueError(
-            f"an observation of shape {tuple(shape)}; this policy takes {obs_shape}, "
-            "or a batch of them along one leading axis"
-        )
-    return batch
-
-
 @dataclass(frozen=True)
 class Policy:
     """A deterministic policy: one observation, or a batch of them, to actions.
 
     `info` says where it comes from: environment, seed, step, score. Everything that the policy
     needs is in it; training is not. `parts` are those of the environment's own observations, where
-    they are dictionaries or tuples.
+    they are dictionaries or tuples. A `centre` [obs] is taken from observations in double
+    precision, before they are rounded to single.
     """
 
     network: Acts
@@ -192,6 +182,7 @@ class Policy:
     high: Floats
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
+    centre: Doubles | None = None
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -199,7 +190,8 @@ class Policy:
         Args:
             observation: an array of the environment's observation shape, or with one more
                 leading axis, in the environment's units; or the dictionary or tuple that the
-                environment itself gives, each part with that axis in a batch.
+                environment itself gives, each part with that axis in a batch. Where it can be
+                read as one observation, with axes of length one more or less, it is one.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -207,12 +199,31 @@ class Policy:
         Raises:
             ValueError: the observation has another shape.
         """
-        obs = np.asarray(one_array(self.parts, observation), dtype=np.float32)
-        batch = batch_of(obs.shape, self.obs_shape)
-        action = self.network(obs.reshape(*batch, math.prod(self.obs_shape)))
+        return self.act(*observed(self.parts, self.obs_shape, observation, self.dtype))
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        obs = observed_batch(self.parts, self.obs_shape, observations, self.dtype)
+        return self.act(obs, obs.shape[:1])
+
+    @property
+    def dtype(self) -> Any:
+        """What observations are read as."""
+        return np.float32 if self.centre is None else np.float64
+
+    def act(self, obs: NDArray[Any], batch: tuple[int, ...]) -> Floats:
+        """Return the actions for observations [*batch, *obs_shape]."""
+        flat = obs.reshape(*batch, math.prod(self.obs_shape))
+        if self.centre is not None:
+            flat = (flat - self.centre).astype(np.float32)
+        action = self.network(flat)
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
-        return scaled.reshape(*batch, *self.action_shape)
+        return scaled.reshape((*batch, *self.action_shape))
 
     def __repr__(self) -> str:
         return told(self)
@@ -222,7 +233,7 @@ class Policy:
 
         A policy that is there is replaced when both are written, and stays if they cannot be.
         """
-        folder = Path(directory)
+        folder = absolute(directory)
         folder.mkdir(parents=True, exist_ok=True)
         written = {folder / name: folder / f".unfinished-{name}" for name in (ARRAYS, DESCRIPTION)}
         try:
@@ -245,7 +256,8 @@ class Policy:
 
     def arrays(self) -> dict[str, Floats]:
         """Return all its numbers, by the names that they have in a file."""
-        arrays = {"low": self.low, "high": self.high} | self.network.arrays()
+        arrays: dict[str, Any] = {"low": self.low, "high": self.high} | self.network.arrays()
+        arrays |= {} if self.centre is None else {CENTRE: self.centre}
         # Not `ascontiguousarray`, which gives the clip, a single number, an axis.
         return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
@@ -257,5 +269,6 @@ class Policy:
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "parts": [part._asdict() for part in self.parts],
+            **({} if self.centre is None else {"centred": True}),
             "info": self.info,
         }

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
-from qmu.deploy.parts import one_array
+from qmu.deploy.parts import batch_of, observed, observed_batch
 from qmu.deploy.policy import (
     NORM_EPSILON,
     SLOPE,
@@ -22,7 +23,6 @@ from qmu.deploy.policy import (
     Normalization,
     Observation,
     Policy,
-    batch_of,
 )
 from qmu.deploy.seal import check_seal, read_json, sealed_zip
 from qmu.deploy.told import told
@@ -49,6 +49,9 @@ class TorchPolicy(nn.Module):
         self.obs_shape, self.action_shape = policy.obs_shape, policy.action_shape
         self.info, self.parts = policy.info, policy.parts
         self.layers = nn.Sequential(*layers_of(policy))
+        self.dtype = policy.dtype
+        centre = None if policy.centre is None else torch.tensor(policy.centre)
+        self.register_buffer("centre", centre)
         self.register_buffer("low", torch.tensor(policy.low))
         self.register_buffer("high", torch.tensor(policy.high))
 
@@ -68,19 +71,34 @@ class TorchPolicy(nn.Module):
         """
         if isinstance(observation, torch.Tensor):
             return self.act(observation)
-        obs = torch.from_numpy(np.array(one_array(self.parts, observation), np.float32))
+        return self.act_on_array(observed(self.parts, self.obs_shape, observation, self.dtype)[0])
+
+    def batch(self, observations: Observation) -> Floats:
+        """Return the actions [batch, ...] for a batch of observations, also for one of one.
+
+        Raises:
+            ValueError: they are no batch, or have another shape.
+        """
+        return self.act_on_array(
+            observed_batch(self.parts, self.obs_shape, observations, self.dtype)
+        )
+
+    def act_on_array(self, obs: NDArray[Any]) -> Floats:
+        """Return the actions of an array of observations, as an array."""
         with torch.no_grad():
-            action: Floats = self.act(obs.to(self.low.device)).cpu().numpy()
-        return action
+            action = self.act(torch.from_numpy(np.array(obs)).to(self.low.device))
+        return np.asarray(action.cpu().numpy())
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the actions of a tensor of observations."""
         batch = batch_of(obs.shape, self.obs_shape)
-        flat = obs.to(self.low.dtype).reshape(*batch, self.layers[0].in_features)
+        flat = obs.reshape(*batch, self.layers[0].in_features)
+        flat = flat if self.centre is None else flat - self.centre
+        flat = flat.to(self.low.dtype)
         action = self.layers(flat)
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         inside = torch.minimum(torch.maximum(scaled, self.low), self.high)
-        return inside.reshape(*batch, *self.action_shape)
+        return inside.reshape((*batch, *self.action_shape))
 
     def __repr__(self) -> str:
         return told(self)

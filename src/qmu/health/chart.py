@@ -20,7 +20,7 @@ class Finding(NamedTuple):
     """Something that is wrong: what was seen, what it means, how sure that is, what to try.
 
     What was seen and what it means are sentences without their full stop; the advice goes on
-    after "try".
+    after "try". `explains` names other findings that are only consequences, and are not told.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Finding(NamedTuple):
     sure: str
     advice: str
     serious: bool = False
+    explains: tuple[str, ...] = ()
 
 
 class Chart:
@@ -74,6 +75,9 @@ class Chart:
     @property
     def limit(self) -> int | None:
         """The most steps that an episode can have, if that is known."""
+        # The run's own 0 is no limit, also of the environment's.
+        if self.config.env.episode_length == 0:
+            return None
         limits = [self.config.env.episode_length, self.longest]
         return min((limit for limit in limits if limit is not None), default=None)
 

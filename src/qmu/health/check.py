@@ -1,8 +1,9 @@
 """What a world is, seen by stepping it with random actions."""
 
+import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 from qmu.config import Env, reading, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.health.symptoms import ERROR, Evidence, Symptom, Walk, examine
+from qmu.parts import find
+from qmu.places import WorkingFolder
 from qmu.replay.stream import row_bytes
 from qmu.world import hearing
 from qmu.world.hearing import stepping
-from qmu.world.host import HostWorlds
+from qmu.world.host import HostWorlds, changes_observations, final_in
 from qmu.world.make import Maker, Source, maker_of
+from qmu.world.parts import bounds_of
 from qmu.world.spaces import bounds, to_environment
 
-# Steps of the walks that are compared; seeds whose first observations are.
-COMPARED, SEEDS = 1_000, 5
+# Steps of the walks that are compared, and of those that are taken in turn; seeds whose first
+# observations are.
+COMPARED, IN_TURN, SEEDS = 1_000, 500, 5
 # More bounds than these are summed up.
 MOST_BOUNDS = 6
 
@@ -57,7 +62,7 @@ def check_env(
 
     Args:
         env: an environment id, a function that returns an environment, or an environment.
-        steps: how many steps are taken; the comparisons take up to 2,000 more.
+        steps: how many steps are taken; the comparisons take up to 3,500 more.
         seed: of its first episode, and of the actions.
         kwargs: keyword arguments of the environment, as with `env.kwargs`.
         wrappers: dotted names of wrappers, as with `env.wrappers`.
@@ -73,7 +78,8 @@ def check_env(
     given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
     settings: Env = reading.from_dict({"env": given}).env
     hearing.pass_on()
-    evidence = gather(maker_of(env, settings), steps, seed)
+    with WorkingFolder():
+        evidence = gather(maker_of(env, settings), steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))
 
 
@@ -104,11 +110,17 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
         first = walk(worlds[0], steps, seed)
         again, other = (walk(world, min(steps, COMPARED), seed) for world in worlds)
         begun = starts(worlds[1], seed)
+        few, next_seed = min(steps, IN_TURN), (seed + 1) % 2**31
+        alone = walk(worlds[1], few, next_seed)
+        turns = walk_in_turn(worlds, few, (seed, next_seed))
         walks = {
             "": first,
             "when it begins anew, ": again,
             "in a second world, ": other,
             "when it is given another seed, ": begun,
+            "in an episode of another seed, ": alone,
+            "when two of them are stepped in turn, ": turns[0],
+            "when two of them are stepped in turn, in the second, ": turns[1],
         }
         space = worlds[0].environments[0].observation_space
         return Evidence(
@@ -120,8 +132,13 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             failure=first_failure(walks),
             differs_again=first_difference(first, again),
             differs_elsewhere=first_difference(first, other),
+            differs_in_turn=earliest(
+                first_difference(again, turns[0]), first_difference(alone, turns[1])
+            ),
             starts=begun.obs,
+            changed_obs=changes_observations(worlds[0].environments[0]),
             said=tuple(filter(hearing.matters, hearing.take())),
+            normalizers=maker.normalizers,
         )
     finally:
         for world in worlds:
@@ -130,52 +147,89 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
 
 @stepping()
 def walk(world: HostWorlds, steps: int, seed: int) -> Walk:
-    """Return what is seen in `steps` random steps of a world, whose first episode has the seed.
+    """Return what is seen in `steps` random steps of a world, whose first episode has the seed."""
+    seen = Walk()
+    for _ in pace(world, steps, seed, seen):
+        pass
+    return seen
+
+
+@stepping()
+def walk_in_turn(worlds: Sequence[HostWorlds], steps: int, seeds: Sequence[int]) -> list[Walk]:
+    """Return what is seen in each world when all take one step after the other, in turn."""
+    walks = [Walk() for _ in worlds]
+    paces = [pace(*one) for one in zip(worlds, [steps] * len(worlds), seeds, walks, strict=True)]
+    for _ in itertools.zip_longest(*paces):
+        pass
+    return walks
+
+
+def pace(world: HostWorlds, steps: int, seed: int, seen: Walk) -> Iterator[None]:
+    """Take random steps, and note what is seen; stop before the first step, and after each.
 
     It ends where the world fails.
     """
     spaces, witness = world.spaces, world.environments[0]
     assert isinstance(witness, Witness)
     actions = np.random.default_rng(seed)
-    seen = Walk()
     try:
-        obs = begin(world, witness, seed, seen)
+        obs = begin(world, seed, seen)
+        yield
         for _ in range(steps):
             action = actions.uniform(-1, 1, spaces.action_size).astype(np.float32)
             before, _ = witness.returned
             started = time.perf_counter()
             result = world.execute(0, to_environment(action, spaces.low, spaces.high))
             seen.seconds.append(time.perf_counter() - started)
+            seen.broken += [(len(seen.rewards) + 1, cause) for _, cause in world.broken]
+            world.broken = []
             seen.obs.append(obs)
             seen.rewards.append(result.reward)
             seen.terminated.append(result.terminated)
             seen.truncated.append(result.truncated)
-            note_types(witness, "step", seen)
+            note_types(world, "step", seen)
             after, _ = witness.returned
             seen.reused += isinstance(after, np.ndarray) and after is before
             obs = result.final
             if result.terminated or result.truncated:
+                seen.self_resets += is_other(*witness.returned)
                 seen.obs_at_ends.append(obs)
-                obs = begin(world, witness, None, seen)
+                obs = begin(world, None, seen)
+            yield
     except WorldError as error:
         seen.failure = str(error)
-    return seen
 
 
-def begin(world: HostWorlds, witness: Witness, seed: int | None, seen: Walk) -> NDArray[np.float32]:
+def is_other(obs: Any, info: Any) -> bool:
+    """Tell whether the last observation of an episode is another one in the info."""
+    final = final_in(info, obs)
+    try:
+        return final is not obs and not np.array_equal(final, obs)
+    except (TypeError, ValueError):
+        return True
+
+
+def begin(world: HostWorlds, seed: int | None, seen: Walk) -> NDArray[np.float32]:
     """Start an episode; return its first observation."""
     started = time.perf_counter()
     obs = world.start(0, seed)
     seen.resets += 1
     seen.reset_seconds += time.perf_counter() - started
-    note_types(witness, "reset", seen)
+    note_types(world, "reset", seen)
     return obs
 
 
-def note_types(witness: Witness, method: str, seen: Walk) -> None:
+def note_types(world: HostWorlds, method: str, seen: Walk) -> None:
     """Note of what type the observation and the info are that a method has just returned."""
+    witness, parts = world.environments[0], world.spaces.parts
+    assert isinstance(witness, Witness)
     obs, info = witness.returned
-    seen.kinds.add(kind_of(obs))
+    for part in parts:
+        value = find(parts, part, obs)
+        seen.kinds.setdefault(part.name, set()).add(kind_of(value))
+        seen.shapes.setdefault(part.name, set()).add(np.shape(value))
+    if not parts:
+        seen.kinds.setdefault("", set()).add(kind_of(obs))
     if not isinstance(info, dict):
         seen.other_infos.add(f"{method} returned {type(info).__name__}")
 
@@ -205,6 +259,11 @@ def first_difference(one: Walk, other: Walk) -> int | None:
     return None
 
 
+def earliest(*steps: int | None) -> int | None:
+    """Return the first of these steps; None if there is none."""
+    return min((step for step in steps if step is not None), default=None)
+
+
 def rows_of(seen: Walk) -> Any:
     """Return the rows of a walk: observation, reward, terminated, truncated."""
     return zip(seen.obs, seen.rewards, seen.terminated, seen.truncated, strict=True)
@@ -225,10 +284,8 @@ def starts(world: HostWorlds, seed: int) -> Walk:
 def facts(evidence: Evidence) -> list[str]:
     """Return what a world is, in words."""
     seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
-    space = evidence.space
-    assert isinstance(space, gym.spaces.Box)
     lines = {
-        "observations": numbers(spaces.obs_shape, space.low, space.high),
+        "observations": numbers(spaces.obs_shape, *bounds_of(evidence.space)),
         "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }
@@ -263,6 +320,8 @@ def determinism(evidence: Evidence) -> str:
     """Return whether a world can be repeated, in words."""
     if evidence.differs_again is not None or evidence.differs_elsewhere is not None:
         return "the same seed and actions give other rows"
+    if evidence.differs_in_turn is not None:
+        return "the same seed and actions give other rows where another world is stepped in turn"
     if evidence.failure is not None:
         return "until it failed, the same seed and actions gave no other rows"
     return "the same seed and actions give the same rows, in this world again and in a new one"

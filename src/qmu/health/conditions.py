@@ -71,8 +71,10 @@ def reached(chart: Chart) -> float:
 
 def no_reward(chart: Chart) -> Finding | None:
     """Rewards that never change: there is nothing to climb."""
-    spreads = chart.all("health/reward_std")
-    if len(spreads) < RECENT or max(spreads) > 1e-6 * chart.config.env.reward_scale:
+    spreads, means = chart.all("health/reward_std"), chart.all("health/reward_mean")
+    # Whatever their scale, rewards that are the same differ by rounding at most.
+    size = max(map(abs, means), default=0.0)
+    if len(spreads) < RECENT or max(spreads) > 1e-6 * size:
         return None
     mean = chart.recent("health/reward_mean")
     return Finding(
@@ -111,6 +113,31 @@ def only_costs(chart: Chart) -> Finding | None:
         "--explore.noise ou --explore.std 0.5, --explore.parameter-distance 0.5, more "
         "--explore.start-steps; or a reward on the way to the goal",
         serious=True,
+    )
+
+
+# Of so many steps that a simulation begins anew by itself is not by chance.
+MANY_BREAKDOWNS = 0.01
+BEGINS_ANEW = "The simulation begins anew by itself"
+
+
+def breaks_down(chart: Chart) -> Finding | None:
+    """Simulations that begin anew by themselves inside of a step."""
+    training = max(chart.all("rollout/breakdowns"), default=0)
+    alone = sum(chart.all("eval/breakdowns"))
+    if not (training or alone):
+        return None
+    share = training / max(chart.steps, 1)
+    return Finding(
+        BEGINS_ANEW,
+        f"MuJoCo did that inside of {training:,.0f} of {chart.steps:,} steps of training "
+        f"({share:.2g} of them), and of {alone:,.0f} in evaluations; the run's messages say why",
+        "Such a step leads from a state that has broken down to a start, and is learned from; what "
+        "it rewards is no merit",
+        CERTAIN,
+        "weaker actuators (gear), a shorter timestep or more damping in the model, an episode that "
+        "ends before the state is out of bounds; `qmu check` counts such steps with random actions",
+        serious=share > MANY_BREAKDOWNS,
     )
 
 
@@ -191,18 +218,81 @@ def small_replay(chart: Chart) -> Finding | None:
 
 
 def scales_of_observations(chart: Chart) -> Finding | None:
-    """Observations whose numbers are of very different sizes."""
+    """Observations whose numbers are of very different sizes, or all far from 1."""
     small = chart.recent("health/obs_smallest", least=1)
     large = chart.recent("health/obs_largest", least=1)
-    if not large > 100 * small > 0:
+    offset = chart.recent("health/obs_offset", least=1)
+    spreads = f"The standard deviations of their numbers go from {small:.2g} to {large:.2g}"
+    if large > 100 * small > 0:
+        return Finding(
+            "Observations of very different scales",
+            spreads,
+            "The largest drown the others",
+            LIKELY,
+            "--env.normalize-obs",
+        )
+    if chart.config.env.normalize_obs:
+        return None
+    if large > 100:
+        name, meaning = "Large observations", "Units and actions are driven to their bounds by them"
+        explains = OF_LARGE_OBSERVATIONS
+    elif 0 < large < 0.1:
+        name, meaning = "Small observations", "The networks hardly tell one from the other"
+        explains = OF_SAME_OBSERVATIONS
+    elif offset > 20 * max(large, 1):
+        name, meaning = "Observations far from 0", "What they differ by is lost in what they share"
+        spreads += f", and the mean of one is {offset:.3g} from 0"
+        explains = OF_SAME_OBSERVATIONS
+    else:
         return None
     return Finding(
-        "Observations of very different scales",
-        f"The standard deviations of their numbers go from {small:.2g} to {large:.2g}",
-        "The largest drown the others",
+        name,
+        spreads,
+        f"{meaning}: networks are made for numbers of about 1",
         LIKELY,
         "--env.normalize-obs",
+        serious=not 0.05 < large < 1e3 or offset > 100,
+        explains=explains,
     )
+
+
+# What else is seen where observations are large, or nearly the same: no faults of their own.
+OF_LARGE_OBSERVATIONS = ("Saturated actor", "Exploding gradients", "Dead units")
+OF_SAME_OBSERVATIONS = ("Dead units", "Vanishing gradients", "The critic predicts nothing")
+# What an offset of rewards leads to.
+OF_OFFSETS = ("Large rewards", "The critic predicts nothing", "Exploding gradients")
+
+
+def offset_of_rewards(chart: Chart) -> Finding | None:
+    """Rewards that have much more in common than they differ by."""
+    mean = chart.recent("health/step_reward_mean", least=1)
+    spread = chart.recent("health/step_reward_std", least=1)
+    scale = chart.config.env.reward_scale
+    shared, own = abs(mean) * scale, spread * scale
+    if not shared > max(20, 10 * own):
+        return None
+    return Finding(
+        "Rewards with an offset",
+        f"In evaluations they are {mean:.4g} a step, and differ by {spread:.2g}",
+        "Values are sums of what rewards share, and what an action changes is lost in them; a "
+        "smaller scale makes it smaller still",
+        LIKELY,
+        f"to take {mean:.2g} from every reward, in the environment or in a wrapper "
+        "(--env.wrappers), if episodes are of one length: where they end early, living is worth "
+        "less then",
+        serious=shared > max(100, 20 * own),
+        explains=OF_OFFSETS,
+    )
+
+
+# Rewards below this are nothing beside what a new critic says, and what that looks like.
+NOTHING = 1e-3
+OF_NOTHING = (
+    "Q overestimates",
+    "Diverging Q",
+    "The critic predicts nothing",
+    "Vanishing gradients",
+)
 
 
 def scale_of_rewards(chart: Chart) -> Finding | None:
@@ -218,8 +308,10 @@ def scale_of_rewards(chart: Chart) -> Finding | None:
         f"{size} rewards",
         f"Their standard deviation is {spread:.3g}, per window of {chart.config.replay.n_step}",
         "Learning rates and initial weights are made for values of about 1 to 100",
-        POSSIBLE,
+        LIKELY if spread < NOTHING else POSSIBLE,
         f"--env.reward-scale {wanted * chart.config.env.reward_scale / spread:.0g}",
+        serious=spread < NOTHING,
+        explains=OF_NOTHING if spread < NOTHING else (),
     )
 
 
@@ -245,7 +337,7 @@ def cut_off(chart: Chart) -> Finding | None:
     """Episodes that the run's own limits end, and nothing else."""
     limit = chart.config.env.episode_length
     lengths = chart.all("rollout/ep_len_mean")
-    if limit is None or chart.longest is None or limit >= chart.longest:
+    if not limit or chart.longest is None or limit >= chart.longest:
         return None
     if len(lengths) < RECENT or min(lengths[-RECENT:]) < limit:
         return None

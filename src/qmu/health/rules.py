@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qmu.health import conditions
+from qmu.health.advice import not_given
 from qmu.health.chart import CERTAIN, LIKELY, RECENT, SURE, Chart, Finding, Rule
 
 
@@ -74,6 +75,8 @@ def overestimation(chart: Chart) -> Finding | None:
 
 # How many times what the rewards could be worth a Q is that has diverged, whether it grows or not.
 FAR = 100
+# What a new critic says is up to about this, whatever the rewards.
+NEW = 1.0
 
 
 def diverging_values(chart: Chart) -> Finding | None:
@@ -85,9 +88,10 @@ def diverging_values(chart: Chart) -> Finding | None:
     reward = abs(chart.recent("health/reward_mean")) + 3 * chart.recent("health/reward_std")
     # The reward of a window is that of up to n steps.
     bound = reward / (1 - gamma**steps) if gamma < 1 else float("inf")
+    reached = max(bound, NEW)
     now, before = float(np.mean(values[-RECENT:])), float(np.mean(values[-2 * RECENT : -RECENT]))
-    growing = now > 2 * bound and now > 1.2 * before
-    if not (growing or 0 < FAR * bound < now):
+    growing = now > 2 * reached and now > 1.2 * before
+    if not (growing or (bound > 0 and now > FAR * reached)):
         return None
     return Finding(
         "Diverging Q",
@@ -152,6 +156,7 @@ def vanishing_gradients(chart: Chart) -> Finding | None:
 GRADIENTS = ("health/actor_gradient", "health/critic_gradient")
 BIAS = ("health/q_bias", "health/reward_std")
 RULES: tuple[Rule, ...] = (
+    Rule("simulations that begin anew", conditions.breaks_down),
     Rule("rewards that never change", conditions.no_reward, ("health/reward_std",)),
     Rule("an actor that stands still", conditions.only_costs, conditions.COSTS),
     Rule("diverging Q", diverging_values, ("train/q_mean",), 2 * RECENT),
@@ -168,6 +173,7 @@ RULES: tuple[Rule, ...] = (
     Rule("few random steps", conditions.few_start_steps),
     Rule("a small replay", conditions.small_replay),
     Rule("scales of observations", conditions.scales_of_observations, ("health/obs_largest",), 1),
+    Rule("an offset of rewards", conditions.offset_of_rewards),
     Rule("the scale of rewards", conditions.scale_of_rewards, ("health/reward_std",), 1),
     Rule("evaluation below training", conditions.worse_in_evaluation, conditions.BOTH),
     Rule("episodes that are cut off", conditions.cut_off, ("rollout/ep_len_mean",)),
@@ -177,7 +183,13 @@ RULES: tuple[Rule, ...] = (
 def examine(chart: Chart) -> list[Finding]:
     """Return what is wrong with a member, what is serious first, and of that what is certain."""
     found = [finding for rule in RULES for finding in [rule.ask(chart)] if finding is not None]
-    return sorted(found, key=urgency)
+    explained = {name for finding in found for name in finding.explains}
+    told = [
+        finding._replace(advice=not_given(finding.advice, chart.config))
+        for finding in found
+        if finding.name not in explained
+    ]
+    return sorted(told, key=urgency)
 
 
 def urgency(finding: Finding) -> tuple[bool, int]:

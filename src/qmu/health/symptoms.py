@@ -12,12 +12,20 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.world.host import place
+from qmu.world.normalizing import Normalizer, consequence, instead
+from qmu.world.parts import bounds_of, leaves
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
 ERROR, WARNING, HINT = "ERROR", "warning", "hint"
 # A default update takes about this long on two cores (benchmarks/results).
 UPDATE_SECONDS = 1.2e-3
+# What to do about a simulation that breaks down.
+BREAKS_DOWN = (
+    "a shorter timestep, weaker actuators or more damping in the model; end the episode before the "
+    "state is out of bounds"
+)
 
 
 class Symptom(NamedTuple):
@@ -34,7 +42,10 @@ class Symptom(NamedTuple):
 class Walk:
     """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
 
-    `kinds` are the types of observations, `other_infos` says who returned an info that is none.
+    `kinds` are the types of observations and `shapes` their shapes, by the names of their parts;
+    `other_infos` says who returned an info that is none. `self_resets` counts ends whose info has
+    another last observation than was returned. `broken` are the steps in which the simulation began
+    anew by itself, and why.
     """
 
     obs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -42,9 +53,12 @@ class Walk:
     terminated: list[bool] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
     obs_at_ends: list[NDArray[np.float32]] = field(default_factory=list)
-    kinds: set[str] = field(default_factory=set)
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    shapes: dict[str, set[tuple[int, ...]]] = field(default_factory=dict)
     reused: int = 0
+    self_resets: int = 0
     other_infos: set[str] = field(default_factory=set)
+    broken: list[tuple[int, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     resets: int = 0
     reset_seconds: float = 0.0
@@ -62,8 +76,10 @@ class Evidence(NamedTuple):
 
     `failure` says in words where it failed first, and how; `walk` may be whole in spite of it.
     `differs_again` and `differs_elsewhere` are the first steps at which the same seed and actions
-    led to something else, in the same world and in a new one. `starts` are first observations of
-    different seeds, `said` is what MuJoCo has warned of.
+    led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
+    were stepped in turn, compared with each alone. `starts` are first observations of different
+    seeds, `said` is what MuJoCo has warned of, `normalizers` are wrappers inside of the world.
+    `changed_obs` says whether wrappers change observations.
     """
 
     name: str
@@ -74,8 +90,11 @@ class Evidence(NamedTuple):
     failure: str | None
     differs_again: int | None
     differs_elsewhere: int | None
+    differs_in_turn: int | None
     starts: list[NDArray[np.float32]]
     said: tuple[str, ...]
+    normalizers: tuple[Normalizer, ...]
+    changed_obs: bool
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -148,6 +167,65 @@ def not_deterministic(evidence: Evidence) -> Symptom | None:
     )
 
 
+def resets_itself(evidence: Evidence) -> Symptom | None:
+    """It begins the next episode inside of a step."""
+    count = evidence.walk.self_resets
+    if not count:
+        return None
+    seen = (
+        f"at {count:,} of {len(evidence.walk.obs_at_ends):,} ends the info has another last "
+        "observation than the step returned"
+    )
+    if evidence.changed_obs:
+        return Symptom(
+            WARNING,
+            "the world resets itself inside of step",
+            f"{seen}, and wrappers around it change observations, but not that one",
+            "episodes seem to end in the first observation of the next one, and values of what "
+            "follows a truncation are learned from it",
+            "leave resets to whoever steps the world, or put what changes observations into it",
+        )
+    return Symptom(
+        HINT,
+        "the world resets itself inside of step",
+        seen,
+        "qmu takes the one in the info for the episode's last, and resets once more",
+        "leave resets to whoever steps the world, which saves one of them",
+    )
+
+
+def shared_state(evidence: Evidence) -> Symptom | None:
+    """Two worlds of one process disturb each other."""
+    others = (evidence.failure, evidence.differs_again, evidence.differs_elsewhere)
+    if evidence.differs_in_turn is None or any(one is not None for one in others):
+        return None
+    return Symptom(
+        WARNING,
+        "worlds of one process share state",
+        "two of them, stepped in turn, gave another row at step "
+        f"{evidence.differs_in_turn} than each of them alone, with the same seeds and actions",
+        "training and evaluation, and worlds beside each other, disturb each other: what is "
+        "learned is of no world, and scores are of no policy",
+        "keep in self all that a world changes: not in its class, a module, a default client of "
+        "a simulator or NumPy's global random numbers; or give each world a process, with as many "
+        "--env.workers as there are worlds, and --train.eval-episodes 1",
+    )
+
+
+def normalizes_inside(evidence: Evidence) -> Symptom | None:
+    """A wrapper of the world normalizes by statistics of its own."""
+    if not evidence.normalizers:
+        return None
+    first, *others = dict.fromkeys(evidence.normalizers)
+    return Symptom(
+        WARNING,
+        "the world normalizes by itself",
+        " and ".join(one.wrapper for one in (first, *others)),
+        "; ".join(map(consequence, (first, *others))),
+        "; ".join(map(instead, (first, *others))),
+    )
+
+
 def ends_at_once(evidence: Evidence) -> Symptom | None:
     """Every episode has one step."""
     lengths, _ = evidence.walk.episodes()
@@ -205,6 +283,16 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
     size = float(np.sqrt(np.square(rewards).mean())) if len(rewards) else 0.0
     if size == 0 or 0.005 <= size <= 50:
         return None
+    if size > 50 and abs(rewards.mean()) > 10 * rewards.std() > 0:
+        return Symptom(
+            WARNING,
+            "rewards have an offset",
+            f"they are {rewards.mean():.4g} on average, and differ by {rewards.std():.3g}",
+            "values are sums of what rewards share, and what an action changes is lost in them; a "
+            "smaller scale makes it smaller still",
+            f"take {rewards.mean():.2g} from every reward, if episodes are of one length (where "
+            "they end early, living is worth less then)",
+        )
     scale = 10.0 ** -round(math.log10(size))
     return Symptom(
         WARNING,
@@ -218,9 +306,8 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
 
 def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     """Observations lie beyond the bounds that the space declares."""
-    obs, space = evidence.all_obs, evidence.space
-    assert isinstance(space, gym.spaces.Box)
-    low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
+    obs = evidence.all_obs
+    low, high = bounds_of(evidence.space)
     slack = 1e-5 * (1 + np.abs(obs))
     out = (obs < low - slack) | (obs > high + slack)
     if not out.any():
@@ -229,7 +316,7 @@ def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     return Symptom(
         WARNING,
         "observations outside of their space",
-        f"position {position} was {obs[row, position]:zg}, and the space says "
+        f"{place(evidence.spaces.parts, position)} was {obs[row, position]:zg}, and the space says "
         f"{low[position]:zg} to {high[position]:zg}; {out.any(axis=1).mean():.0%} of the "
         "observations",
         "qmu does not rely on these bounds, but something is not as it was meant",
@@ -248,8 +335,8 @@ def endless(evidence: Evidence) -> Symptom | None:
         "no time limit",
         f"no time limit is declared, and in {len(seen.rewards):,} steps "
         + ("episodes only ended by a termination" if ended else "no episode ended"),
-        "an episode may go on for ever: few starts are seen, and an evaluation stops at 10,000 "
-        "steps",
+        "an episode may go on for ever: few starts are seen, and an evaluation cuts it "
+        "off after 10,000 steps",
         "--env.episode-length 1000",
     )
 
@@ -289,21 +376,30 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
 
 
 def observation_scales(evidence: Evidence) -> Symptom | None:
-    """Numbers of an observation have very different sizes."""
+    """Numbers of an observation have very different sizes, or all are far from 1."""
     obs = evidence.all_obs.astype(np.float64)
-    if len(obs) < 100:
+    spread = obs.std(axis=0) if len(obs) >= 100 else np.zeros(1)
+    if spread.max() == 0:
         return None
-    spread = obs.std(axis=0)
-    alive = spread[spread > 1e-3]
+    # What hardly moves beside the others is not heard, whatever else there is.
+    alive = spread[spread > min(1e-3, 0.1 * spread.max())]
     largest = float(np.abs(obs).max())
-    if not len(alive) or (largest <= 100 and alive.max() <= 300 * alive.min()):
+    meaning = "networks are made for numbers of about 1, around 0"
+    if alive.max() > 300 * alive.min():
+        level, name = HINT, "observations of very different sizes"
+        meaning = "the network hears the large ones, and the small ones late"
+    elif largest > 100:
+        level, name = WARNING if largest > 1000 else HINT, "observations are large"
+    elif alive.max() < 0.05:
+        level, name = WARNING, "observations are tiny"
+    else:
         return None
     return Symptom(
-        HINT,
-        "observations of very different sizes",
+        level,
+        name,
         f"their standard deviations are {alive.min():.3g} to {alive.max():.3g}, the largest number "
         f"{largest:.3g}",
-        "the network hears the large ones, and the small ones late",
+        meaning,
         "--env.normalize-obs",
     )
 
@@ -355,16 +451,41 @@ def reused_array(evidence: Evidence) -> Symptom | None:
 
 def other_types(evidence: Evidence) -> Symptom | None:
     """Observations have another type than is declared."""
-    kinds, declared = evidence.walk.kinds, str(evidence.space.dtype)
-    if evidence.spaces.parts or not kinds - {declared}:
-        return None
-    return Symptom(
-        HINT,
-        "observations of another type than declared",
-        f"they are {', '.join(sorted(kinds))}, and the space says {declared}",
-        "qmu reads them as float32, but other libraries may stumble",
-        f"return NumPy arrays of {declared}, or declare another dtype",
-    )
+    for path, space in leaves(evidence.space):
+        name = ".".join(map(str, path))
+        kinds = sorted(evidence.walk.kinds.get(name, ()))
+        if not all(is_declared(space, kind) for kind in kinds):
+            return Symptom(
+                HINT,
+                "observations of another type than declared",
+                f"{name or 'they'} {'is' if name else 'are'} {', '.join(kinds)}, and the space "
+                f"says {space.dtype}",
+                "qmu reads them as float32, but other libraries may stumble, or cut digits off",
+                f"return NumPy arrays of {space.dtype}, or declare another dtype",
+            )
+    return None
+
+
+def is_declared(space: gym.Space[Any], kind: str) -> bool:
+    """Tell whether a space says that numbers are of this type; choices are whole numbers."""
+    if isinstance(space, gym.spaces.Box):
+        return kind == str(space.dtype)
+    return "int" in kind or "bool" in kind
+
+
+def other_shapes(evidence: Evidence) -> Symptom | None:
+    """A part has more or fewer axes of length one than is declared."""
+    for part in evidence.spaces.parts:
+        others = sorted(evidence.walk.shapes.get(part.name, set()) - {part.shape})
+        if others:
+            return Symptom(
+                HINT,
+                "parts of another shape than declared",
+                f"{part.name} has the shape {others[0]}, and the space says {part.shape}",
+                "qmu takes it for what the space says, but other libraries may stumble",
+                f"return it in the shape {part.shape}, or declare the other",
+            )
+    return None
 
 
 def other_infos(evidence: Evidence) -> Symptom | None:
@@ -380,6 +501,22 @@ def other_infos(evidence: Evidence) -> Symptom | None:
     )
 
 
+def begins_anew_by_itself(evidence: Evidence) -> Symptom | None:
+    """The simulation breaks down and begins anew inside of a step."""
+    broken, steps = evidence.walk.broken, len(evidence.walk.rewards)
+    if not broken:
+        return None
+    causes = ", ".join(dict.fromkeys(cause for _, cause in broken))
+    return Symptom(
+        WARNING,
+        "the simulation begins anew by itself",
+        f"inside of {len(broken):,} of {steps:,} steps, first of step {broken[0][0]}: {causes}",
+        "such a step leads from a state that has broken down to a start, and is stored and learned "
+        "from as if the action had led there",
+        BREAKS_DOWN,
+    )
+
+
 def warned_of(evidence: Evidence) -> Symptom | None:
     """MuJoCo has warned of what the world does."""
     if not evidence.said:
@@ -389,8 +526,7 @@ def warned_of(evidence: Evidence) -> Symptom | None:
         "MuJoCo warns",
         " | ".join(evidence.said),
         "the simulation breaks down or is cut short, and rows of that teach what is not so",
-        "a shorter timestep, weaker actuators or more damping in the model; end the episode before "
-        "the state is out of bounds",
+        BREAKS_DOWN,
     )
 
 
@@ -413,8 +549,12 @@ def slow(evidence: Evidence) -> Symptom | None:
 
 RULES: tuple[Rule, ...] = (
     fails,
+    shared_state,
+    normalizes_inside,
+    begins_anew_by_itself,
     warned_of,
     ends_at_once,
+    resets_itself,
     constant_reward,
     limit_as_termination,
     reward_scale,
@@ -427,6 +567,7 @@ RULES: tuple[Rule, ...] = (
     starts_alike,
     constant_observations,
     other_types,
+    other_shapes,
     other_infos,
     reused_array,
 )

@@ -19,6 +19,7 @@ from qmu.config import Config
 from qmu.deploy.files import read_folder
 from qmu.deploy.policy import Floats, Policy
 from qmu.errors import ConfigError
+from qmu.learning.statistics import with_deviations
 from qmu.saving import arrays
 from qmu.saving.arrays import UnreadableError
 
@@ -117,7 +118,7 @@ def read_custom(
     )
     makers = makers_of(networks, obs_size, action_size)
     actor = makers.actor(jax.random.key(0), obs_size, action_size, config.actor)
-    like = Acting(actor, init_normalizer(obs_size, config))
+    like, held = Acting(actor, init_normalizer(obs_size, config)), with_deviations(held)
     try:
         leaves = [
             arrays.named(held, jax.tree_util.keystr(path), leaf.shape, leaf.dtype)

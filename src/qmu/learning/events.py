@@ -6,6 +6,8 @@ from typing import NamedTuple
 from qmu.collecting.evaluate import Score
 from qmu.config.members import Member
 from qmu.deploy.policy import Acts
+from qmu.wording import counted
+from qmu.world.breakdowns import Breakdown
 
 
 class Progress(NamedTuple):
@@ -49,7 +51,29 @@ class Replaced(NamedTuple):
     why: str
 
 
-Event = Progress | Logged | Evaluated | Due | Replaced
+class Broken(NamedTuple):
+    """The simulation of a member's world has begun anew by itself, in training or evaluation."""
+
+    step: int
+    member: Member
+    breakdown: Breakdown
+    evaluating: bool
+
+    @property
+    def told(self) -> str:
+        """What a person is told."""
+        _, world, first, cause, steps = self.breakdown
+        where = f"in the evaluation at step {first}" if self.evaluating else f"at step {first}"
+        more = f" (inside of {counted(steps, 'step')} until now)" if steps > 1 else ""
+        return (
+            f"the simulation of world {world} of {self.member.label} began anew by itself inside "
+            f"of a step, {where}{more}: {cause}. That is learned as what the action led to. "
+            "Try weaker actuators (gear), a shorter timestep or more damping in the model, or end "
+            "the episode before"
+        )
+
+
+Event = Progress | Logged | Evaluated | Due | Replaced | Broken
 
 
 class Best(NamedTuple):

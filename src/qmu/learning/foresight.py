@@ -1,4 +1,4 @@
-"""Q against the returns that were really obtained from the same states."""
+"""What the episodes of an evaluation say of a critic and of the world's numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +68,23 @@ def overestimation(
         "health/q_bias": float(bias),
         "health/return_mean": float(np.mean(foreseen) - bias),
         "health/return_std": float(np.std(obtained)),
+    }
+
+
+def sizes(trace: Trace) -> dict[str, float]:
+    """Return of what size the rewards and observations of an evaluation's episodes were.
+
+    Returns:
+        `health/step_reward_mean`, `health/step_reward_std`: of the rewards of single steps;
+        `health/obs_offset`: how far the mean of a number of the observation is from 0, of the
+        number of which it is farthest.
+    """
+    rewards = np.concatenate(trace.rewards)
+    means = np.mean([obs for own in trace.obs for obs in own], axis=0, dtype=np.float64)
+    return {
+        "health/step_reward_mean": float(rewards.mean()),
+        "health/step_reward_std": float(rewards.std()),
+        "health/obs_offset": float(np.abs(means).max()),
     }
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from qmu.agent.custom import CustomActor
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
-from qmu.agent.normalize import EPSILON as NORMALIZER_EPSILON
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
 from qmu.deploy.policy import Acts, Floats, Network, Normalization, Policy
@@ -49,7 +48,7 @@ def to_network(acting: Any) -> Network:
         if normalizer is None
         else Normalization(
             normalizer.mean,
-            np.sqrt(normalizer.variance + np.float32(NORMALIZER_EPSILON)),
+            normalizer.std,
             normalizer.clip,
         ),
     )
@@ -66,6 +65,7 @@ def policy_of(actor: Acts, spaces: Spaces, **info: Any) -> Policy:
         spaces.high,
         described,
         spaces.parts,
+        spaces.centre,
     )
 
 
@@ -88,6 +88,4 @@ def to_acting(network: Network) -> Acting:
     known = network.normalization
     if known is None:
         return Acting(actor, None)
-    variance = jnp.square(jnp.asarray(known.std)) - NORMALIZER_EPSILON
-    mean, clip = jnp.asarray(known.mean), jnp.asarray(known.clip)
-    return Acting(actor, Normalizer(jnp.zeros(()), mean, variance, clip))
+    return Acting(actor, Normalizer(*map(jnp.asarray, (known.mean, known.std, known.clip))))

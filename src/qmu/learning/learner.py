@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Hashable, Set
+from collections.abc import Callable, Hashable, Mapping, Set
 from functools import lru_cache, partial
 from typing import Any
 
@@ -24,9 +24,11 @@ from qmu.learning.custom import acting_device
 from qmu.learning.groups import Group, for_each
 from qmu.learning.handover import to_networks
 from qmu.learning.schedules import Values, stacked_values, with_values
+from qmu.learning.statistics import no_statistics, observed, statistics_in, with_deviations
 from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import Stream, append, init_stream, sample, windows
 from qmu.rows import Batch, Rows
+from qmu.saving.arrays import like_groups
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
 BLOCK = 32
@@ -102,11 +104,13 @@ def learn(
     due: Int[Array, ""],
     planned: Float[Array, ""],
     config: Config,
+    scales: tuple[Array, Array] | None,
     platform: str,
     given: Set[str],
 ) -> tuple[Members, Totals, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
+    `scales` are means and deviations of the members' observations, where these are normalized.
     Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
     measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`. Options
     in `given` follow functions of the user's own.
@@ -124,8 +128,7 @@ def learn(
         priorities: Priorities | None,
         key_data: Array,
         numbers: Config,
-        obs: Array,
-        count: Array,
+        scales: tuple[Array, Array] | None,
     ) -> tuple[Agent, Priorities | None, Totals]:
         key = jax.random.wrap_key_data(key_data)
         sample_key, update_key, vitals_key = (
@@ -161,7 +164,7 @@ def learn(
 
             return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
 
-        agent = observe_rows(agent, obs, count)
+        agent = algorithm.observe(agent, scales)
         zero = jnp.zeros(())
         agent, totals, priorities = jax.lax.fori_loop(
             0,
@@ -193,8 +196,7 @@ def learn(
         priorities,
         members.keys,
         config,
-        rows.obs,
-        rows.count,
+        scales,
     )
     members = Members(agents, stream, priorities, members.keys)
     return members, totals, algorithm.acting(agents)
@@ -208,14 +210,6 @@ def named(group: str, record: Any) -> Totals:
         for value in [getattr(record, field.name)]
         if value is not None
     }
-
-
-def observe_rows(
-    agent: Agent, obs: Float[Array, "worlds rows obs"], count: Int[Array, " worlds"]
-) -> Agent:
-    """Return a member's agent that has seen the rows of a chunk."""
-    counts = jnp.arange(obs.shape[1])[None] < count[:, None]
-    return algorithm.observe(agent, obs.reshape(-1, obs.shape[2]), counts.reshape(-1))
 
 
 def draw_batches(
@@ -276,6 +270,8 @@ class Learner:
         # Where actors of the user's own act.
         self.acting_device = acting_device([group.device for group in groups])
         self.updates = 0
+        members, normalizing = ends[-1], groups[0].members[0].config.env.normalize_obs
+        self.statistics = no_statistics(members, obs_size) if normalizing else None
         self.planned = options.planned_updates(groups[0].members[0].config)
         self.members = [init_members(group, obs_size, action_size, makers) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
@@ -303,20 +299,31 @@ class Learner:
     def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
         """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
         self.previous = self.newest
+        if self.statistics is not None:
+            self.statistics = observed(self.statistics, rows.obs, rows.count)
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         for index, part in enumerate(self.slices):
             own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
             changed = stacked_values(values or {}, self.groups[index])
             numbers = with_values(self.numbers[index], changed)
-            results.append(self.compiled(self.members[index], own, *counts, numbers))
+            scales = None if self.statistics is None else self.statistics.scales(part)
+            results.append(self.compiled(self.members[index], own, *counts, numbers, scales))
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))
         self.updates += due
 
-    def load(self, agents: list[Agent]) -> None:
-        """Go on with other agents: one stacked record per group."""
+    def load(self, held: Mapping[str, Any], name: str) -> None:
+        """Go on with other agents, whose arrays have names that begin like this.
+
+        Raises:
+            UnreadableError: they do not fit.
+        """
+        held = with_deviations(held)
+        agents = like_groups(name, held, [members.agents for members in self.members])
+        if self.statistics is not None:
+            self.statistics = statistics_in(held, name, *self.statistics.mean.shape)
         self.members = [
             dataclasses.replace(members, agents=loaded)
             for loaded, members in zip(agents, self.members, strict=True)

@@ -7,8 +7,8 @@ chunk c - 1 returned. The lag is fixed, so a run is deterministic.
 import contextlib
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,20 +24,23 @@ from qmu.collecting.evaluate import Score, Trace, check_display, evaluate
 from qmu.collecting.limit import TimeLimit
 from qmu.config import Config
 from qmu.config.members import Arms, diverged, members_of
-from qmu.deploy.policy import Acts
+from qmu.deploy.policy import Acts, Floats
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.learning.custom import waiting_note
 from qmu.learning.devices import check_memory, find_devices, share_note
-from qmu.learning.events import Due, Evaluated, Event, Logged, Progress, Replaced
-from qmu.learning.foresight import overestimation
+from qmu.learning.events import Broken, Due, Evaluated, Event, Logged, Progress, Replaced
+from qmu.learning.foresight import overestimation, sizes
 from qmu.learning.groups import divide
 from qmu.learning.learner import Learner
 from qmu.learning.schedules import Schedule, Schedules, with_values
 from qmu.replay.stream import ring_length
+from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Episode
 from qmu.world.host import MOST_FAILURES, HostWorlds
 from qmu.world.make import Maker
 
+# Computes actions [..., action] in [-1, 1] of observations [..., obs].
+Acting = Callable[[Floats], Floats]
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
 SELECTION_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
@@ -113,6 +116,9 @@ class Trainer:
         # As in a station: on a busy machine evaluations took ten times as long, and more, with all.
         self.threads = ThreadpoolController()
         self.restarts = np.zeros(len(self.seeds), np.int64)
+        # Steps in which a simulation began anew by itself.
+        self.breakdowns = np.zeros(len(self.seeds), np.int64)
+        self.evaluation_breakdowns: list[Breakdown] = []
         # Rows of every world since the run began; the newest of them are in the stream.
         self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
         self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
@@ -145,22 +151,28 @@ class Trainer:
             before = self.step
             self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))
             yield Progress(self.step)
-            yield from self.replaced()
+            yield from self.troubles()
             if crossed(before, self.step, log_every):
                 yield self.log()
             if crossed(before, self.step, evaluate_every):
                 yield self.evaluate()
-                yield from self.replaced()
+                yield from self.troubles()
             if crossed(before, self.step, save_every):
                 self.cut()
                 yield Due(self.step, self.actors(lag=False))
 
-    def replaced(self) -> Iterator[Replaced]:
-        """Yield which worlds have been replaced in the last chunk."""
+    def troubles(self) -> Iterator[Replaced | Broken]:
+        """Yield which worlds have been replaced, or begun anew, in the last chunk or evaluation."""
         for member, why in [*self.crew.restarts, *self.evaluation_restarts]:
             self.restarts[member] += 1
             yield Replaced(self.step, self.members[member], why)
         self.crew.restarts, self.evaluation_restarts = [], []
+        for one in self.crew.breakdowns:
+            self.breakdowns[one.member] += one.steps
+            yield Broken(self.step, self.members[one.member], one, evaluating=False)
+        for one in self.evaluation_breakdowns:
+            yield Broken(self.step, self.members[one.member], one, evaluating=True)
+        self.crew.breakdowns, self.evaluation_breakdowns = [], []
 
     def cut(self) -> None:
         """Cut all episodes off, and wait for the learner: what is left can be saved.
@@ -275,6 +287,8 @@ class Trainer:
             values["rollout/episodes"] = float(self.episodes[member])
             if self.config.env.on_error == "restart":
                 values["rollout/restarts"] = float(self.restarts[member])
+            if self.breakdowns[member]:
+                values["rollout/breakdowns"] = float(self.breakdowns[member])
             if self.finished[member]:
                 window = self.finished[member]
                 values["rollout/ep_rew_mean"] = float(np.mean([e.total_reward for e in window]))
@@ -289,17 +303,22 @@ class Trainer:
         found = [self.score_one(member, actor, episodes) for member, actor in enumerate(actors)]
         seconds = time.monotonic() - began
         health = [self.foreseen(member, trace) for member, (_, trace) in enumerate(found)]
+        for one in self.evaluation_breakdowns:
+            so_far = health[one.member].get("eval/breakdowns", 0.0)
+            health[one.member]["eval/breakdowns"] = so_far + one.steps
         return Evaluated(self.step, [score for score, _ in found], actors, health, seconds)
 
     def foreseen(self, member: int, trace: Trace) -> dict[str, float]:
-        """Return how well a member's critic has foreseen the returns of an evaluation."""
+        """Return what an evaluation says of a member's numbers, and how well it was foreseen."""
         if not self.learner.updates:
-            return {}
+            return sizes(trace)
         config = self.now[member]
         values = partial(self.learner.values, member)
-        return overestimation(trace, values, config.target.gamma, config.env.reward_scale)
+        return sizes(trace) | overestimation(
+            trace, values, config.target.gamma, config.env.reward_scale
+        )
 
-    def score(self, actors: list[Acts], first_seed: int, episodes: int) -> list[Score]:
+    def score(self, actors: Sequence[Acting], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
 
         Raises:
@@ -308,7 +327,7 @@ class Trainer:
         seeds = range(first_seed, first_seed + episodes)
         return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(self, member: int, actor: Acts, episodes: range) -> tuple[Score, Trace]:
+    def score_one(self, member: int, actor: Acting, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` it is done again in new worlds, if need be.
@@ -318,7 +337,9 @@ class Trainer:
             trace = Trace()
             try:
                 with self.threads.limit(limits=1, user_api="blas"):
-                    return evaluate(actor, self.evaluation_worlds, episodes, trace), trace
+                    score = evaluate(actor, self.evaluation_worlds, episodes, trace)
+                self.note_breakdowns(member)
+                return score, trace
             except WorldError as error:
                 if left == 0:
                     raise WorldError(
@@ -329,6 +350,15 @@ class Trainer:
                 self.evaluation_worlds.close()
                 self.evaluation_worlds = self.make_evaluation_worlds()
                 left -= 1
+
+    def note_breakdowns(self, member: int) -> None:
+        """Note which simulations have begun anew by themselves in a member's evaluation."""
+        worlds = self.evaluation_worlds
+        counts, worlds.broken = Counter(worlds.broken), []
+        self.evaluation_breakdowns += [
+            Breakdown(member, world, self.step, cause, count)
+            for (world, cause), count in counts.items()
+        ]
 
     def move(self, config: Config, maker: Maker) -> None:
         """Go on in other worlds of the same spaces; the episodes in those before are cut off."""

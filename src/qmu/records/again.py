@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmu.config import Config, flag, reading
+from qmu.places import shown
 from qmu.records.directory import CONFIG_FILE
 
 # What can be given in Python only.
@@ -22,14 +23,14 @@ def how_to_go_on(directory: Path, config: Config, described: Mapping[str, Any]) 
     """Return the command that goes on with a run, or the call in Python."""
     given = placeholders(described)
     if config.env.id is not None and not given:
-        return shlex.join(["qmu", "resume", str(directory), *world_words(config)])
-    return call("resume", [repr(str(directory)), *world_arguments(config), *given])
+        return shlex.join(["qmu", "resume", shown(directory), *world_words(config)])
+    return call("resume", [repr(shown(directory)), *world_arguments(config), *given])
 
 
 def how_to_score(directory: Path, config: Config, described: Mapping[str, Any]) -> str:
     """Return the command that measures a run's best policy, or the call in Python."""
     if config.env.id is not None and not has_own_actor(described):
-        words = ["qmu", "eval", str(directory), *world_words(config), "--episodes", "20"]
+        words = ["qmu", "eval", shown(directory), *world_words(config), "--episodes", "20"]
         return shlex.join(words)
     world = ", ".join(world_arguments(config))
     opened = how_to_open(directory, described)
@@ -39,7 +40,7 @@ def how_to_score(directory: Path, config: Config, described: Mapping[str, Any]) 
 def how_to_open(directory: Path, described: Mapping[str, Any]) -> str:
     """Return the call that opens a run."""
     networks = ["networks=..."] if has_own_actor(described) else []
-    return call("open_run", [repr(str(directory)), *networks])
+    return call("open_run", [repr(shown(directory)), *networks])
 
 
 def has_own_actor(described: Mapping[str, Any]) -> bool:
@@ -62,7 +63,7 @@ def world_arguments(config: Config) -> list[str]:
 
 def how_to_train(directory: Path, config: Config, described: Mapping[str, Any]) -> list[str]:
     """Return the command that trains a run again, or the call in Python; one for each arm."""
-    name, given, file = config.env.id, placeholders(described), str(directory / CONFIG_FILE)
+    name, given, file = config.env.id, placeholders(described), shown(directory / CONFIG_FILE)
     calls = []
     for arm, numbers in (described.get("arms") or {"": {}}).items():
         groups = reading.merge(numbers, {"log": {"dir": ELSEWHERE, "name": arm}} if arm else {})

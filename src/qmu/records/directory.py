@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
@@ -18,6 +18,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.files import BEST as BEST
 from qmu.errors import ConfigError
+from qmu.places import absolute
 from qmu.saving import storage
 
 RUN_FILE = "run.json"
@@ -30,13 +31,29 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 
 
-def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:
+class Origin(NamedTuple):
+    """Where a run begins, as it is before there is a world, which may change the working folder."""
+
+    runs: Path  # the folder that holds the runs
+    commit: str | None
+
+
+def origin_of(config: Config) -> Origin:
+    """Return where a run of these options begins.
+
+    Raises:
+        ConfigError: `log.dir` names a home or a variable that there is not.
+    """
+    return Origin(absolute(config.log.dir), git_commit())
+
+
+def make_directory(config: Config, origin: Origin, name: str, described: Mapping[str, Any]) -> Path:
     """Make the run's directory, with its configuration, and a description with this in it.
 
     Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
     """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config.log.dir) / folder_name(name)
+    folder = origin.runs / folder_name(name)
     # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
     alphabet = "bcdfghjkmnpqrstvwxz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
@@ -50,7 +67,7 @@ def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> P
         ) from None
     directory = directory.resolve()
     write_config(directory, config)
-    write_json(directory / RUN_FILE, describe(name) | dict(described))
+    write_json(directory / RUN_FILE, describe(name) | {"commit": origin.commit} | dict(described))
     return directory
 
 
@@ -80,7 +97,6 @@ def describe(environment: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "versions": versions,
-        "commit": git_commit(),
     }
 
 

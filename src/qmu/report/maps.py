@@ -15,6 +15,7 @@ from qmu.collecting.evaluate import Trace, evaluate
 from qmu.errors import ConfigError, WorldError
 from qmu.learning.handover import to_networks
 from qmu.learning.learner import best_values
+from qmu.learning.statistics import with_deviations
 from qmu.records.directory import CHECKPOINTS
 from qmu.report.pictures import svg
 from qmu.runs.results import EVAL_SEEDS, Run
@@ -30,8 +31,8 @@ MOST_NUMBERS = 3
 POINTS, EPISODES = 81, 10
 
 
-def agents_of(run: Run) -> Agent:
-    """Return the agents of a run's newest checkpoint, one after another.
+def agents_of(run: Run) -> tuple[Agent, Any]:
+    """Return the agents of a run's newest checkpoint, and the centre of what they observe.
 
     Raises:
         DamagedError: there is none that can be read.
@@ -47,8 +48,8 @@ def agents_of(run: Run) -> Agent:
         for member in run.members
     ]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh)
-    (agents,) = arrays.like_groups("agents", saved.arrays, [stacked])
-    return agents
+    (agents,) = arrays.like_groups("agents", with_deviations(saved.arrays), [stacked])
+    return agents, saved.state.get("centre")
 
 
 @stepping()
@@ -65,7 +66,8 @@ def maps(outcome: Outcome, world: str) -> str | None:
         maker = maker_of(*run.world())
         if maker.spaces.obs_size > MOST_NUMBERS:
             return None
-        agents = agents_of(run)
+        agents, centre = agents_of(run)
+        maker = maker if centre is None else maker.around(np.array(centre, np.float64))
         act = to_networks(algorithm.acting(agents))[position]
         obs, grid = states(maker, act)
     except (ConfigError, DamagedError, UnreadableError, WorldError, KeyError):
@@ -74,7 +76,8 @@ def maps(outcome: Outcome, world: str) -> str | None:
         "μ(s), first action": act(obs)[:, 0],
         "Q(s, μ(s))": np.asarray(best_values(agents, position, obs)),
     }
-    return draw(obs, grid, quantities, world)
+    around = np.float32(0.0 if centre is None else centre)
+    return draw(obs + around, grid, quantities, world)
 
 
 def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:
@@ -88,7 +91,9 @@ def states(maker: Any, act: Any) -> tuple[NDArray[np.float32], bool]:
         low, high = (np.ravel(side).astype(np.float32) for side in (space.low, space.high))
         if maker.spaces.obs_size == 2 and np.isfinite(high - low).all():
             sides = [np.linspace(low[axis], high[axis], POINTS) for axis in (0, 1)]
-            return np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2).astype(np.float32), True
+            places = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
+            centre = maker.spaces.centre
+            return (places - (0.0 if centre is None else centre)).astype(np.float32), True
         trace = Trace()
         evaluate(act, worlds, range(EVAL_SEEDS, EVAL_SEEDS + EPISODES), trace)
         return np.concatenate([np.stack(own) for own in trace.obs]), False

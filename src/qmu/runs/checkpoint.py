@@ -27,8 +27,9 @@ from qmu.saving import arrays, store
 from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import ARRAYS, SEGMENTS, STATE, Checkpoint, Segment
+from qmu.world.centre import written_centre
 from qmu.world.collector import Episode
-from qmu.world.spaces import Spaces
+from qmu.world.declared import declared
 
 # How the arrays of a chunk's metrics are called: the name follows, and "']".
 TOTALS = "totals['"
@@ -93,12 +94,13 @@ class Saver:
 
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a trainer is, as trees of arrays and as JSON. Its worlds have been cut off."""
-    learner, spaces = trainer.learner, trainer.maker.spaces
+    learner = trainer.learner
     totals = [arrays.stacked(per_group) for per_group, _ in learner.totals]
     agents = arrays.stacked([members.agents for members in learner.members])
     check_finite(agents, trainer)
     trees: dict[str, Any] = {
         "agents": agents,
+        "statistics": learner.statistics,
         "priorities": arrays.stacked([members.priorities for members in learner.members]),
         "totals": jax.tree.map(lambda *leaves: np.stack(leaves), *totals) if totals else None,
         "cut": trainer.crew.cut,
@@ -109,7 +111,8 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "config": options.to_dict(trainer.config),
         "arms": trainer.arms,
         **trainer.described(),
-        "spaces": describe_spaces(spaces),
+        "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
+        **written_centre(trainer.maker.spaces),
         "step": trainer.step,
         "learning_began": trainer.learning_began,
         "updates_before": trainer.updates_before,
@@ -117,23 +120,12 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "due": [due for _, due in learner.totals],
         "episodes": trainer.episodes.tolist(),
         "restarts": trainer.restarts.tolist(),
+        "breakdowns": trainer.breakdowns.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
         "behaviours": trainer.crew.behaviours,
     }
     return trees, state
-
-
-def describe_spaces(spaces: Spaces) -> dict[str, Any]:
-    """Return what a world's observations and actions are, as JSON holds it."""
-    parts = {"parts": [part._asdict() for part in spaces.parts]} if spaces.parts else {}
-    return parts | {
-        "name": spaces.name,
-        "obs_shape": list(spaces.obs_shape),
-        "action_shape": list(spaces.action_shape),
-        "low": spaces.low.tolist(),
-        "high": spaces.high.tolist(),
-    }
 
 
 def check_finite(agents: Any, trainer: Trainer) -> None:
@@ -167,6 +159,8 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.updates_before = int(state["updates_before"])
     trainer.episodes[:] = state["episodes"]
     trainer.restarts[:] = state["restarts"]
+    # Checkpoints of before they were counted have none.
+    trainer.breakdowns[:] = state.get("breakdowns", 0)
     for window, episodes in zip(trainer.finished, state["finished"], strict=True):
         window.clear()
         window.extend(
@@ -180,9 +174,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.crew.restore(behaviours, seen, cut)
     learner.updates = int(state["updates"])
     learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
-    learner.load(
-        arrays.like_groups("agents", saved.arrays, [own.agents for own in learner.members])
-    )
+    learner.load(saved.arrays, "agents")
     if trainer.config.replay.prioritized:
         priorities = arrays.like_groups(
             "priorities", saved.arrays, [own.priorities for own in learner.members]

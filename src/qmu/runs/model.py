@@ -18,18 +18,22 @@ from qmu.deploy.seal import SUM
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
-from qmu.learning.events import Logged, Progress
+from qmu.learning.events import Broken, Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
-from qmu.runs.checkpoint import describe_spaces
+from qmu.learning.statistics import OLD, is_old
+from qmu.places import WorkingFolder, absolute
 from qmu.runs.idle import check_idle
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
+from qmu.world.centre import centred, read_centre, written_centre
+from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
-from qmu.world.make import Source
+from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
+from qmu.world.normalizing import notes_on
 
 # Files of the first format have no sum.
 UNSEALED, FORMAT = "qmu agent 1", "qmu agent 2"
@@ -91,14 +95,27 @@ class DDPG:
         env: Source,
         schedules: Mapping[str, Schedule] | None,
         networks: Networks | None,
+        described: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the worlds and an agent that has learned nothing, as the configuration says."""
+        """Make the worlds and an agent that has learned nothing, as the configuration says.
+
+        The centre of observations is that of a model that is `described`, or measured.
+        """
         if config.train.seeds != 1:
             raise ConfigError(
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
             )
         config = options.replace(config, "env", id=id_of(env))
-        self.trainer = Trainer(*prepare(config, env), schedules=schedules, networks=networks)
+        self.folder = WorkingFolder()
+        with self.folder:
+            config, maker = prepare(config, env)
+            if described is not None and "centre" in described:
+                maker = maker.around(read_centre(described["centre"], maker.spaces))
+            elif described is None and config.env.normalize_obs:
+                maker = centred(maker)
+            self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
+        for note in notes_on(maker.normalizers):
+            warn(note)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -140,14 +157,18 @@ class DDPG:
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
         listeners = Listeners(callbacks, self.trainer, self.steps + steps)
-        before = self.steps
-        for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
-            if isinstance(event, Logged):
-                self.log = event.members[0]
-            listeners.hear(event)
-            if isinstance(event, Progress) and crossed(before, self.steps, every):
-                listeners.hear(self.trainer.evaluate())
-            before = self.steps
+        before, broken = self.steps, set[str]()
+        with self.folder:
+            for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
+                if isinstance(event, Logged):
+                    self.log = event.members[0]
+                elif isinstance(event, Broken) and event.breakdown.cause not in broken:
+                    broken.add(event.breakdown.cause)
+                    warn(event.told)
+                listeners.hear(event)
+                if isinstance(event, Progress) and crossed(before, self.steps, every):
+                    listeners.hear(self.trainer.evaluate())
+                before = self.steps
         self.stopped = listeners.stop
         if self.trainer.logged_at[0] != self.trainer.step:
             self.log = self.trainer.log().members[0]
@@ -180,7 +201,8 @@ class DDPG:
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes."""
-        return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
+        with self.folder:
+            return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
         """Write the agent with its optimizers and settings into one file.
@@ -198,6 +220,8 @@ class DDPG:
             **trainer.described(),
             "config": options.to_dict(trainer.config),
             "environment": trainer.maker.spaces.name,
+            "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
+            **written_centre(trainer.maker.spaces),
             "step": trainer.step,
             "updates": trainer.learner.updates,
             "episodes": trainer.episodes.tolist(),
@@ -207,7 +231,8 @@ class DDPG:
         file = with_suffix(path)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            storage.replace_file(file, arrays.pack({"": agents}, header))
+            held = {"": agents, "statistics": trainer.learner.statistics}
+            storage.replace_file(file, arrays.pack(held, header))
         except OSError as error:
             raise ConfigError(f"cannot write {file}: {error.strerror}") from None
 
@@ -270,15 +295,25 @@ class DDPG:
         check_networks(file, described.get("networks", []), networks, way_out)
         kind = cls.kind_of(described, file)
         model = kind.__new__(kind)
-        model.begin(in_world(config, source), source, schedules, networks)
-        learner = model.trainer.learner
-        groups_of_agents = [members.agents for members in learner.members]
         try:
-            learner.load(arrays.like_groups("", held, groups_of_agents))
+            model.begin(in_world(config, source), source, schedules, networks, described)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the description in {file} is damaged: {error}") from None
+        learner = model.trainer.learner
+        try:
+            # Versions before wrote no spaces.
+            if "spaces" in described:
+                cls.check_world(described["spaces"], model.trainer.maker)
+            learner.load(held, "")
+            if learner.statistics is not None and is_old(learner.statistics):
+                warn(OLD)
             model.trainer.restore(step, updates, [episodes])
         except arrays.UnreadableError as error:
             model.close()
             raise ConfigError(misfit(file, networks, error)) from None
+        except (KeyError, TypeError, ValueError) as error:
+            model.close()
+            raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
         except BaseException:
             model.close()
             raise
@@ -311,20 +346,27 @@ class DDPG:
         Raises:
             ConfigError: its observations, actions or bounds are others.
         """
-        config, maker = prepare(in_world(self.trainer.config, env), env)
-        before, after = (describe_spaces(one.spaces) for one in (self.trainer.maker, maker))
-        if before | {"name": ""} != after | {"name": ""}:
-            raise ConfigError(
-                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
-                "which the networks were made for: make a new model"
-            )
+        with self.folder:
+            config, maker = prepare(in_world(self.trainer.config, env), env)
+        self.check_world(declared(self.trainer.maker.spaces, None), maker)
         if config.env.count != self.trainer.config.env.count:
             raise ConfigError(
                 f"{maker.name} is {config.env.count} worlds, and this model's stream is made for "
                 f"{self.trainer.config.env.count}: give as many"
             )
-        self.trainer.move(config, maker)
+        with self.folder:
+            self.trainer.move(config, maker.around(self.trainer.maker.spaces.centre))
         self.shown = None
+
+    @staticmethod
+    def check_world(before: Mapping[str, Any], maker: Maker) -> None:
+        """Raise ConfigError where worlds do not fit networks that were made for others."""
+        unfit = misfits(before, declared(maker.spaces, None))
+        if unfit:
+            raise ConfigError(
+                f"{maker.name} has other observations, actions or bounds than {before['name']}, "
+                f"which the networks were made for ({'; '.join(unfit)}): make a new model"
+            )
 
     @property
     def steps(self) -> int:
@@ -338,7 +380,8 @@ class DDPG:
 
     def close(self) -> None:
         """Close the worlds."""
-        self.trainer.close()
+        with self.folder:
+            self.trainer.close()
 
 
 class TD3(DDPG):
@@ -412,8 +455,8 @@ def with_suffix(path: str | Path) -> Path:
     Raises:
         ConfigError: it is a folder's.
     """
-    file = Path(path)
-    if file.name in ("", ".."):
+    file = absolute(path)
+    if Path(path).name in ("", ".."):
         raise ConfigError(
             f"{file} is a folder, and a model is one file: give its name, too, such as model"
         )

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import tomli_w
 from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
-from qmu.deploy.policy import Acts, Policy
+from qmu.deploy.policy import Acts, Floats, Policy
 from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
+from qmu.health.conditions import BEGINS_ANEW
 from qmu.learning.custom import load_custom
-from qmu.learning.events import Best, Due, Evaluated, Event, Logged, Replaced
+from qmu.learning.events import Best, Broken, Due, Evaluated, Event, Logged, Replaced
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer
 from qmu.learning.provisions import check_disk
@@ -27,6 +28,7 @@ from qmu.records.directory import (
     MESSAGES,
     METRICS,
     RUN_FILE,
+    Origin,
     describe,
     make_directory,
     write_json,
@@ -43,6 +45,7 @@ from qmu.watching.logbook import Logbook, Tell
 from qmu.watching.portrait import portrait
 from qmu.watching.sinks import Picture, Sink, Text, Video
 from qmu.watching.wandb_sink import check_wandb
+from qmu.world.normalizing import listed, notes_on
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
@@ -74,8 +77,11 @@ class Record:
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
         self.ended_before_save, self.said_cut = 0, False
+        # Raises where a signal has come, whose sender does not wait for the end of the scoring.
+        self.break_off: Callable[[], None] = lambda: None
         # What could not be written when it was tried last, by what it is; why.
         self.unwritten: dict[str, str] = {}
+        self.said_shortened = False
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
         directory = self.directory
@@ -129,6 +135,8 @@ class Record:
         """Begin to write, and show what each member's configuration is."""
         self.logbook.open(time.time() - self.seconds(), self.camera.taken(self.directory))
         self.messages.write(self.trainer.step)
+        for note in notes_on(self.trainer.maker.normalizers):
+            self.tell(note)
         members, longest = self.trainer.members, self.trainer.maker.longest
         found = doctor.charts(members, self.logbook.lines, longest)
         self.charts = {member.name: own for member, own in zip(members, found, strict=True)}
@@ -173,6 +181,7 @@ class Record:
             self.save_seconds = None
             self.write(event.step, [values | paused for values in event.members])
         elif isinstance(event, Evaluated):
+            self.tell_cut(event.scores)
             due = self.camera.due(self.evaluated_at, event.step)
             self.last, self.evaluated_at = event.scores, event.step
             for index, best in enumerate(self.best):
@@ -204,6 +213,20 @@ class Record:
                 f"a world of {event.member.label} failed before step {event.step} and was "
                 f"replaced: {event.why}"
             )
+        elif isinstance(event, Broken):
+            # Each cause once; the others are counted in the metrics.
+            once = f"{event.evaluating} {event.breakdown.cause}"
+            if once not in self.warned:
+                # It is a finding, too, that would be told later.
+                self.warned |= {once, BEGINS_ANEW}
+                self.tell(event.told)
+
+    def tell_cut(self, scores: Sequence[Score]) -> None:
+        """Tell, once, that episodes of an evaluation were cut off."""
+        cut = next((score for score in scores if score.cut), None)
+        if cut is not None and not self.said_shortened:
+            self.said_shortened = True
+            self.tell(f"in an evaluation, {cut.told_cut()}")
 
     def write(self, step: int, members: Sequence[Mapping[str, float]]) -> None:
         """Write every member's metrics, also into its chart."""
@@ -365,6 +388,11 @@ class Record:
         trim_lines(self.directory / METRICS, size, self.trainer.step)
         self.camera.take_back(self.directory, self.trainer.step)
 
+    def forget_best(self) -> None:
+        """Take no policy for the best one so far; what a checkpoint has of it stays there."""
+        self.best, self.evaluated_at = [Best() for _ in self.best], 0
+        storage.remove(self.directory / BEST)
+
     def read_policy(self, index: int, folder: Path) -> Policy:
         """Return a member's policy from a folder."""
         networks = self.trainer.networks
@@ -415,8 +443,11 @@ class Record:
         described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
-            actors = [best.actor for best in self.best if best.actor is not None]
+            actors = [self.heeding(best.actor) for best in self.best if best.actor is not None]
             finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            self.tell_cut(finals)
+            for event in trainer.troubles():
+                self.hear(event)
             described["members"] = [
                 {
                     "seed": member.seed,
@@ -427,6 +458,7 @@ class Record:
                     "best_step": self.best[index].step,
                     "final_mean_reward": finals[index].mean,
                     "final_std_reward": finals[index].std,
+                    **({"final_cut": finals[index].cut} if finals[index].cut else {}),
                 }
                 for index, member in enumerate(trainer.members)
             ]
@@ -451,6 +483,15 @@ class Record:
         if status == "finished":
             self.show_curves()
         return lost if lost and status == "finished" else None
+
+    def heeding(self, actor: Acts) -> Callable[[Floats], Floats]:
+        """Return what acts as an actor does, until a signal comes."""
+
+        def act(obs: Floats) -> Floats:
+            self.break_off()
+            return actor(obs)
+
+        return act
 
     def save_again(self) -> None:
         """Save once more what could not be saved."""
@@ -477,18 +518,20 @@ def equip(trainer: Trainer) -> Camera:
     return Camera(trainer)
 
 
-def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+def open_record(trainer: Trainer, origin: Origin, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
     """Make the run's directory, and return the record that writes into it, and to `sinks`.
 
     Raises:
         ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
             something that is not there.
     """
-    check_disk(trainer, Path(trainer.config.log.dir))
+    check_disk(trainer, origin.runs)
     camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
+    if normalizers := trainer.maker.normalizers:
+        described["normalizers"] = listed(normalizers)
     try:
-        directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
+        directory = make_directory(trainer.config, origin, trainer.maker.spaces.name, described)
     except ConfigError:
         camera.close()
         raise

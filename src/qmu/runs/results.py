@@ -12,12 +12,14 @@ from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.custom import load_custom
+from qmu.places import WorkingFolder, absolute, shown
 from qmu.records.directory import BEST, CHECKPOINTS, CONFIG_FILE, RUN_FILE
 from qmu.records.kept import Kept
 from qmu.saving import storage
 from qmu.watching.play import SHOWN_STEPS, watch
 from qmu.watching.video import ENDING, choose_backend, film, stage
 from qmu.watching.window import opened
+from qmu.world.declared import same_bounds
 from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
@@ -148,7 +150,8 @@ class Run(Kept):
                 fit the policy.
             WorldError: the environment raised or returned something impossible.
         """
-        return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
+        with WorkingFolder():
+            return evaluate_policy(*self.acting(seed), episodes, first_episode_seed, render)
 
     @aloud()
     def play(
@@ -175,10 +178,11 @@ class Run(Kept):
         check_display("play", "write a video instead (--video out.mp4)")
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        policy, maker = self.acting(seed)
-        with opened(maker, tell) as (worlds, see):
-            seeds = episode_seeds(first_episode_seed, episodes)
-            return watch(policy.network, worlds, seeds, steps, see)
+        with WorkingFolder():
+            policy, maker = self.acting(seed)
+            with opened(maker, tell) as (worlds, see):
+                seeds = episode_seeds(first_episode_seed, episodes)
+                return watch(policy.network, worlds, seeds, steps, see)
 
     @aloud()
     def video(
@@ -198,20 +202,21 @@ class Run(Kept):
             WorldError: as `evaluate` does.
         """
         check_shown(episodes, steps)
-        file = Path(path)
+        file = absolute(path)
         if file.suffix != ENDING or file.is_dir():
-            raise ConfigError(f"a video is an {ENDING} file: {file} is none")
+            raise ConfigError(f"a video is an {ENDING} file: {shown(file)} is none")
         # Before the environment is made: MuJoCo may not be imported with another.
         choose_backend()
-        policy, maker = self.acting(seed)
-        worlds = stage(maker)
-        try:
-            seeds = episode_seeds(first_episode_seed, episodes)
-            return film(policy.network, worlds, seeds, file, steps)
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be written: {error}") from None
-        finally:
-            worlds.close()
+        with WorkingFolder():
+            policy, maker = self.acting(seed)
+            worlds = stage(maker)
+            try:
+                seeds = episode_seeds(first_episode_seed, episodes)
+                return film(policy.network, worlds, seeds, file, steps)
+            except OSError as error:
+                raise ConfigError(f"{shown(file)} cannot be written: {error}") from None
+            finally:
+                worlds.close()
 
     @without_group("env.kwargs", "env.wrappers")
     def acting(self, seed: int | None) -> tuple[Policy, Maker]:
@@ -222,7 +227,7 @@ class Run(Kept):
         """
         policy, maker = self.policy(seed), maker_of(*self.world())
         check_fits(policy, maker.spaces)
-        return policy, maker
+        return policy, maker.around(policy.centre)
 
     def world(self) -> tuple[Source, Env]:
         """Return what makes the run's worlds, and their options.
@@ -297,7 +302,7 @@ def check_fits(policy: Policy, spaces: Spaces) -> None:
             f"gives {' '.join(theirs) or 'one array'}"
         )
     own, there = bounds_of(policy), bounds_of(spaces)
-    if own != there:
+    if not same_bounds(policy.low, policy.high, spaces.low, spaces.high):
         raise ConfigError(
             f"the policy's actions lie in {own}, those of {spaces.name} in {there}: the same "
             "action would be another one there. Give it the same bounds, with the wrappers that "
@@ -320,7 +325,7 @@ def open_run(directory: str | Path, *, networks: Networks | None = None) -> Run:
     Raises:
         ConfigError: it is not a run's directory.
     """
-    path = Path(directory)
+    path = absolute(directory)
     if not storage.is_folder(path):
         raise ConfigError(
             f"{path} is no directory; give a run's, such as runs/Pendulum-v1/ddpg-..."

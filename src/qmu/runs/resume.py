@@ -1,7 +1,6 @@
 """Going on with a run from one of its checkpoints."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from qmu.learning.custom import check_networks
 from qmu.learning.loop import Trainer
 from qmu.learning.provisions import check_disk, written_bytes
 from qmu.learning.schedules import Schedule, check_again
+from qmu.learning.statistics import OLD, is_old
+from qmu.places import WorkingFolder, shown
 from qmu.records.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -36,7 +37,9 @@ from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.watching.logbook import Tell
 from qmu.watching.sinks import Sink, check_sinks
-from qmu.world.make import Source
+from qmu.world.centre import read_centre
+from qmu.world.declared import declared, misfits, others
+from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 
 # Structural options that may change between a checkpoint and its resumption: none of them changes
@@ -113,7 +116,7 @@ def resume(
     tell = warn if console is None else console.tell
     for link in storage.links_in(run.directory):
         raise ConfigError(f"{link} is a link, and a run's directory holds none: remove it")
-    with locked(run.directory):
+    with WorkingFolder(), locked(run.directory):
         saved = newest(run.directory, exact, tell)
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
@@ -124,13 +127,15 @@ def resume(
         check_again(run.directory, saved.state.get("schedules", []), schedules, way_out)
         way_out = "in Python, as qmu.resume(..., networks=...)"
         check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
-        trainer = Trainer(*prepare(config, source), arms_of(saved), schedules, networks)
+        config, maker = prepare(config, source)
+        maker = maker.around(centre_of(saved, maker))
+        trainer = Trainer(config, maker, arms_of(saved), schedules, networks)
         try:
-            check_spaces(trainer, saved)
+            other = changes_of_world(trainer, saved)
             check_work_left(trainer, saved, run, changes)
-            record = restored(run, trainer, saved, tell, sinks)
+            record = restored(run, trainer, saved, other, tell, sinks)
             if console is not None:
-                console.say(f"going on from step {trainer.step:,} ({saved.path})")
+                console.say(f"going on from step {trainer.step:,} ({shown(saved.path)})")
                 for line in reading.differences(config, before):
                     console.say(f"changed: {line}")
             return conduct(trainer, record, source, console, callbacks)
@@ -187,6 +192,19 @@ def arms_of(saved: Checkpoint) -> Arms:
     return arms
 
 
+def centre_of(saved: Checkpoint, maker: Maker) -> Any:
+    """Return what observations have for a centre; None, if they have none.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    held = saved.state.get("centre")
+    try:
+        return None if held is None else read_centre(held, maker.spaces)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the centre of observations in {saved.path} is damaged") from None
+
+
 def frozen(config: Config, before: Config) -> Config:
     """Return a configuration in which what follows from the run's length is what it was before."""
     if config.train.schedule_steps is None:
@@ -241,15 +259,25 @@ def source_of(run: Run, config: Config, env: Source | None) -> Source:
     return config.env.id
 
 
-def check_spaces(trainer: Trainer, saved: Checkpoint) -> None:
-    """Raise ConfigError if the environment is no longer what it was."""
-    described = json.loads(json.dumps(checkpoint.describe_spaces(trainer.maker.spaces)))
-    before = saved.state.get("spaces")
-    if described != before:
+def changes_of_world(trainer: Trainer, saved: Checkpoint) -> list[str]:
+    """Return in words what the environment declares otherwise than it did.
+
+    Raises:
+        ConfigError: it is no longer one that the networks fit.
+    """
+    now = declared(trainer.maker.spaces, trainer.maker.longest)
+    try:
+        before = saved.state["spaces"]
+        renamed = [] if before["name"] == now["name"] else [f"it was {before['name']}"]
+        unfit, other = [*renamed, *misfits(before, now)], others(before, now)
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"what {saved.path} says of its environment is damaged") from None
+    if unfit:
         raise ConfigError(
-            f"the environment has changed since the checkpoint {saved.path} was written: it was "
-            f"{before}, it is {described}. Begin a new run"
+            f"{now['name']} has changed since the checkpoint {saved.path} was written: "
+            f"{'; '.join(unfit)}. Give the run's own environment, or begin a new run"
         )
+    return other
 
 
 def check_work_left(
@@ -281,15 +309,33 @@ def check_work_left(
 
 
 def restored(
-    run: Run, trainer: Trainer, saved: Checkpoint, tell: Tell, sinks: Sequence[Sink] = ()
+    run: Run,
+    trainer: Trainer,
+    saved: Checkpoint,
+    other: Sequence[str],
+    tell: Tell,
+    sinks: Sequence[Sink] = (),
 ) -> Record:
-    """Make trainer and record what was saved, and say in the run's files that it goes on."""
+    """Make trainer and record what was saved, and say in the run's files that it goes on.
+
+    In a world that declares something else, the best policy starts anew: scores of other worlds
+    cannot be compared.
+    """
     check_disk(trainer, run.directory, written_bytes(run.directory))
     record = Record(run.directory, trainer, tell, equip(trainer), sinks)
     try:
         checkpoint.restore(trainer, saved)
+        if trainer.learner.statistics is not None and is_old(trainer.learner.statistics):
+            tell(OLD)
         record.restore(saved)
-        write_resumption(run, trainer, saved)
+        if other:
+            record.forget_best()
+            tell(
+                f"{trainer.maker.name} has changed since step {trainer.step:,} "
+                f"({'; '.join(other)}): evaluations are of another kind from here on, so that the "
+                f"best policy starts anew; the best until then is in {shown(saved.path)}"
+            )
+        write_resumption(run, trainer, saved, other)
         record.open()
     except DamagedError as error:
         record.close()
@@ -300,7 +346,7 @@ def restored(
     return record
 
 
-def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
+def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint, other: Sequence[str]) -> None:
     """Write into the run's files that it goes on, with what, and by which process."""
     write_config(run.directory, trainer.config)
     now = describe(trainer.maker.spaces.name)
@@ -309,7 +355,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint) -> None:
         "step": trainer.step,
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
-    }
+    } | ({"world_changed": list(other)} if other else {})
     described = {name: value for name, value in info.items() if name not in OF_THE_END}
     described |= {name: now[name] for name in ("status", "process", "host")}
     described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}

@@ -23,16 +23,17 @@ from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
 from qmu.learning.loop import Trainer
 from qmu.learning.schedules import Schedule
-from qmu.places import shown
+from qmu.places import WorkingFolder, shown
 from qmu.presets import read_preset
 from qmu.records.again import how_to_go_on
-from qmu.records.directory import CHECKPOINTS
+from qmu.records.directory import CHECKPOINTS, origin_of
 from qmu.runs.lock import locked
 from qmu.runs.record import Record, open_record
 from qmu.runs.results import Run
 from qmu.saving import store
 from qmu.signals import Signals
 from qmu.watching.sinks import Sink, check_sinks
+from qmu.world.centre import centred
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
 
@@ -157,14 +158,18 @@ def train_config(
         config = options.replace(config, "env", id=source)
     if config.train.total_episodes is None:
         config = options.replace(config, "train", total_steps=options.total_steps(config))
-    trainer = Trainer(*prepare(config, source), arms, schedules, networks)
     tell = warn if console is None else console.tell
-    try:
-        record = open_record(trainer, tell, sinks)
-        with locked(record.directory):
-            return conduct(trainer, record, source, console, callbacks)
-    finally:
-        trainer.close()
+    origin = origin_of(config)
+    with WorkingFolder():
+        config, maker = prepare(config, source)
+        maker = centred(maker) if config.env.normalize_obs else maker
+        trainer = Trainer(config, maker, arms, schedules, networks)
+        try:
+            record = open_record(trainer, origin, tell, sinks)
+            with locked(record.directory):
+                return conduct(trainer, record, source, console, callbacks)
+        finally:
+            trainer.close()
 
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
@@ -224,7 +229,7 @@ def conduct(
     config = trainer.config
 
     def again() -> str:
-        return f"go on with: {how_to_go_on(shown(record.directory), config, trainer.described())}"
+        return f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
 
     def hanging() -> str:
         left = again() if record.saved_at else what_is_saved(trainer, record)
@@ -233,6 +238,7 @@ def conduct(
     listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell) as signals:
         record.camera.stopped = signals.stopped
+        record.break_off = lambda: check_signals(signals, trainer.step)
         try:
             learn_and_record(trainer, record, console, signals, listeners)
             lost = record.finish("finished", stopped=listeners.why())
@@ -269,12 +275,20 @@ def conduct(
 
 def what_is_saved(trainer: Trainer, record: Record) -> str:
     """Return what is left of a run that has ended early, in words."""
-    directory = shown(record.directory)
+    place = shown(record.directory)
     if record.saved_at == trainer.step and trainer.step > 0:
-        return f"what was learned until then is saved in {directory}"
+        return f"what was learned until then is saved in {place}"
     if record.saved_at:
-        return f"what was learned until step {record.saved_at} is saved in {directory}"
-    return f"there is no checkpoint; what there is is in {directory}"
+        return f"what was learned until step {record.saved_at} is saved in {place}"
+    return f"there is no checkpoint; what there is is in {place}"
+
+
+def check_signals(signals: Signals, step: int) -> None:
+    """Raise what ends a run at this step, if a signal has come."""
+    if signals.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    if signals.received is not None:
+        raise StoppedError(f"stopped by SIGTERM at step {step}")
 
 
 def learn_and_record(
@@ -309,12 +323,9 @@ def learn_and_record(
             raise
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
-        for event in trainer.replaced():
+        for event in trainer.troubles():
             hear(event)
-    if signals.received == signal.SIGINT:
-        raise KeyboardInterrupt
-    if signals.received is not None:
-        raise StoppedError(f"stopped by SIGTERM at step {trainer.step}")
+    check_signals(signals, trainer.step)
     if record.saved_at != trainer.step:
         record.save_rest()
         tell_of_save()

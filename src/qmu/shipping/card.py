@@ -15,10 +15,10 @@ from qmu.deploy import files
 from qmu.deploy.description import network_of
 from qmu.deploy.policy import ARRAYS, Floats, Policy
 from qmu.errors import ConfigError
+from qmu.parts import Part
 from qmu.records import stats
 from qmu.records.directory import RUN_FILE, describe
 from qmu.records.stats import Interval
-from qmu.rows import Part
 from qmu.runs.model import DDPG
 from qmu.runs.results import Run
 from qmu.shipping.export import CALLS, Export
@@ -68,6 +68,7 @@ def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str,
         "parts": part_rows(policy.parts),
         "rows": sorted({row(export), *other_rows(export, earlier).values()}),
         "undescribed": export.undescribed,
+        "notes": export.notes,
         "observed": observed(export),
         "calls": f"{CALLS:,}",
         "file": export.path.name,
@@ -111,7 +112,7 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
     known = network.normalization
     score = info.get("evaluation_mean_reward")
     found = [
-        ("observation", f"float32, shape {policy.obs_shape}"),
+        ("observation", f"{np.dtype(policy.dtype)}, shape {policy.obs_shape}"),
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),

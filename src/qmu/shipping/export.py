@@ -44,7 +44,8 @@ class Export(NamedTuple):
 
     `difference` is the largest one from the trained actor, in action ranges; `microseconds` the
     median time that one observation takes, on this machine; `undescribed` are files beside it that
-    share its name, and that its model card is not about.
+    share its name, and that its model card is not about; `notes` say what the policy lacks of the
+    world that it was trained in.
     """
 
     path: Path
@@ -54,11 +55,13 @@ class Export(NamedTuple):
     difference: float
     microseconds: float
     undescribed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
+        notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"<Export {self.path}: {len(self.data):,} bytes, at most {self.difference:.1e} "
-            f"from the trained actor, {self.microseconds:.0f} µs>"
+            f"from the trained actor, {self.microseconds:.0f} µs{notes}>"
         )
 
 
@@ -90,9 +93,10 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
     there. In full precision: matrix products of a GPU have fewer digits by default.
     """
     start_jax()
+    around = 0.0 if policy.centre is None else policy.centre
     with jax.default_device(host()), jax.default_matmul_precision("highest"):
         acting = to_acting(network_of(policy))
-        flat = jnp.asarray(obs.reshape(len(obs), -1))
+        flat = jnp.asarray((obs.reshape(len(obs), -1) - around).astype(np.float32))
         seen = flat if acting.normalizer is None else acting.normalizer(flat)
         action = np.asarray(acting.actor(seen))
     scaled = to_environment(action, policy.low, policy.high)
@@ -147,7 +151,9 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     if known is not None:
         obs[-CUT:] = beyond_clip(obs[-CUT:], known, generator)
         origin += f", {CUT} of them partly beyond the clip"
-    return Observed(obs.reshape(-1, *policy.obs_shape).astype(np.float32), origin)
+    if policy.centre is not None:
+        obs = obs + policy.centre
+    return Observed(obs.reshape(-1, *policy.obs_shape).astype(policy.dtype), origin)
 
 
 def origin_of(stored: int, drawn_from: str) -> str:

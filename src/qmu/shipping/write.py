@@ -6,12 +6,14 @@ from qmu.deploy import files
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import DESCRIPTION, Policy
 from qmu.errors import ConfigError
+from qmu.places import absolute, shown
 from qmu.records.directory import CONFIG_FILE, RUN_FILE, read_json
 from qmu.runs.model import DDPG
 from qmu.runs.results import Run, open_run
 from qmu.saving import storage
 from qmu.shipping.card import MARK, card, undescribed
 from qmu.shipping.export import Export, make_export, observations
+from qmu.world.normalizing import Normalizer, normalizers_in, notes_on
 
 CARD_ENDING = ".md"
 # A policy's folder is so many folders below its run's, or fewer: checkpoints/000050000/best/seed-0.
@@ -38,21 +40,22 @@ def export(source: Source, path: str | Path, *, seed: int | None = None) -> Expo
             installed, or the file cannot be written. Nothing is left on the disk.
         QmuError: the file's actions would not be those of the trained actor. Nothing is left.
     """
-    out = Path(path)
+    out = absolute(path)
     files.ending(out)
     beside = card_of(out)
     earlier = check_places(out, beside)
     policy, home = find(source, seed)
     run = home if isinstance(home, Run) else None
     made = make_export(policy, out, observations(policy, run))
-    made = made._replace(undescribed=undescribed(made, earlier))
+    notes = tuple(notes_on(normalizers_around(home)))
+    made = made._replace(undescribed=undescribed(made, earlier), notes=notes)
     text = card(made, home, earlier)
     try:
         with storage.folders_around(out):
             storage.replace_files({out: made.data, beside: text.encode()})
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot write {out}: {why}") from None
+        raise ConfigError(f"cannot write {shown(out)}: {why}") from None
     return made
 
 
@@ -72,7 +75,7 @@ def check_places(out: Path, beside: Path) -> str:
             raise ConfigError(f"{path} is a directory: give the export another name")
     for place in out.absolute().parents:
         if storage.is_file(place):
-            raise ConfigError(f"cannot write {out}: {place} is no folder")
+            raise ConfigError(f"cannot write {shown(out)}: {place} is no folder")
     if not storage.is_file(beside):
         return ""
     try:
@@ -107,6 +110,13 @@ def find(source: Source, seed: int | None) -> tuple[Policy, Run | DDPG | None]:
     return load_policy(home), run_around(home)
 
 
+def normalizers_around(home: Run | DDPG | None) -> tuple[Normalizer, ...]:
+    """Return the wrappers with statistics of their own that a policy's world was trained in."""
+    if isinstance(home, DDPG):
+        return home.trainer.maker.normalizers
+    return () if home is None else normalizers_in(home.info)
+
+
 def opened(source: Source) -> Run | DDPG | Policy | Path:
     """Return the run, the model, the policy, or the folder of one that is meant.
 
@@ -120,7 +130,7 @@ def opened(source: Source) -> Run | DDPG | Policy | Path:
             "an export takes a run, a model, a policy, or the directory of one, and not a "
             f"{type(source).__name__}"
         )
-    folder = Path(source)
+    folder = absolute(source)
     return folder if storage.is_file(folder / DESCRIPTION) else open_run(folder)
 
 

@@ -209,7 +209,7 @@ class Console:
 
     def summary(self, run: Kept) -> None:
         """Print the scores of all members, where the run is, and what to type next."""
-        info, directory = run.info, shown(run.directory)
+        info = run.info
         episodes = run.config.train.final_episodes
         table = Table(
             "seed", "last", "best", "at step", f"best policy on {counted(episodes, 'new episode')}"
@@ -238,19 +238,19 @@ class Console:
         self.say(f"{info['steps']:,} steps in {info['seconds']:.0f} s")
         if "stopped" in info:
             self.say(f"ended by {info['stopped']}")
-        self.say(f"run     {directory}")
-        self.say(f"score   {again.how_to_score(directory, run.config, info)}")
-        if (directory / "tensorboard").is_dir():
-            self.say(f"curves  tensorboard --logdir {quoted(directory / 'tensorboard')}")
+        self.say(f"run     {shown(run.directory)}")
+        self.say(f"score   {again.how_to_score(run.directory, run.config, info)}")
+        if (run.directory / "tensorboard").is_dir():
+            self.say(f"curves  tensorboard --logdir {quoted(run.directory / 'tensorboard')}")
         log = run.config.log
         if log.wandb == "offline":
-            self.say(f"w&b     wandb sync {quoted(directory)}/wandb/offline-run-*")
+            self.say(f"w&b     wandb sync {quoted(run.directory)}/wandb/offline-run-*")
         elif log.wandb == "online":
             self.say(f"w&b     project {log.wandb_project}, group {run.directory.resolve().name}")
         if again.has_own_actor(info):
-            loaded = f"{again.how_to_open(directory, info)}.policy()"
+            loaded = f"{again.how_to_open(run.directory, info)}.policy()"
         else:
-            loaded = f"qmu.load_policy({str(directory / 'best')!r})"
+            loaded = f"qmu.load_policy({shown(run.directory / 'best')!r})"
         self.say(f"python  policy = {loaded}")
 
 
@@ -276,18 +276,19 @@ def members_in_words(trainer: Trainer) -> str:
 
 def quoted(path: Path) -> str:
     """Return a path as a shell reads it."""
-    return shlex.quote(str(path))
+    return shlex.quote(shown(path))
 
 
 def score_lines(name: str, score: Any) -> list[str]:
     """Return a score in words."""
     rewards = score.rewards
-    return [
+    lines = [
         f"{name}: {counted(len(rewards), 'episode')}",
         f"return  mean {score.mean:.2f} ± {score.std:.2f}, worst {min(rewards):.2f}, "
         f"best {max(rewards):.2f}",
         f"length  mean {score.mean_length:.1f} steps",
     ]
+    return [*lines, f"note: {score.told_cut()}"] if score.cut else lines
 
 
 def episode_lines(score: Any) -> list[str]:

@@ -59,7 +59,7 @@ class Forecast:
                 is not timed.
         """
         self.config, self.step, self.learning_began = config, step, learning_began
-        self.longest = min(longest or LONGEST_EPISODE, LONGEST_EPISODE)
+        self.longest = longest or LONGEST_EPISODE
         self.evaluations_to_skip = 0 if compiled else 1
         self.moment: float | None = None
         # The steps of evaluations, and how many of them the newest one's episodes had.

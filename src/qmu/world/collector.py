@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qmu.errors import WorldError
 from qmu.rows import Rows
+from qmu.world.breakdowns import Breakdown
 from qmu.world.hearing import stepping
 from qmu.world.host import Floats, Outcome, Restarted, Worlds
 from qmu.world.spaces import to_environment
@@ -42,6 +43,8 @@ class Collector:
         # Steps that each member had taken before the next collection.
         self.steps = 0
         self.current: list[list[Floats]] = []
+        # (member, world, cause) -> the step of the first breakdown, and how many there were.
+        self.broken: dict[tuple[int, int, str], tuple[int, int]] = {}
         self.rewards = np.zeros((len(self.members), self.worlds))
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
@@ -96,6 +99,8 @@ class Collector:
                     raise WorldError(
                         f"at step {step} of the member with seed {self.seeds[member]}: {error}"
                     ) from error
+                if member_worlds.broken:
+                    self.note_broken(member, self.steps + (time + 1) * self.stride)
                 for world, outcome in enumerate(outcomes):
                     if isinstance(outcome, Restarted):
                         self.write_restart(rows, member, world, obs[world], outcome)
@@ -122,6 +127,22 @@ class Collector:
         self.rewards[member, world] = 0
         self.lengths[member, world] = 0
         self.current[member][world] = outcome.current
+
+    def note_broken(self, member: int, step: int) -> None:
+        """Note which simulations of a member have begun anew by themselves in a step."""
+        worlds = self.members[member]
+        for world, cause in worlds.broken:
+            first, count = self.broken.get((member, world, cause), (step, 0))
+            self.broken[member, world, cause] = first, count + 1
+        worlds.broken = []
+
+    def breakdowns(self) -> list[Breakdown]:
+        """Return which simulations have begun anew by themselves since the last call."""
+        noted, self.broken = self.broken, {}
+        return [
+            Breakdown(member, world, step, cause, count)
+            for (member, world, cause), (step, count) in noted.items()
+        ]
 
     def restarts(self) -> list[tuple[int, str]]:
         """Return which members' worlds have been replaced since the last call, and why."""

@@ -15,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
+from qmu.parts import NUMBERS, Part, is_several, join
+from qmu.world import causes
+from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
 Guard = contextlib.AbstractContextManager[None]
 # New worlds that may fail before one of them has taken a step.
 MOST_FAILURES = 5
+# Where a world that resets itself inside of its step puts the last observation of an episode.
+FINAL = ("final_obs", "final_observation")
 
 
 class Result(NamedTuple):
@@ -54,6 +59,7 @@ class Worlds(Protocol):
     spaces: Spaces
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
+    broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -74,6 +80,7 @@ class HostWorlds:
         spaces: Spaces,
         guard: Guard | None = None,
         make: Callable[[], gym.Env[Any, Any]] | None = None,
+        longest: int | None = None,
     ) -> None:
         """Take the environments, all of these spaces.
 
@@ -82,14 +89,18 @@ class HostWorlds:
             spaces: what all of them observe and take.
             guard: entered while an environment runs.
             make: makes an environment in place of one that failed; without it, failures are raised.
+            longest: steps of an episode at most, if that is known.
         """
         self.environments = list(environments)
         self.spaces = spaces
         self.count = len(self.environments)
         self.guard = guard or contextlib.nullcontext()
         self.make = make
+        self.longest = longest
         self.declared = [declared(environment) for environment in self.environments]
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        self.watches: list[Watch | None] = [None] * self.count
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
 
@@ -110,18 +121,29 @@ class HostWorlds:
         environment = self.environments[index]
         if seed is not None:
             self.seeds[index] = seed
+        name = self.spaces.name
         try:
             with self.guard:
-                obs, _ = environment.reset(seed=seed)
+                returned = environment.reset(seed=seed)
         except FAILURES as error:
-            raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+            with self.guard:
+                cause = causes.of_reset(environment, error, seed)
+            raise WorldError(f"{name} raised in reset: {told(error)}{cause}") from error
+        if not causes.is_pair(returned):
+            raise WorldError(f"{name}: {causes.alone(returned)}")
+        self.watches[index] = watch_of(environment, self.watches[index])
         now, before = declared(environment), self.declared[index]
         if any(one is not other and one != other for one, other in zip(now, before, strict=True)):
             raise WorldError(
-                f"{self.spaces.name} changed its spaces in reset: they were {before}, they are "
+                f"{name} changed its spaces in reset: they were {before}, they are "
                 f"{now}, and the networks were made for the former"
             )
-        return read_obs(self.spaces, obs)
+        try:
+            return read_obs(self.spaces, returned[0])
+        except WorldError as error:
+            with self.guard:
+                cause = causes.of_reading(environment, returned, seed)
+            raise WorldError(f"{error}{cause}") from error
 
     def step(self, actions: Floats) -> list[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
@@ -169,16 +191,20 @@ class HostWorlds:
         shaped = action.reshape(spaces.action_shape).astype(spaces.action_dtype)
         try:
             with self.guard:
-                obs, reward, terminated, truncated, _ = self.environments[index].step(shaped)
+                obs, reward, terminated, truncated, info = self.environments[index].step(shaped)
         except FAILURES as error:
             raise WorldError(
                 f"{spaces.name} raised in step with action {shaped}: {told(error)}"
             ) from error
+        watch = self.watches[index]
+        if watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
+        is_terminated = read_flag(spaces, "terminated", terminated)
+        is_truncated = read_flag(spaces, "truncated", truncated)
+        if (is_terminated or is_truncated) and not changes_observations(self.environments[index]):
+            obs = final_in(info, obs)
         return Result(
-            read_obs(spaces, obs),
-            read_reward(spaces, reward),
-            read_flag(spaces, "terminated", terminated),
-            read_flag(spaces, "truncated", truncated),
+            read_obs(spaces, obs), read_reward(spaces, reward), is_terminated, is_truncated
         )
 
     def close(self) -> None:
@@ -203,6 +229,10 @@ class VectorWorlds:
         self.spaces = spaces
         self.count = environment.num_envs
         self.replaced: list[str] = []
+        self.broken: list[tuple[int, str]] = []
+        # Those of worlds in processes of their own are not seen.
+        self.environments = list(getattr(environment, "envs", []))
+        self.watches: list[Watch | None] = [None] * len(self.environments)
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -214,6 +244,7 @@ class VectorWorlds:
         except FAILURES as error:
             self.failed = True
             raise WorldError(f"{self.spaces.name} raised in reset: {told(error)}") from error
+        self.watches = [watch_of(one) for one in self.environments]
         return [read_obs(self.spaces, one) for one in self.each("observations", obs)]
 
     def step(self, actions: Floats) -> list[Outcome]:
@@ -238,7 +269,17 @@ class VectorWorlds:
             final = read_obs(spaces, self.finals(info)[index]) if ended else current
             reward = read_reward(spaces, rewards[index])
             outcomes.append(Outcome(final, reward, is_terminated, is_truncated, current))
+            if index < len(self.watches):
+                self.look(index, ended)
         return outcomes
+
+    def look(self, index: int, ended: bool) -> None:
+        """Look whether the simulation of one world has begun anew by itself."""
+        watch = self.watches[index]
+        if ended:
+            self.watches[index] = watch_of(self.environments[index], watch)
+        elif watch is not None and (cause := watch.look()) is not None:
+            self.broken.append((index, cause))
 
     def each(self, what: str, values: Any) -> Any:
         """Return what a vector environment has returned, if it is one value for each world.
@@ -278,6 +319,28 @@ class VectorWorlds:
             close_quietly(self.environment, self.guard)
 
 
+def final_in(info: Any, obs: Any) -> Any:
+    """Return the last observation of an episode that has ended.
+
+    A world that resets itself inside of its step returns the first one of the next episode, and
+    the last one in its info.
+    """
+    if isinstance(info, dict):
+        for name in FINAL:
+            if info.get(name) is not None:
+                return info[name]
+    return obs
+
+
+def changes_observations(environment: Any) -> bool:
+    """Tell whether wrappers change an environment's observations; they leave those in its info."""
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, gym.ObservationWrapper):
+            return True
+        environment = environment.env
+    return False
+
+
 def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:
     """Return an environment's spaces, as it says."""
     return environment.observation_space, environment.action_space
@@ -305,32 +368,76 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
     Raises:
         WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
     """
+    if spaces.parts:
+        several = read_several(spaces, obs)
+        return checked(spaces, rounded(spaces, several), several)
     try:
         array = np.asarray(obs)
-    except ValueError as error:
+    except Exception as error:
+        detach = ": return obs.detach().cpu().numpy()" if hasattr(obs, "detach") else ""
         raise WorldError(
-            f"{spaces.name} returned an observation that is no array: {error}"
+            f"{spaces.name} returned an observation that is no array: {error}{detach}"
         ) from None
     if array.shape != spaces.obs_shape:
         raise WorldError(
             f"{spaces.name} returned an observation of shape {array.shape}; "
             f"its observation space says {spaces.obs_shape}"
         )
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in NUMBERS:
         raise WorldError(
             f"{spaces.name} returned an observation of dtype {array.dtype}, which is no number: "
             f"{obs!r}"
         )
-    flat = array.astype(np.float32).reshape(-1)
+    return checked(spaces, rounded(spaces, array.reshape(-1)), array.reshape(-1))
+
+
+def rounded(spaces: Spaces, numbers: NDArray[Any]) -> Floats:
+    """Return the numbers of an observation as new ones in single precision, around the centre."""
+    if spaces.centre is None:
+        return numbers.astype(np.float32)
+    return (numbers - spaces.centre).astype(np.float32)
+
+
+def read_several(spaces: Spaces, obs: Any) -> NDArray[Any]:
+    """Return an observation of several parts as a new flat array.
+
+    Raises:
+        WorldError: it has other parts, or parts of other shapes, than its space says.
+    """
+    if not is_several(spaces.parts, obs):
+        raise WorldError(
+            f"{spaces.name} returned {type(obs).__name__} as an observation; its observation space "
+            f"says that it has parts: {', '.join(part.name for part in spaces.parts)}"
+        )
+    try:
+        return join(spaces.parts, obs, np.float32 if spaces.centre is None else np.float64)
+    except ValueError as error:
+        raise WorldError(
+            f"{spaces.name} returned an observation that its space does not have: {error}"
+        ) from None
+
+
+def checked(spaces: Spaces, flat: Floats, said: NDArray[Any]) -> Floats:
+    """Return a flat observation, which a world has said with `said`, if its numbers are finite."""
     # One product finds almost every row to be finite; only the others are searched.
     square = flat.dot(flat)
     if not math.isfinite(square) and not np.isfinite(flat).all():
         position = int(np.flatnonzero(~np.isfinite(flat))[0])
         raise WorldError(
-            f"{spaces.name} returned {array.reshape(-1)[position]} at position {position} of an "
+            f"{spaces.name} returned {said[position]} at {place(spaces.parts, position)} of an "
             "observation, which must be finite float32 numbers"
         )
     return flat
+
+
+def place(parts: Sequence[Part], position: int) -> str:
+    """Return where a number of a flat observation is, in words."""
+    start = 0
+    for part in parts:
+        if position < start + part.size:
+            return f"position {position} ({part.name})"
+        start += part.size
+    return f"position {position}"
 
 
 def read_reward(spaces: Spaces, reward: Any) -> float:
@@ -339,12 +446,9 @@ def read_reward(spaces: Spaces, reward: Any) -> float:
     Raises:
         WorldError: no single number, NaN or infinity.
     """
-    try:
-        value = float(reward)
-    except (TypeError, ValueError, OverflowError):
-        raise WorldError(
-            f"{spaces.name} returned the reward {reward!r}, which is not one number"
-        ) from None
+    value = reward if type(reward) is float else one_number(reward)
+    if value is None:
+        raise WorldError(f"{spaces.name} returned the reward {reward!r}, which is not one number")
     # 3.4e38 is where float32 ends.
     if not abs(value) <= 3.4e38:
         raise WorldError(f"{spaces.name} returned the reward {value}, which must be finite")
@@ -359,7 +463,22 @@ def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
     """
     if isinstance(flag, bool | np.bool_):
         return bool(flag)
-    array = np.asarray(flag)
-    if array.shape != () or array.dtype.kind not in "biu":
+    value = one_number(flag)
+    if value not in (0.0, 1.0):
         raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
-    return bool(array)
+    return bool(value)
+
+
+def one_number(value: Any) -> float | None:
+    """Return the number that something is, or an array holds as its only one; None if it is not.
+
+    What is masked is no number.
+    """
+    try:
+        array = np.asanyarray(value)
+    except Exception:
+        # Tensors that are not on the host, or have gradients, raise errors of their own kinds.
+        return None
+    if array.size != 1 or array.dtype.kind not in NUMBERS or np.ma.is_masked(array):
+        return None
+    return float(array.reshape(-1)[0])

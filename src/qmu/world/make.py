@@ -1,8 +1,8 @@
 """From what the user names to worlds: ids, factories, environments."""
 
 import contextlib
-import copy
 import difflib
+import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 
 from qmu import config as options
 from qmu.config.tables import Table, inline
@@ -24,11 +25,12 @@ from qmu.world.families import (
     load,
     register,
 )
+from qmu.world.given import again, cannot_be_made, check_given
 from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
-from qmu.world.parts import flat
+from qmu.world.normalizing import Normalizer, instead, normalizers_of
 from qmu.world.spaces import Spaces, read_spaces
 
 Source = (
@@ -44,6 +46,11 @@ class Maker(NamedTuple):
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
     longest: int | None = None  # steps of an episode at most, if that is known
+    normalizers: tuple[Normalizer, ...] = ()  # wrappers with statistics of their own
+
+    def around(self, centre: Any) -> "Maker":
+        """Return a maker of worlds whose observations have this centre [obs], or none."""
+        return self._replace(spaces=self.spaces._replace(centre=centre))
 
     def worlds(self, count: int, guard: Guard | None = None, restarting: bool = False) -> Worlds:
         """Return `count` fresh worlds, or the ready-made vector environment.
@@ -63,7 +70,8 @@ class Maker(NamedTuple):
             ConfigError: it has none.
         """
         modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
-        worlds = HostWorlds([self.make_one(mode) for mode in modes], self.spaces, guard)
+        environments = [self.make_one(mode) for mode in modes]
+        worlds = HostWorlds(environments, self.spaces, guard, longest=self.longest)
         mode = worlds.environments[0].render_mode
         if render and mode != "human":
             worlds.close()
@@ -90,7 +98,7 @@ def find_maker(
 
     Args:
         source: what the worlds are made of.
-        episode_length: the time limit of an episode; None for the environment's own.
+        episode_length: the time limit of an episode; None for the environment's own, 0 for none.
         kwargs: keyword arguments of the environment, which an id can have.
         wrappers: dotted names of the wrappers around every world, the innermost first.
 
@@ -103,6 +111,8 @@ def find_maker(
             f"{options.flag('env', 'kwargs')} {kwargs} are for the environment of an id, and this "
             f"is {type(source).__name__}: give them where it is made"
         )
+    if isinstance(source, gym.Env):
+        check_single("the environment", source)
     if isinstance(source, gym.vector.VectorEnv):
         return vector_maker(source, episode_length, wrappers)
     around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
@@ -111,18 +121,17 @@ def find_maker(
     try:
         name = source if isinstance(source, str) else environment_name(first)
         first = wrapped(first, around)
-        longest = longest_episode(first)
+        longest, normalizers = longest_episode(first), normalizers_of(first)
         check_declared(name, first)
-        first, parts = flat(name, first)
-        spaces = read_spaces(name, first.observation_space, first.action_space, parts)
+        spaces = read_spaces(name, first.observation_space, first.action_space)
     finally:
         close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
         with heard():
-            return flat(name, wrapped(make_bare(render_mode), around))[0]
+            return wrapped(make_bare(render_mode), around)
 
-    return Maker(name, spaces, make_one, None, longest)
+    return Maker(name, spaces, make_one, None, longest, normalizers)
 
 
 def bare_maker(
@@ -131,9 +140,12 @@ def bare_maker(
     """Return how a world is made, without wrappers; it takes the render mode."""
     if isinstance(source, str):
         check_id(source)
-        return lambda render_mode: make_id(source, render_mode, episode_length, kwargs)
+        return lambda render_mode: limit(
+            make_id(source, render_mode, episode_length, kwargs), episode_length
+        )
     if isinstance(source, gym.Env):
-        return lambda render_mode: limit(copy_environment(source, render_mode), episode_length)
+        check_given(environment_name(source), source)
+        return lambda render_mode: limit(another(source, render_mode), episode_length)
     if callable(source):
         call = Fresh(source)
         return lambda render_mode: limit(call(), episode_length)
@@ -151,10 +163,16 @@ def vector_maker(
     """Return how to use a ready-made vector environment; evaluation makes single ones.
 
     Raises:
-        ConfigError: it is not in same-step autoreset mode, its time limit is to be changed, or
-            it does not say how a single environment is made (one wrapped as a whole does not).
+        ConfigError: it is normalized as a whole, it is not in same-step autoreset mode, its time
+            limit is to be changed, or it does not say how a single environment is made (one
+            wrapped as a whole does not).
     """
-    name = source.spec.id if source.spec is not None else type(source.unwrapped).__name__
+    name = environment_name(source)
+    if around := normalizers_of(source):
+        raise ConfigError(
+            f"{name}: evaluation takes single environments, which {around[0].wrapper} around the "
+            f"vector environment is not around: {instead(around[0])}"
+        )
     mode = source.metadata.get("autoreset_mode")
     if mode != gym.vector.AutoresetMode.SAME_STEP:
         told = mode.value if isinstance(mode, gym.vector.AutoresetMode) else mode
@@ -183,7 +201,7 @@ def vector_maker(
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
     call = Fresh(functions[0])
     first = call()
-    longest = longest_episode(first)
+    longest, normalizers = longest_episode(first), normalizers_of(first)
     close_quietly(first)
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
@@ -191,7 +209,7 @@ def vector_maker(
         with heard():
             return call()
 
-    return Maker(name, spaces, make_one, source, longest)
+    return Maker(name, spaces, make_one, source, longest, normalizers)
 
 
 def check_declared(name: str, environment: gym.Env[Any, Any]) -> None:
@@ -252,7 +270,8 @@ def make_id(
             warnings.filterwarnings("ignore", message=".*possible render_modes.*")
             return gym.make(
                 name,
-                max_episode_steps=episode_length,
+                # To Gymnasium, -1 is no limit.
+                max_episode_steps=-1 if episode_length == 0 else episode_length,
                 disable_env_checker=True,
                 **in_mode(render_mode),
                 **kwargs,
@@ -332,6 +351,7 @@ class Fresh:
         except FAILURES as error:
             drawing = no_graphics("the environment of the factory", error)
             raise ConfigError(drawing or f"the environment factory raised {told(error)}") from error
+        check_single("what the environment factory returned", environment)
         if not isinstance(environment, gym.Env):
             raise ConfigError(
                 f"the environment factory returned {type(environment).__name__}, which is not a "
@@ -347,41 +367,27 @@ class Fresh:
         return environment
 
 
-def copy_environment(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
-    """Return another environment like this one: made from its spec, or copied."""
-    if environment.spec is not None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                spec = copy.deepcopy(environment.spec)
-                spec.kwargs.pop("render_mode", None)
-                return gym.make(spec, **in_mode(render_mode))
-        except FAILURES as error:
-            if render_mode is not None:
-                said = why_not_rendered(environment_name(environment), render_mode, error)
-                raise ConfigError(said) from error
-            reason = f"gymnasium.make with its spec raised {told(error)}"
-    else:
-        try:
-            return copy.deepcopy(environment)
-        except FAILURES as error:
-            reason = f"copying it raised {told(error)}"
-    raise ConfigError(
-        f"training, evaluation and members need worlds of their own, and "
-        f"{environment_name(environment)} cannot be made again ({reason}); give a function that "
-        "returns a new environment instead"
-    )
+def another(environment: gym.Env[Any, Any], render_mode: str | None) -> gym.Env[Any, Any]:
+    """Return another environment like one that was given."""
+    try:
+        return again(environment, in_mode(render_mode))
+    except FAILURES as error:
+        name = environment_name(environment)
+        if render_mode is not None and environment.spec is not None:
+            raise ConfigError(why_not_rendered(name, render_mode, error)) from error
+        raise ConfigError(cannot_be_made(name, environment, error)) from error
 
 
 def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
-    """Return the environment with this time limit, if one is given."""
+    """Return the environment with this time limit instead of all that it has; with none for 0."""
     if episode_length is None:
         return environment
-    outermost = next(time_limits(environment), None)
-    if outermost is None:
-        return gym.wrappers.TimeLimit(environment, episode_length)
-    outermost._max_episode_steps = episode_length
-    return environment
+    own = list(time_limits(environment))
+    for one in own:
+        one._max_episode_steps = episode_length or math.inf
+    if own or not episode_length:
+        return environment
+    return gym.wrappers.TimeLimit(environment, episode_length)
 
 
 def time_limits(environment: Any) -> Iterator[Any]:
@@ -393,15 +399,47 @@ def time_limits(environment: Any) -> Iterator[Any]:
 
 
 def longest_episode(environment: gym.Env[Any, Any]) -> int | None:
-    """Return how many steps the time limits around an environment allow, if there are any."""
-    return min((one._max_episode_steps for one in time_limits(environment)), default=None)
+    """Return how many steps an episode has at most, if there are time limits, or if it says so."""
+    limits = [one._max_episode_steps for one in time_limits(environment)]
+    bare = environment.unwrapped
+    said = (
+        *(getattr(bare, name, None) for name in ("max_episode_steps", "_max_episode_steps")),
+        # An environment of dm_control, inside of its adapter.
+        getattr(getattr(bare, "_env", None), "_step_limit", None),
+    )
+    known = [steps for steps in limits if steps != math.inf]
+    if limits:
+        return min(known, default=None)
+    return next(filter(None, map(whole_limit, said)), None)
 
 
-def environment_name(environment: gym.Env[Any, Any]) -> str:
-    """Return the id, or the class's name of an environment without one."""
-    if environment.spec is not None:
-        return environment.spec.id
-    return type(environment.unwrapped).__name__
+def whole_limit(said: Any) -> int | None:
+    """Return a number of steps that an environment says, if it is one."""
+    number = isinstance(said, int | float | np.integer | np.floating) and not isinstance(said, bool)
+    return math.ceil(said) if number and 1 <= said < math.inf else None
+
+
+def environment_name(environment: Any) -> str:
+    """Return the id, or the class's name of an environment, single or vector, without one."""
+    # Some have a description of their own kind in the place of Gymnasium's.
+    name = getattr(environment.spec, "id", None)
+    return name if isinstance(name, str) else type(environment.unwrapped).__name__
+
+
+def check_single(what: str, environment: Any) -> None:
+    """Raise ConfigError for an environment of several worlds that stands for a single one.
+
+    EnvPool's are single and vector environments at once, by their class.
+    """
+    inside = getattr(environment, "unwrapped", environment)
+    both = hasattr(inside, "num_envs") and hasattr(inside, "single_action_space")
+    if isinstance(inside, gym.vector.VectorEnv) or both:
+        raise ConfigError(
+            f"{what}, {type(inside).__name__}, steps several worlds at once, and qmu makes single "
+            "ones for evaluations: give a function that returns a single environment, and "
+            f"{options.flag('env', 'count')} for several; or a vector environment of Gymnasium in "
+            "same-step autoreset mode itself"
+        )
 
 
 def trainable(wanted: str | None = None) -> Iterator[tuple[str, str]]:

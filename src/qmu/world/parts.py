@@ -1,8 +1,7 @@
-"""Observations of several parts: dictionaries and tuples, which are flattened in a fixed order.
+"""Spaces of several parts: dictionaries and tuples, whose parts lie in a fixed order.
 
 The order is that of the space: the names of a `Dict` in alphabetical order (the order given, if it
-was made from pairs), the positions of a `Tuple`; nested ones where they stand. It is what
-`gymnasium.spaces.flatten` does.
+was made from pairs), the positions of a `Tuple`; nested ones where they stand.
 """
 
 from collections.abc import Iterator
@@ -11,48 +10,54 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from qmu.config.spelling import flag
 from qmu.errors import ConfigError
-from qmu.rows import Part
+from qmu.parts import NUMBERS, Part
 
-# A part with three axes and more numbers than this is an image.
-MOST_NUMBERS = 1_000
+# Axes of a picture that are not its channels have so many pixels at least.
+SMALLEST_SIDE = 16
+
+Leaf = tuple[tuple[str | int, ...], gym.Space[Any]]
 
 
-def flat(name: str, environment: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], tuple[Part, ...]]:
-    """Return the environment with flat observations, and the parts they are made of.
-
-    An environment whose observations have no parts is returned as it is.
+def parts_of(name: str, space: gym.Space[Any]) -> tuple[Part, ...]:
+    """Return the parts of an observation space, in their order; none of a space that has none.
 
     Raises:
-        ConfigError: one of the parts cannot be flattened.
+        ConfigError: one of them does not become a fixed number of numbers, or there are none.
     """
-    space = environment.observation_space
     if not isinstance(space, spaces.Dict | spaces.Tuple):
-        return environment, ()
-    parts = tuple(parts_of(name, space, ()))
+        return ()
+    parts = tuple(part_of(name, inner, path) for path, inner in leaves(space))
     if not sum(part.size for part in parts):
         raise ConfigError(f"{name} has empty observations: {space}")
-    return gym.wrappers.FlattenObservation(environment), parts
+    return parts
 
 
-def parts_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Iterator[Part]:
-    """Yield the parts of an observation space, in the order in which they are flattened."""
+def leaves(space: gym.Space[Any], path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
+    """Yield the spaces without parts of their own in a space, each with the way to it."""
     if isinstance(space, spaces.Dict):
         for key, inner in space.items():
-            yield from parts_of(name, inner, (*path, key))
+            yield from leaves(inner, (*path, key))
     elif isinstance(space, spaces.Tuple):
         for position, inner in enumerate(space):
-            yield from parts_of(name, inner, (*path, position))
+            yield from leaves(inner, (*path, position))
     else:
-        yield part_of(name, space, path)
+        yield path, space
 
 
 def is_image(space: spaces.Box) -> bool:
-    """Tell whether a part is an image: bytes in rows, or thousands of numbers in three axes."""
-    axes, size = len(space.shape), int(np.prod(space.shape))
-    return (axes >= 2 and space.dtype == np.uint8) or (axes >= 3 and size > MOST_NUMBERS)
+    """Tell whether numbers are a picture: bytes from 0 to 255, with two sides of some length.
+
+    It has two axes, or three, of which the first or the last has the channels.
+    """
+    shape = space.shape
+    if space.dtype != np.uint8 or (space.low != 0).any() or (space.high != 255).any():
+        return False
+    sides = {2: [shape], 3: [shape[:2], shape[1:]]}.get(len(shape), [])
+    return any(min(side) >= SMALLEST_SIDE for side in sides)
 
 
 def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Part:
@@ -65,7 +70,7 @@ def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Pa
                 "it out of what is observed, or encode it, in a wrapper "
                 f"({flag('env', 'wrappers')})"
             )
-        if np.dtype(space.dtype).kind in "biuf":
+        if np.dtype(space.dtype).kind in NUMBERS:
             return Part(path, space.shape)
     if isinstance(space, spaces.MultiBinary):
         return Part(path, space.shape)
@@ -80,3 +85,17 @@ def part_of(name: str, space: gym.Space[Any], path: tuple[str | int, ...]) -> Pa
         "dictionaries and tuples of Box, Discrete, MultiDiscrete and MultiBinary; leave it out in "
         f"a wrapper ({flag('env', 'wrappers')})"
     )
+
+
+def bounds_of(space: gym.Space[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return between which numbers each one of a flat observation lies: [obs], [obs]."""
+    low, high = [], []
+    for path, inner in leaves(space):
+        if isinstance(inner, spaces.Box):
+            low.append(np.asarray(inner.low, np.float64).reshape(-1))
+            high.append(np.asarray(inner.high, np.float64).reshape(-1))
+        else:
+            size = part_of("", inner, path).size
+            low.append(np.zeros(size))
+            high.append(np.ones(size))
+    return np.concatenate(low), np.concatenate(high)

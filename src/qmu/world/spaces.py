@@ -1,4 +1,4 @@
-"""Which spaces are accepted; scaling actions; flattening observations."""
+"""Which spaces are accepted; scaling actions."""
 
 from typing import Any, NamedTuple
 
@@ -6,13 +6,20 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.config.spelling import flag
 from qmu.errors import ConfigError
-from qmu.rows import Part
+from qmu.parts import NUMBERS, Part
+from qmu.world.parts import bounds_of, is_image, parts_of
 
 ACCEPTED = (
-    "qmu takes flat Box observations (any float or integer dtype), dictionaries and tuples of "
-    "them, and bounded Box actions"
+    "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
+    "of them, and bounded Box actions"
 )
+
+
+# Spaces that are no numbers in fixed places: FlattenObservation leaves some as they are, and counts
+# letters and kinds in others.
+UNFLAT = (gym.spaces.Sequence, gym.spaces.Graph, gym.spaces.OneOf, gym.spaces.Text)
 
 
 class Spaces(NamedTuple):
@@ -24,7 +31,10 @@ class Spaces(NamedTuple):
     low: NDArray[np.float32]  # [action], in the environment's units
     high: NDArray[np.float32]  # [action]
     action_dtype: np.dtype[Any]
-    parts: tuple[Part, ...] = ()  # what the observation was, where it has been flattened
+    parts: tuple[Part, ...] = ()  # what an observation is made of, where it comes in parts
+    obs_bounds: str = ""  # between which numbers the space says that observations lie
+    # [obs]: taken from observations in double precision, before they are rounded to single.
+    centre: NDArray[np.float64] | None = None
 
     @property
     def obs_size(self) -> int:
@@ -37,38 +47,40 @@ class Spaces(NamedTuple):
         return int(np.prod(self.action_shape))
 
 
-def read_spaces(
-    name: str,
-    observation: gym.Space[Any],
-    action: gym.Space[Any],
-    parts: tuple[Part, ...] = (),
-) -> Spaces:
-    """Return what the house needs of these spaces; `parts` are those that were flattened.
+def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    """Return what the house needs of these spaces.
 
     Raises:
         ConfigError: a space that is not accepted; the message says what is, and what may help.
     """
-    check_observation(name, observation)
+    parts = parts_of(name, observation)
+    if parts:
+        obs_shape: tuple[int, ...] = (sum(part.size for part in parts),)
+    else:
+        check_observation(name, observation)
+        assert observation.shape is not None
+        obs_shape = observation.shape
     check_action(name, action)
-    assert isinstance(observation, gym.spaces.Box)
     assert isinstance(action, gym.spaces.Box)
     return Spaces(
         name=name,
-        obs_shape=observation.shape,
+        obs_shape=obs_shape,
         action_shape=action.shape,
         low=-round_down(-action.low.reshape(-1)),
         high=round_down(action.high.reshape(-1)),
         action_dtype=action.dtype,
         parts=parts,
+        obs_bounds=" ".join(bounds(*bounds_of(observation))),
     )
 
 
 def check_observation(name: str, space: gym.Space[Any]) -> None:
     """Raise ConfigError unless this is a Box that can be read as one row of numbers."""
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+    if isinstance(space, UNFLAT):
         raise ConfigError(
-            f"{name} has {describe(space)} observations. {ACCEPTED}; wrap the environment in "
-            "gymnasium.wrappers.FlattenObservation"
+            f"{name} has {describe(space)} observations, which are no numbers in fixed places. "
+            f"{ACCEPTED}; encode them as a Box in a gymnasium.ObservationWrapper of your own "
+            f"({flag('env', 'wrappers')})"
         )
     if not isinstance(space, gym.spaces.Box):
         raise ConfigError(
@@ -77,12 +89,12 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
         )
     if 0 in space.shape:
         raise ConfigError(f"{name} has empty observations of shape {space.shape}. {ACCEPTED}")
-    if len(space.shape) >= 3 or (len(space.shape) == 2 and space.dtype == np.uint8):
+    if is_image(space):
         raise ConfigError(
             f"{name} has image observations {space.shape}. {ACCEPTED}; choose an environment "
             "with a vector of numbers, or wrap this one in an encoder of your own"
         )
-    if np.dtype(space.dtype).kind not in "biuf":
+    if np.dtype(space.dtype).kind not in NUMBERS:
         raise ConfigError(f"{name} has observations of dtype {space.dtype}. {ACCEPTED}")
 
 
