@@ -179,6 +179,7 @@ def resume(words: list[str]) -> None:
     resume_run(
         form.run,
         exact=form.exact,
+        salvage=form.salvage,
         env=form.env,
         wrappers=form.wrappers,
         progress=True,

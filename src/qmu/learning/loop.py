@@ -121,6 +121,8 @@ class Trainer:
         self.evaluation_breakdowns: list[Breakdown] = []
         # Rows of every world since the run began; the newest of them are in the stream.
         self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
+        # Of these, the first ones that are not there any more, for another reason than their age.
+        self.gone = np.zeros_like(self.written)
         self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
         self.logged_at = (0, time.monotonic())
 
@@ -194,7 +196,7 @@ class Trainer:
     def alive(self) -> NDArray[np.int64]:
         """The rows of every world that are in the stream [members, worlds]."""
         length = ring_length(self.config.replay.capacity, self.config.env.count)
-        return np.minimum(self.written, length - 1)
+        return np.minimum(self.written - self.gone, length - 1)
 
     def restore(self, step: int, updates: int, episodes: list[int]) -> None:
         """Take over another trainer's counters. The stream is empty: it fills before learning."""

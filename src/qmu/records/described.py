@@ -68,6 +68,8 @@ RESUMED: dict[str, Check] = {
     "started": is_text,
     "command": all_of(is_text),
     "versions": VERSIONS,
+    "world_changed": all_of(is_text),
+    "lost_rows": is_integer,
 }
 RUN: dict[str, Check] = {
     "format": is_integer,
