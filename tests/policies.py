@@ -1,6 +1,7 @@
 """Policies of every kind, as training leaves them."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
 from qmu.deploy.policy import Policy
+from qmu.deploy.seal import signed
 from qmu.learning.handover import to_network
 from qmu.parts import Part
 
@@ -46,6 +48,14 @@ def make_policy(obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalize
         normalizer = Normalizer(mean, jnp.sqrt(variance), jnp.float32(1.5))
     actor = make_actor(size, action_size=len(low), **options)
     return Policy(make_network(actor, normalizer), obs_shape, action_shape, low, high, INFO)
+
+
+def described(folder, **changes):
+    """Change what policy.json says, with the sum of it."""
+    path = folder / "policy.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    held = {name: value for name, value in held.items() if name != "sha256"} | changes
+    path.write_text(json.dumps(signed(held)), encoding="utf-8")
 
 
 def draw_obs(*shape):

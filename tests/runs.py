@@ -8,6 +8,7 @@ import numpy as np
 
 import qmu
 from qmu.config import reading
+from qmu.runs.idle import INSTEAD
 from qmu.saving import store
 
 SMALL = {
@@ -100,3 +101,11 @@ def metrics(directory):
 def weights(directory, seed=0):
     """Return the best policy's weights of a member."""
     return [np.asarray(one) for one in qmu.open_run(directory).policy(seed).network.weights]
+
+
+def of_a_model(options):
+    """Return a run's options without those that a model refuses."""
+    return {
+        group: {name: value for name, value in values.items() if (group, name) not in INSTEAD}
+        for group, values in options.items()
+    }

@@ -5,7 +5,6 @@ The numerical libraries are imported inside the commands: `qmu --help` must not 
 
 import io
 import itertools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from qmu.config import reading
 from qmu.config.files import read_toml
 from qmu.config.spelling import nearest
 from qmu.errors import ConfigError, QmuError
+from qmu.output import Output, complain
 from qmu.places import absolute
 
 USAGE = """usage: qmu COMMAND ...
@@ -57,6 +57,8 @@ BESIDE_RESUME = (
     *("--env.id", "--env.wrappers"),
 )
 INTERRUPTED = 130
+# Commands that leave more behind than their output.
+LASTING = ("train", "resume", "study", "tune")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +68,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no ± gets a question mark, not the end of the run.
             stream.reconfigure(errors="replace")
+    code = 0
+    with Output() as output:
+        code = run(words)
+    missed = output.missed
+    if missed is None or isinstance(missed, BrokenPipeError):
+        # Whoever read the output has gone, as `head` does; nothing is left to say.
+        return code
+    # What a training leaves behind is on another disk; of what others do, the output is all.
+    if code == 0 and words[0] not in LASTING:
+        complain(f"qmu: the output could not be written: {missed}")
+        return 1
+    return code
+
+
+def run(words: list[str]) -> int:
+    """Run a command, and say what went wrong; return its exit code."""
     if not words or words[0] in ("--help", "-h", "help"):
         print(USAGE, end="")
         return 0 if words else 2
@@ -97,15 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interruptible():
             return commands[words[0]](words[1:]) or 0
     except QmuError as error:
-        print(error.told(), file=sys.stderr)
+        complain(error.told())
         return error.exit_code
     except KeyboardInterrupt as error:
-        print("; ".join(["qmu: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        complain("; ".join(["qmu: interrupted", *getattr(error, "__notes__", [])]))
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone, as `head` does; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def train(words: list[str]) -> None:
@@ -165,6 +179,7 @@ def resume(words: list[str]) -> None:
     resume_run(
         form.run,
         exact=form.exact,
+        salvage=form.salvage,
         env=form.env,
         wrappers=form.wrappers,
         progress=True,

@@ -36,6 +36,16 @@ class DivergedError(QmuError):
     status = "diverged"
 
 
+class LostRunError(QmuError):
+    """The folder that a run writes into is gone: nothing more can be saved there."""
+
+
+class UnsavedError(QmuError):
+    """A run came to its end, and not all of what it had learned could be written."""
+
+    status = "unsaved"
+
+
 class StoppedError(QmuError):
     """The process was asked to end, and has saved what there was."""
 

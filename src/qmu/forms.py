@@ -108,6 +108,10 @@ class Resume(OfRun):
             help="go back to the newest scheduled checkpoint, where a later one was forced"
         ),
     ] = False
+    salvage: Annotated[
+        bool,
+        tyro.conf.arg(help="where rows of the stream are damaged, go on with those that are left"),
+    ] = False
     env: Annotated[
         str | None,
         tyro.conf.arg(help="the environment, where its id needs a module: module:id"),

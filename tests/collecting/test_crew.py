@@ -221,12 +221,12 @@ def test_a_trainer_interrupted_while_it_gives_an_order_goes_on(tiny_config, monk
     trainer = Trainer(tiny_config(env={"workers": 1}, train={"chunk": 8}), find_maker(counter))
     write, calls = outpost.write_message, []
 
-    def interrupted(pipe, data):
+    def interrupted(pipe, data, look):
         calls.append(pipe)
         if len(calls) == 1:
             pipe.write(data[:100])
             raise KeyboardInterrupt
-        write(pipe, data)
+        write(pipe, data, look)
 
     monkeypatch.setattr(outpost, "write_message", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -64,7 +64,7 @@ def test_a_signal_that_comes_when_nothing_is_limited_does_nothing():
 
 def test_without_a_limit_nothing_is_touched():
     limit = TimeLimit(None)
-    with limit, limit.watched("never said"):
+    with limit, limit.watched(lambda: "never said"):
         assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     limit.close()
 
@@ -84,13 +84,59 @@ def test_another_thread_cannot_keep_a_limit():
     assert "--env.step-timeout needs" in refused[0]
 
 
+STOPPED = """
+import os, signal, subprocess, sys, time
+from qmu.collecting.limit import TimeLimit
+limit = TimeLimit(0.5)
+again = f"sleep 3; kill -CONT {os.getpid()}"
+with limit.watched(lambda: "it was ended"):
+    with limit:
+        time.sleep(0.1)
+        subprocess.Popen(["sh", "-c", again])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.1)
+    print("it went on")
+    try:
+        with limit:
+            time.sleep(10)
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_time_in_which_the_process_is_stopped_does_not_count():
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == "it went on\nit took longer than 0.5 s (--env.step-timeout)\n"
+
+
+def test_native_code_that_lets_no_thread_tick_counts():
+    limit = TimeLimit(0.2)
+    try:
+        with pytest.raises(TookTooLongError), limit:
+            # One call, which keeps all other threads waiting.
+            sum(range(10**8))
+    finally:
+        limit.close()
+
+
+def test_a_limit_leaves_no_thread_behind():
+    before = threading.active_count()
+    limit = TimeLimit(30.0)
+    assert threading.active_count() == before + 1
+    limit.close()
+    assert threading.active_count() == before
+
+
 NATIVE = """
 import ctypes
 import signal
 from qmu.collecting.limit import TimeLimit
 limit = TimeLimit(0.2)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # as native code that never comes back
-with limit.watched("it hangs: go on with this"), limit:
+with limit.watched(lambda: "it hangs: go on with this"), limit:
     ctypes.CDLL(None).sleep(1000)
 """
 

@@ -26,6 +26,7 @@ from policies import (
 
 import qmu
 from qmu.deploy import files, npz
+from qmu.deploy.seal import sealed_zip
 
 
 def write(path, policy):
@@ -38,7 +39,7 @@ def with_description(path, **changes):
     with np.load(path) as file:
         held = dict(file)
     description = json.loads(str(held.pop("description"))) | changes
-    np.savez(path, description=json.dumps(description), **held)
+    path.write_bytes(sealed_zip(as_npz(description=json.dumps(description), **held)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -158,9 +159,11 @@ def as_npz(**arrays):
         as_npz(description=np.array("no JSON")),
         as_npz(description=np.array("[1]")),
         as_npz(description=np.array("[" * 100_000)),
-        as_npz(description=np.array('{"format": 2}')),
+        sealed_zip(as_npz(description=np.array('{"format": 2}'))),
+        as_npz(description=np.array('{"format": 3}')),
+        sealed_zip(as_npz(description=np.array('{"format": 3, "format": 3}'))),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_policy_is_refused(tmp_path, content):
     (tmp_path / "p.npz").write_bytes(content)
@@ -179,7 +182,7 @@ def test_an_array_of_objects_is_not_unpickled(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 3},
+        {"format": 4},
         {"format": [2]},
         {"layers": 2},
         {"layers": 10**12},
@@ -208,7 +211,8 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, changes):
 def test_numbers_of_another_kind_are_refused(tmp_path):
     held = make_policy().arrays()
     held["actor.0.weight"] = held["actor.0.weight"].astype(np.float64)
-    np.savez(tmp_path / "p.npz", description=json.dumps(make_policy().description()), **held)
+    described = json.dumps(make_policy().description())
+    (tmp_path / "p.npz").write_bytes(sealed_zip(as_npz(description=described, **held)))
     with pytest.raises(qmu.ConfigError, match="do not fit together"):
         qmu.load(tmp_path / "p.npz")
 
@@ -235,6 +239,45 @@ def test_a_flipped_byte_is_noticed_or_does_not_matter(place, change):
 def test_a_file_that_is_cut_off_is_refused(length):
     with pytest.raises(qmu.ConfigError, match="cannot be read"):
         npz.read(WHOLE[:length], "a file")
+
+
+def test_an_older_npz_file_is_read_with_a_note(tmp_path):
+    policy = make_policy()
+    described = json.dumps(policy.description() | {"format": 2})
+    (tmp_path / "p.npz").write_bytes(as_npz(description=described, **policy.arrays()))
+    with pytest.warns(RuntimeWarning, match=r"p\.npz was written by an older qmu"):
+        loaded = qmu.load(tmp_path / "p.npz")
+    np.testing.assert_array_equal(loaded(draw_obs(3)), policy(draw_obs(3)))
+
+
+def bomb(path, claimed):
+    """Write a small file of many zeros, with a header that claims still more."""
+    header = io.BytesIO()
+    described = {"descr": "<f4", "fortran_order": False, "shape": (claimed,)}
+    np.lib.format.write_array_header_1_0(header, described)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("description.npy", as_npy(np.array('{"format": 2}')))
+        file.writestr("low.npy", header.getvalue() + bytes(2**26))
+    return path.stat().st_size
+
+
+@pytest.mark.parametrize("claimed", [2**24, 2**40])
+def test_a_file_that_is_larger_unpacked_is_not_unpacked(tmp_path, monkeypatch, claimed):
+    assert bomb(tmp_path / "p.npz", claimed) < 2**18
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(qmu.ConfigError, match="larger unpacked than it is"):
+        qmu.load(tmp_path / "p.npz")
+
+
+def test_an_array_that_claims_more_than_there_is_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "p.npz", "w") as file:
+        header = io.BytesIO()
+        described = {"descr": "<f4", "fortran_order": False, "shape": (2**40,)}
+        np.lib.format.write_array_header_1_0(header, described)
+        file.writestr("low.npy", header.getvalue() + bytes(64))
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(qmu.ConfigError, match=r"low\.npy is said to be larger than it is"):
+        qmu.load(tmp_path / "p.npz")
 
 
 def test_a_npz_file_has_no_pickle():

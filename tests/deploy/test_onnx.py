@@ -1,5 +1,6 @@
 """The graph for ONNX runtimes: the same actions, and only what qmu has written is read."""
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from policies import (
+    INFO,
     KINDS,
     SHAPES,
     check_like,
@@ -22,6 +24,7 @@ from policies import (
 import qmu
 from qmu.deploy import files
 from qmu.deploy.seal import sealed
+from qmu.parts import Part
 
 pytestmark = pytest.mark.extra
 onnx = pytest.importorskip("onnx")
@@ -131,6 +134,42 @@ def without_description(model):
     return with_sum(model)
 
 
+def with_constant(model, name, value):
+    """Return a model as bytes, all numbers of one of whose constants are this one."""
+    tensor = next(one for one in model.graph.initializer if one.name == name)
+    tensor.CopyFrom(
+        onnx.numpy_helper.from_array(np.full(list(tensor.dims), value, np.float32), name)
+    )
+    return with_sum(model)
+
+
+def elsewhere(model, place):
+    """Return a model, a number of which lies in another file."""
+    tensor = next(one for one in model.graph.initializer if one.name == "actor.0.bias")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", place
+    return with_sum(model)
+
+
+@pytest.mark.parametrize("named", ["observed", "location"])
+def test_numbers_of_other_files_are_not_read(tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "secret").write_bytes(np.ones(16, np.float32).tobytes())
+    part = Part((named,), (3,), (), ())
+    policy = dataclasses.replace(make_policy(), parts=(part,), info=INFO | {"env": "location"})
+    path = write(tmp_path / "p" / "p.onnx", policy)
+    assert qmu.load(path).info["env"] == "location"
+    opened = []
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *given, **more: opened.append(1))
+    path.write_bytes(elsewhere(onnx.load(path), "../secret"))
+    with pytest.raises(qmu.ConfigError, match="takes numbers from other files"):
+        qmu.load(path)
+    assert opened == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -139,13 +178,22 @@ def without_description(model):
         (lambda model: model.SerializeToString()[:-200], "it is damaged, or not from qmu"),
         (lambda model: sealed(b"nonsense"), "cannot be read"),
         (without_description, "it is not from qmu"),
-        (lambda model: changed(model, format=3), "this version of qmu reads up to"),
+        (lambda model: changed(model, format=4), "this version of qmu reads up to"),
         (
             lambda model: changed(model, observation_shape=[4]),
-            r"is described as observation \(4,\)",
+            r"is described as observation tensor\(float\) \(4,\)",
         ),
-        (lambda model: changed(model, action_shape=[1, 2]), r"is described as action \(1, 2\)"),
+        (
+            lambda model: changed(model, action_shape=[1, 2]),
+            r"is described as action tensor\(float\) \(1, 2\)",
+        ),
         (lambda model: changed(model, info=3), "its info is no object"),
+        (lambda model: changed(model, low=[9.0, 9.0]), "a lower bound of its actions is above"),
+        (lambda model: changed(model, high=[float("inf"), 1.0]), "bounds of its actions are not"),
+        (lambda model: changed(model, low=[-9.0]), "not as many as its bounds"),
+        (lambda model: changed(model, low=[5.9, 0.0]), "lie outside of its bounds"),
+        (lambda model: changed(model, observation_shape=[3, *[1] * 60]), "it has 61 axes"),
+        (lambda model: with_constant(model, "actor.2.bias", np.nan), "not finite"),
     ],
 )
 def test_what_is_no_policy_is_refused(tmp_path, change, said):

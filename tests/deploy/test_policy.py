@@ -14,6 +14,7 @@ from policies import (
     INFO,
     LOW,
     check_reads_large_numbers,
+    described,
     draw_obs,
     make_actor,
     make_centred,
@@ -22,6 +23,7 @@ from policies import (
 )
 
 from qmu.agent.networks import ACTIVATIONS
+from qmu.deploy import npz
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
@@ -149,13 +151,70 @@ def test_files_that_are_being_replaced_are_read_again(tmp_path, monkeypatch):
     assert looks == 3 * ["policy.safetensors"]
 
 
-def test_a_policy_without_a_sum_is_read(tmp_path):
+def as_older(folder, number, *without):
+    """Write a policy's description as an older version did: without sums."""
+    path = folder / "policy.json"
+    held = json.loads(path.read_text(encoding="utf-8")) | {"format": number}
+    text = json.dumps({name: held[name] for name in held if name not in ("sha256", *without)})
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "without"),
+    [(1, ["arrays_sha256", "normalized", "parts"]), (2, ["arrays_sha256"]), (2, [])],
+)
+def test_older_policies_are_read_with_a_note(tmp_path, number, without):
+    policy = make_policy()
+    policy.save(tmp_path)
+    as_older(tmp_path, number, *without)
+    with pytest.warns(RuntimeWarning, match="descriptions have no sum") as said:
+        loaded = load_policy(tmp_path)
+    assert len(said) == 1
+    np.testing.assert_array_equal(loaded(draw_obs(5, 3)), policy(draw_obs(5, 3)))
+    loaded.save(tmp_path)
+    load_policy(tmp_path)
+
+
+def test_a_description_that_has_lost_its_sum_is_refused(tmp_path):
+    make_policy().save(tmp_path)
+    as_older(tmp_path, 3)
+    with pytest.raises(ConfigError, match="its description has no sum"):
+        load_policy(tmp_path)
+
+
+def test_every_byte_of_a_description_is_noticed_or_says_the_same(tmp_path):
+    policy = make_policy(norm="layer", hidden_sizes=(4, 4))
+    policy.save(tmp_path)
+    path = tmp_path / "policy.json"
+    whole, noticed = path.read_bytes(), 0
+    for place in range(len(whole)):
+        for byte in (whole[place] ^ 1, ord("0"), ord(" ")):
+            path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                loaded = load_policy(tmp_path)
+            except ConfigError:
+                noticed += 1
+                continue
+            assert loaded.description() == policy.description()
+    assert noticed > 2 * len(whole)
+
+
+def test_a_description_that_says_something_twice_is_refused(tmp_path):
     make_policy().save(tmp_path)
     path = tmp_path / "policy.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    del description["arrays_sha256"]
-    path.write_text(json.dumps(description), encoding="utf-8")
-    load_policy(tmp_path)
+    text = path.read_text(encoding="utf-8").replace(
+        '"activation": "relu"', '"activation": "silu", "activation": "relu"'
+    )
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="it says twice what 'activation' is"):
+        load_policy(tmp_path)
+
+
+def test_an_info_of_any_kind_is_sealed_as_json_holds_it(tmp_path):
+    info = {3: (1, 2), "nan": float("nan"), "text": "ü \u2028"}
+    policy = dataclasses.replace(make_policy(), info=info)
+    policy.save(tmp_path)
+    assert load_policy(tmp_path).info["3"] == [1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"[1, 2]"])
@@ -189,17 +248,16 @@ def test_a_cut_off_file_is_refused(tmp_path, name):
         {"observation_shape": ["a"]},
         {"observation_shape": 3},
         {"action_shape": [3]},
-        {"format": 3},
+        {"format": 4},
         {"normalized": True},
     ],
     ids=str,
 )
 def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, changes):
-    make_policy().save(tmp_path)
-    path = tmp_path / "policy.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    assert set(changes) <= set(description)
-    path.write_text(json.dumps(description | changes), encoding="utf-8")
+    policy = make_policy()
+    policy.save(tmp_path)
+    assert set(changes) <= set(policy.description())
+    described(tmp_path, **changes)
     with pytest.raises(ConfigError, match=rf"policy in {tmp_path}"):
         load_policy(tmp_path)
 
@@ -220,6 +278,50 @@ def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
     Policy(Network(*arrays, (), (), "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
     with pytest.raises(ConfigError, match="layers that do not fit together"):
         load_policy(tmp_path)
+
+
+def senseless():
+    """Return policies that fit together, and why each of them is none."""
+    whole = make_policy(norm="layer", normalized=True)
+
+    def with_network(**changes):
+        return dataclasses.replace(whole, network=dataclasses.replace(whole.network, **changes))
+
+    def with_normalization(**changes):
+        own = dataclasses.replace(whole.network.normalization, **changes)
+        return with_network(normalization=own)
+
+    spread = np.float32([1, 0, 1])
+    nan = np.full_like(whole.network.biases[0], np.nan)
+    return {
+        "a weight": (with_network(biases=(nan, *whole.network.biases[1:])), "not finite"),
+        "a mean": (with_normalization(mean=spread / spread), "not finite"),
+        "a spread": (with_normalization(std=spread), "spreads, or a largest value, of 0"),
+        "a negative spread": (with_normalization(std=-1 - spread), "of 0 or below"),
+        "a clip": (with_normalization(clip=np.float32(0)), "largest value, of 0"),
+        "bounds": (dataclasses.replace(whole, low=HIGH, high=LOW), "above the upper one"),
+        "no bounds": (dataclasses.replace(whole, high=HIGH * np.float32(np.inf)), "not finite"),
+        "axes": (dataclasses.replace(whole, obs_shape=(3, *[1] * 60)), "it has 61 axes"),
+        "action axes": (dataclasses.replace(whole, action_shape=(2, *[1] * 40)), "has 41 axes"),
+        "part": (
+            dataclasses.replace(whole, parts=(Part(("a",), (3, *[1] * 60)),)),
+            "do not fit together",
+        ),
+    }
+
+
+with np.errstate(invalid="ignore"):
+    SENSELESS = senseless()
+
+
+@pytest.mark.parametrize("name", SENSELESS)
+def test_numbers_that_make_no_policy_are_refused(tmp_path, name):
+    policy, why = SENSELESS[name]
+    policy.save(tmp_path)
+    with pytest.raises(ConfigError, match=why):
+        load_policy(tmp_path)
+    with pytest.raises(ConfigError, match=why):
+        npz.read(npz.pack(policy), "a file")
 
 
 def test_a_policy_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):

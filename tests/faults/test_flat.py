@@ -65,7 +65,7 @@ def test_models_leave_no_descriptor_and_no_thread(tmp_path):
     process = psutil.Process()
     counts = []
     for index in range(6):
-        model = qmu.DDPG("Pendulum-v1", **reading.merge(runs.SMALL, {"train": {"seed": index}}))
+        model = qmu.DDPG("Pendulum-v1", seed=index, **runs.of_a_model(runs.SMALL))
         model.learn(60)
         model.close()
         counts.append((process.num_fds(), process.num_threads()))

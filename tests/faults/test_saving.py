@@ -15,6 +15,7 @@ import runs
 import saves
 
 import qmu
+from qmu.deploy.seal import signed
 from qmu.saving import arrays, storage, store
 from qmu.saving.storage import DamagedError
 
@@ -192,7 +193,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used_loudly(trained, tmp_path
 def resealed(path, **changes):
     """Change a checkpoint's manifest, and give it the sum that belongs to it."""
     manifest = storage.read_manifest(path) | changes
-    (path / storage.MANIFEST).write_bytes(storage.sealed(manifest))
+    (path / storage.MANIFEST).write_text(json.dumps(signed(manifest)))
 
 
 @pytest.mark.parametrize(

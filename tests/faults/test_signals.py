@@ -316,19 +316,60 @@ def test_what_is_ignored_when_a_run_begins_stays_ignored(tmp_path):
     ended_by(process, signal.SIGTERM, 143)
 
 
-@pytest.mark.fault
-def test_ctrl_c_ends_the_final_episodes(tmp_path):
-    words = ["--train.total-steps", "600", "--train.final-episodes", "100000"]
-    process = start(tmp_path, *words)
-    directory = wait_for_checkpoint(process, tmp_path, 2)
-    limit = time.monotonic() + PATIENCE
-    while qmu.open_run(directory).info.get("status") == "running" and time.monotonic() < limit:
-        lines = (directory / "metrics.jsonl").read_text().splitlines()
-        if any('"step": 600' in line and "eval/mean_reward" in line for line in lines):
-            break
-        time.sleep(0.05)
-    time.sleep(2)
-    ended_by(process, signal.SIGINT, 130)
-    run = qmu.open_run(directory)
-    assert run.info["status"] == "interrupted"
-    assert "members" not in run.info
+@pytest.mark.parametrize(
+    ("number", "raised", "status"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, "interrupted"),
+        (signal.SIGTERM, qmu.StoppedError, "stopped"),
+    ],
+)
+def test_a_signal_in_the_final_scoring_ends_it_and_a_resume_does_it(
+    tmp_path, monkeypatch, number, raised, status
+):
+    score = Trainer.score
+
+    def interrupted(trainer, *words):
+        os.kill(os.getpid(), number)
+        return score(trainer, *words)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Trainer, "score", interrupted)
+        with (
+            pytest.warns(RuntimeWarning, match="stopping when this chunk is done"),
+            pytest.raises(raised),
+        ):
+            runs.train(tmp_path)
+    directory = runs.only_run(tmp_path)
+    info = qmu.open_run(directory).info
+    assert info["status"] == status
+    assert "members" not in info
+    run = qmu.resume(directory)
+    assert run.info["status"] == "finished"
+    assert run.info["steps"] == info["steps"] == 240
+
+
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(tmp_path):
+    """It comes while the command line's modules are imported, of which one waits."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Wait:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'qmu.cli':\n"
+        "            import time\n"
+        "            print('here', flush=True)\n"
+        "            time.sleep(30)\n"
+        "sys.meta_path.insert(0, Wait())\n"
+    )
+    around = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "qmu", "presets"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=around,
+    ) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    assert said == ""

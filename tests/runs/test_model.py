@@ -145,7 +145,31 @@ def described_again(file, **changes):
     header = arrays.header_of(data)
     described = json.loads(header["described"]) | changes
     header["described"] = json.dumps(described)
-    file.write_bytes(safetensors.numpy.save(arrays.unpack(data), header))
+    held = arrays.unpack(data)
+    whole = arrays.sum_of_all(safetensors.numpy.save(held, header))
+    file.write_bytes(safetensors.numpy.save(held, header | {"sha256": whole}))
+
+
+def test_every_part_of_a_models_file_is_sealed(model, tmp_path):
+    model.save(tmp_path / "agent")
+    file = tmp_path / "agent.safetensors"
+    whole = file.read_bytes()
+    for before, after in ((b"relu", b"silu"), (b"gamma", b"gemma"), (b"0.99", b"0.98")):
+        assert whole.count(before)
+        file.write_bytes(whole.replace(before, after, 1))
+        with pytest.raises(qmu.ConfigError, match="is damaged: its SHA-256 sum is another one"):
+            qmu.DDPG.load(file)
+    file.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
+    with pytest.raises(qmu.ConfigError, match="is damaged: its SHA-256 sum is another one"):
+        qmu.DDPG.load(file)
+    held, header = arrays.unpack(whole), arrays.header_of(whole)
+    older = {"format": "qmu agent 1", "described": header["described"]}
+    file.write_bytes(safetensors.numpy.save(held, older))
+    with pytest.warns(RuntimeWarning, match="whose models have no sum"):
+        loaded = qmu.DDPG.load(file)
+    obs = loaded.trainer.maker.spaces.obs_shape
+    np.testing.assert_array_equal(loaded.predict(np.ones(obs))[0], model.predict(np.ones(obs))[0])
+    loaded.close()
 
 
 @pytest.mark.parametrize(
@@ -180,6 +204,40 @@ def test_a_file_cannot_name_a_module_to_import(tmp_path):
     (tmp_path / "evil.safetensors").write_bytes(data)
     with pytest.raises(qmu.ConfigError, match="may not import"):
         qmu.DDPG.load(tmp_path / "evil")
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "value", "instead"),
+    [
+        ("log", "dir", "curves", r"qmu\.train\(\.\.\.\) makes a run, which does"),
+        ("log", "name", "mine", "writes nothing"),
+        ("log", "tensorboard", True, "no event files"),
+        ("log", "video_interval", 1000, "no videos"),
+        ("log", "wandb", "offline", "Weights & Biases"),
+        ("log", "wandb_project", "mine", "Weights & Biases"),
+        ("log", "wandb_runs", "one", "Weights & Biases"),
+        ("train", "total_episodes", 5, "a callback may end it"),
+        ("train", "eval_interval", 100, r"learn\(\.\.\., eval_interval=\.\.\.\)"),
+        ("train", "final_episodes", 3, r"evaluate\(episodes\) scores a model"),
+        ("train", "save_interval", 100, r"save\(path\)"),
+        ("train", "keep_checkpoints", 2, r"save\(path\)"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(group, option, value, instead):
+    said = rf"^{group}\.{option} has no effect on a qmu\.TD3: .*{instead}"
+    with pytest.raises(qmu.ConfigError, match=said):
+        qmu.TD3("Pendulum-v1", **SMALL, **{group: {option: value}})
+
+
+def test_an_option_that_asks_for_nothing_or_is_a_recipes_is_none(tmp_path):
+    off = {
+        "log": {"tensorboard": False, "wandb": "disabled", "video_interval": 0, "interval": 50},
+        "train": {"save_interval": 0, "eval_interval": 0, "total_episodes": None},
+    }
+    qmu.DDPG("Pendulum-v1", **SMALL, **off).close()
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("[train]\nsave_interval = 500\n[log]\nname = 'own'\n", encoding="utf-8")
+    qmu.DDPG("Pendulum-v1", preset=str(recipe), **SMALL).close()
 
 
 def test_a_model_takes_an_environment_and_a_factory():

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
 from runs import SMALL
 
 import qmu
@@ -87,7 +88,7 @@ def test_a_run_goes_on_with_its_centre_to_the_bit(tmp_path):
 
 def test_a_model_keeps_its_centre(tmp_path):
     options = {name: own for name, own in OPTIONS.items() if name != "log"}
-    model = qmu.DDPG(Clock, **options).learn(100)
+    model = qmu.DDPG(Clock, **runs.of_a_model(options)).learn(100)
     obs, _ = Clock().reset(seed=3)
     model.save(tmp_path / "model")
     loaded = qmu.DDPG.load(tmp_path / "model", env=Clock)

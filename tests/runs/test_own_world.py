@@ -12,6 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
 from gymnasium.spaces import MultiBinary
 
 import qmu
@@ -331,7 +332,7 @@ def test_actions_without_an_axis_are_trained_asked_for_and_exported(tmp_path):
     assert run.policy().batch({"x": [1.5, 0.5], "on": [[0], [1]]}).shape == (2,)
     exported = qmu.export(run, tmp_path / "single.npz").path
     np.testing.assert_array_equal(qmu.load(exported)(observation), action)
-    model = qmu.DDPG(Single, **{name: own for name, own in SMALL.items() if name != "log"})
+    model = qmu.DDPG(Single, **runs.of_a_model(SMALL))
     assert model.learn(60).predict(observation)[0].shape == ()
 
 
@@ -384,7 +385,7 @@ def test_bounds_in_single_and_in_double_precision_are_the_same_everywhere():
     assert single.evaluate(1).lengths == (15,)
     later = {"total_steps": 120, "schedule_steps": 120}
     qmu.resume(run.directory, env=lambda: Sized(dtype=np.float32), **later)
-    model = qmu.DDPG(Sized, **{name: own for name, own in SMALL.items() if name != "log"})
+    model = qmu.DDPG(Sized, **runs.of_a_model(SMALL))
     model.set_env(lambda: Sized(dtype=np.float32))
     model.save("model")
     qmu.DDPG.load("model", env=lambda: Sized(dtype=np.float32)).close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import runs
 from budget import some
 from runs import SMALL
 
@@ -87,7 +88,7 @@ def test_a_run_is_where_it_was_to_be_whatever_its_world_does(wandering, workers,
 
 def test_a_model_is_saved_where_the_user_is(wandering):
     here, _ = wandering
-    model = qmu.DDPG(WORLD[0], **{name: own for name, own in SMALL.items() if name != "log"})
+    model = qmu.DDPG(WORLD[0], **runs.of_a_model(SMALL))
     model.learn(60).save("model")
     assert model.evaluate(1).lengths == (30,)
     model.close()

@@ -210,7 +210,10 @@ def test_a_best_policy_that_cannot_be_written_leaves_the_one_before(tmp_path, mo
         return write(path, data)
 
     # Of equal scores, the latest is the best.
-    with pytest.warns(RuntimeWarning, match="best policy could not be saved.*No space left"):
+    with (
+        pytest.warns(RuntimeWarning, match="best policy could not be saved.*No space left"),
+        pytest.raises(qmu.QmuError, match="to its end, and the best policy of seed-0 could not be"),
+    ):
         run_small(tmp_path, lambda: Failing(raises, at=10**9), callbacks=[Full()])
     assert len(before) == 4
     assert {path: path.read_bytes() for path in before} == before

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 import runs
-from policies import draw_obs, make_of_parts, make_policy
+from policies import described, draw_obs, make_of_parts, make_policy
 
 import qmu
 from qmu.cli import main
@@ -287,11 +287,11 @@ def test_the_card_of_a_policy_of_an_arm_tells_it_from_the_others(with_arms, arm,
 
 def test_the_card_of_a_policy_that_does_not_know_its_arm_says_so(with_arms, tmp_path):
     shutil.copytree(with_arms, tmp_path / "run")
-    file = tmp_path / "run" / "best" / "loud.seed-1" / "policy.json"
-    described = json.loads(file.read_text())
-    del described["info"]["arm"]
-    file.write_text(json.dumps(described))
-    qmu.export(file.parent, "p.npz")
+    folder = tmp_path / "run" / "best" / "loud.seed-1"
+    info = dict(qmu.load_policy(folder).info)
+    del info["arm"]
+    described(folder, info=info)
+    qmu.export(folder, "p.npz")
     card = Path("p.md").read_text()
     assert "The run has trained several recipes, and the policy does not say which" in card
     assert "without its run" not in card

@@ -174,6 +174,6 @@ def test_a_sound_run_has_no_such_metric(tmp_path):
 def test_a_model_tells_it(hinge):
     options = {group: runs.SMALL[group] for group in ("actor", "critic", "replay", "explore")}
     with pytest.warns(RuntimeWarning) as told:
-        qmu.DDPG(hinge("1e10"), **options).learn(60)
+        qmu.DDPG(hinge("1e10"), **runs.of_a_model(options)).learn(60)
     said = [str(one.message) for one in told]
     assert len([text for text in said if "began anew by itself" in text]) == 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from qmu.agent.exploration import Floats
 from qmu.collecting.cluster import CONNECTION, check_address
-from qmu.collecting.elsewhere import Elsewhere, LostError
+from qmu.collecting.elsewhere import Elsewhere, LostError, never
 from qmu.collecting.far_station import FarStation, check_room
 from qmu.collecting.outpost import Outpost
 from qmu.collecting.station import (
@@ -84,6 +84,14 @@ class Crew:
         self.seen: list[Floats] = []
         self.restarts: list[tuple[int, str]] = []
         self.breakdowns: list[Breakdown] = []
+        self.stopped: Callable[[], bool] = never
+
+    def heed(self, stopped: Callable[[], bool]) -> None:
+        """Wait for no process that says nothing when the run is to end, as `stopped` tells."""
+        self.stopped = stopped
+        for station in self.stations:
+            if isinstance(station, Elsewhere):
+                station.stopped = stopped
 
     def collect(
         self,
@@ -148,7 +156,12 @@ class Crew:
         return self.rows, episodes
 
     def harvest(self, index: int, order: Order) -> Harvest:
-        """Return what a station brings home; one whose process is lost is replaced, if asked."""
+        """Return what a station brings home; one whose process is lost is replaced, if asked.
+
+        Raises:
+            LostError: it is lost, and the run is to end.
+            WorldError: it is lost.
+        """
         station, lost = self.stations[index], list[tuple[int, str]]()
         while True:
             try:
@@ -157,6 +170,8 @@ class Crew:
                 harvest = station.answer()
                 return harvest._replace(restarts=lost + harvest.restarts)
             except LostError as error:
+                if self.stopped():
+                    raise
                 if not self.restarting or len(lost) == MOST_FAILURES:
                     step = order.step + order.steps * self.config.env.count
                     raise WorldError(f"before step {step}: {error}") from error

@@ -6,9 +6,10 @@ harvest comes back.
 
 import abc
 import contextlib
+import math
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cloudpickle
@@ -24,6 +25,12 @@ from qmu.world.make import Maker
 
 # What a message is about.
 READY, HARVEST, FAILED, REFUSED = "ready", "harvest", "failed", "refused"
+# Said again and again by a process that is at work.
+ALIVE = "alive"
+# A process that has said nothing for so many limits of a step, and so many seconds, is frozen.
+SILENT, QUIET = 10, 10.0
+# Seconds that a run waits for one that says nothing, when it is asked to end.
+PATIENCE = 5.0
 HANGING = "the process ended: a world hung where nothing could interrupt it"
 Message = tuple[str, Any]
 # How entry points of ids begin that every process knows.
@@ -31,21 +38,33 @@ GYMNASIUM = "gymnasium."
 
 
 class LostError(WorldError):
-    """The process is gone."""
+    """The process is gone, or frozen."""
+
+
+def never() -> bool:
+    """Tell that nobody wants the run to end."""
+    return False
 
 
 class Elsewhere(abc.ABC):
     """The run's end of a station in another process."""
 
-    def __init__(self, name: str, asked: str, hello: bytes) -> None:
+    def __init__(self, name: str, env: Env, hello: bytes) -> None:
         """Start the process; `wait_ready` waits for its worlds.
 
         Args:
             name: what the process is called.
-            asked: the option that has asked for it.
+            env: the run's options of worlds, which have asked for it.
             hello: what its `Quarters` begin with.
         """
-        self.name, self.asked, self.hello = name, asked, hello
+        self.name, self.asked, self.hello = name, f"--env.workers {env.workers}", hello
+        self.limit = env.step_timeout
+        # Whether the run is to end: it does not wait for a process that says nothing.
+        self.stopped: Callable[[], bool] = never
+        # Whether its worlds are made, which takes as long as it takes, and whether it is frozen.
+        self.ready = self.frozen = False
+        # Steps of each world that the newest order asks for, of all members together.
+        self.steps = 0
         # Answers carry the number of their question: one that nobody waited for is left alone.
         self.number = 0
         self.noise: tuple[Sequence[Mapping[str, Any]], Sequence[Floats]] | None = None
@@ -80,6 +99,7 @@ class Elsewhere(abc.ABC):
             LostError: it cannot make its worlds.
         """
         self.close()
+        self.ready = self.frozen = False
         self.start()
         try:
             self.wait_ready()
@@ -100,6 +120,21 @@ class Elsewhere(abc.ABC):
             raise ConfigError(f"{self.asked}: {error} before its worlds were made") from None
         if kind == REFUSED:
             raise ConfigError(f"{self.asked}: {value}")
+        self.ready = True
+
+    def patience(self) -> float:
+        """Return how many seconds a process may say nothing."""
+        if not self.ready:
+            return math.inf
+        if self.stopped():
+            return PATIENCE
+        return math.inf if self.limit is None else max(SILENT * self.limit, QUIET)
+
+    def check_silence(self, seconds: float) -> None:
+        """Raise LostError where the process has said nothing for longer than it may."""
+        if self.frozen or seconds >= self.patience():
+            self.frozen = True
+            raise LostError(f"{self.name} says nothing any more: it is frozen, or hangs")
 
     def ask(self, order: Order) -> None:
         """Send an order.
@@ -110,6 +145,7 @@ class Elsewhere(abc.ABC):
         if self.torn:
             self.start_again()
         self.number += 1
+        self.steps = order.steps * len(order.networks)
         self.send(pickle.dumps(("collect", self.number, order)))
 
     def answer(self) -> Harvest:
@@ -159,7 +195,7 @@ class Quarters:
         except FAILURES as error:
             return REFUSED, str(error) if isinstance(error, ConfigError) else told(error)
         self.open.callback(self.station.close)
-        self.open.enter_context(limit.watched(HANGING))
+        self.open.enter_context(limit.watched(lambda: HANGING))
         return READY, None
 
     def do(self, data: bytes) -> Message | None:

@@ -79,14 +79,13 @@ def evaluate(
     worlds: HostWorlds,
     seeds: Sequence[int],
     trace: Trace | None = None,
-    check: Callable[[], None] = lambda: None,
 ) -> Score:
     """Return the score of one episode per seed; write down in `trace` what was seen.
 
     `actor` maps observations [worlds, obs] to actions [worlds, action] in [-1, 1]. As many
     episodes run side by side as there are worlds; a world's next episode starts when all have
     ended, so that every episode begins with its own seed. Where failing worlds are replaced, the
-    episode begins again in the new one. `check` is called before each step, and may raise.
+    episode begins again in the new one.
 
     Raises:
         WorldError: a world raised, or returned something impossible.
@@ -97,7 +96,7 @@ def evaluate(
     for start in range(0, len(seeds), worlds.count):
         part = seeds[start : start + worlds.count]
         own = Trace() if trace is None else trace
-        score = evaluate_side_by_side(actor, worlds, part, own, check)
+        score = evaluate_side_by_side(actor, worlds, part, own)
         rewards += score.rewards
         lengths += score.lengths
         cut += score.cut
@@ -109,7 +108,6 @@ def evaluate_side_by_side(
     worlds: HostWorlds,
     seeds: Sequence[int],
     trace: Trace,
-    check: Callable[[], None],
 ) -> Score:
     """Return the score of one episode per seed; at most as many seeds as worlds."""
     spaces = worlds.spaces
@@ -129,7 +127,6 @@ def evaluate_side_by_side(
     for index in running:
         begin(index)
     while running:
-        check()
         actions = to_environment(actor(obs[running]), spaces.low, spaces.high)
         still = []
         for index, action in zip(running, actions, strict=True):

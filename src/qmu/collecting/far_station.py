@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import os
 import pickle
 import sys
@@ -10,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qmu.collecting.cluster import Cluster
-from qmu.collecting.elsewhere import Elsewhere, LostError, Message, Quarters, hello_of
+from qmu.collecting.elsewhere import (
+    QUIET,
+    Elsewhere,
+    LostError,
+    Message,
+    Quarters,
+    hello_of,
+)
 from qmu.collecting.station import Post
 from qmu.config import Env
 from qmu.errors import ConfigError
@@ -18,6 +26,8 @@ from qmu.world.make import Maker
 
 # Seconds in which a cluster has to find room for an actor, and an actor to close its worlds.
 ROOM, PATIENCE = 60.0, 5.0
+# Seconds in which an actor may end its chunk when the run is asked to end.
+CHUNK = 30.0
 # Seconds between two moments at which Ctrl-C is heard.
 LOOK = 1.0
 # A worker acts in NumPy, on one processor; what a world computes with JAX needs no GPU.
@@ -36,11 +46,10 @@ class FarStation(Elsewhere):
             ConfigError: the environment cannot be sent to another process.
         """
         self.ray: Any = importlib.import_module("ray")
-        self.cluster = cluster
+        self.cluster, self.worlds = cluster, len(worlds)
         # On this machine modules are found where they are found here.
         hello = hello_of(maker, env, posts, worlds, sys.path if cluster.own else None)
-        asked = f"--env.workers {env.workers}"
-        super().__init__(f"the process of {maker.name} on Ray", asked, hello)
+        super().__init__(f"the process of {maker.name} on Ray", env, hello)
 
     def start(self) -> None:
         """Start the actor, and send it the hello. Raises LostError where the cluster is gone."""
@@ -88,18 +97,30 @@ class FarStation(Elsewhere):
         """Return the next message.
 
         Raises:
-            LostError: the actor is gone, or the cluster.
+            LostError: the actor is gone, or frozen, or the cluster is gone.
         """
         while self.answers:
             with self.missed():
+                silent = 0.0
                 while not self.ray.wait([self.answers[0]], timeout=LOOK)[0]:
-                    pass
+                    silent += LOOK
+                    self.check_silence(silent)
                 data = self.ray.get(self.answers[0])
             self.answers.popleft()
             if data is not None:
                 message: Message = pickle.loads(data)
                 return message
         raise LostError(f"{self.name} was lost: the cluster no longer answers")
+
+    def patience(self) -> float:
+        """Return how many seconds an actor may say nothing, which it does while it is at work."""
+        seconds = super().patience()
+        if not math.isfinite(seconds):
+            return seconds
+        if self.stopped():
+            return CHUNK
+        # Each step may take the limit, and so may the reset behind it.
+        return max(seconds, 2 * self.steps * self.worlds * (self.limit or 0.0) + QUIET)
 
     def dismiss(self) -> None:
         """Let the actor close its worlds, without waiting for it."""
@@ -111,7 +132,7 @@ class FarStation(Elsewhere):
         with contextlib.suppress(OSError, self.ray.exceptions.RayError):
             if self.farewell is None:
                 self.dismiss()
-            self.ray.wait([self.farewell], timeout=PATIENCE)
+            self.ray.wait([self.farewell], timeout=0 if self.frozen else PATIENCE)
             self.ray.kill(self.actor)
 
 

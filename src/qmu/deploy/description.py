@@ -25,10 +25,13 @@ from qmu.deploy.policy import (
     Normalization,
     Policy,
 )
-from qmu.errors import ConfigError
+from qmu.errors import ConfigError, warn
 
-# Format 1 knows no normalized observations.
-READABLE = (1, FORMAT)
+# Descriptions of these formats have no sum. Format 1 knows no normalized observations.
+UNSEALED = (1, 2)
+READABLE = (*UNSEALED, FORMAT)
+# Of an observation or an action. Libraries have an end at 32 or 64, and a batch takes one more.
+MOST_AXES = 31
 # Makes a network of a file's name, description and arrays.
 Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
 
@@ -64,8 +67,26 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
     for shape in shapes:
         whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
         if not whole:
-            raise ValueError(f"{shape!r} is no shape")
+            raise ValueError(f"{shape!r:.80} is no shape")
+        if len(shape) > MOST_AXES:
+            raise ValueError(f"it has {len(shape)} axes: no more than {MOST_AXES} make sense")
     return tuple(shapes[0]), tuple(shapes[1])
+
+
+def check_unsealed(description: Any, source: Path) -> None:
+    """Tell that a description may not be what was written, if its format had no sum.
+
+    Raises:
+        ValueError: its format has one.
+    """
+    written = description.get("format") if isinstance(description, dict) else None
+    if written == FORMAT:
+        raise ValueError("it is damaged: its description has no sum")
+    if written in UNSEALED:
+        warn(
+            f"the policy in {source} was written by an older qmu, whose descriptions have no sum: "
+            "that it is what was written cannot be told; save it again"
+        )
 
 
 def read_policy(
@@ -96,6 +117,8 @@ def read_policy(
             centre=read_centre(arrays) if description.get("centred") else None,
         )
         fitting = fits(policy)
+        if fitting:
+            check_sense(policy)
     except (KeyError, TypeError, ValueError) as error:
         raise unreadable(source, error) from None
     if not fitting:
@@ -140,6 +163,24 @@ def read_normalization(arrays: Mapping[str, Floats]) -> Normalization:
     return Normalization(arrays["obs.mean"], arrays["obs.std"], arrays["obs.clip"])
 
 
+def check_sense(policy: Policy) -> None:
+    """Raise ValueError where numbers fit together, and make no policy."""
+    if not policy.network.finite():
+        raise ValueError("its weights are not finite")
+    check_bounds(policy.low, policy.high)
+    normalization = getattr(policy.network, "normalization", None)
+    if normalization is not None and not ((normalization.std > 0).all() and normalization.clip > 0):
+        raise ValueError("its observations have spreads, or a largest value, of 0 or below")
+
+
+def check_bounds(low: Floats, high: Floats) -> None:
+    """Raise ValueError unless these are bounds of actions."""
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError("the bounds of its actions are not finite")
+    if (low > high).any():
+        raise ValueError("a lower bound of its actions is above the upper one")
+
+
 def read_centre(arrays: Mapping[str, Any]) -> Doubles:
     """Return the centre of observations among the arrays of a file.
 
@@ -160,6 +201,8 @@ def fits(policy: Policy) -> bool:
     if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
         return False
     if policy.parts and sum(part.size for part in policy.parts) != obs_size:
+        return False
+    if any(len(part.shape) > MOST_AXES for part in policy.parts):
         return False
     centre = policy.centre
     if centre is not None and centre.shape != (obs_size,):

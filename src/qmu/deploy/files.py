@@ -5,16 +5,16 @@ file is written by the module of its ending, which has `pack` (a policy as bytes
 as something that is called as a policy is).
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qmu.deploy.description import Read, read_policy, unreadable
+from qmu.deploy import seal
+from qmu.deploy.description import Read, check_unsealed, read_policy, unreadable
 from qmu.deploy.policy import ARRAYS, DESCRIPTION, SUM, Policy
-from qmu.deploy.seal import sum_of
+from qmu.deploy.seal import read_json, sum_of, unsigned
 from qmu.errors import ConfigError, lacking
 from qmu.places import absolute
 
@@ -60,16 +60,24 @@ def read_pair(folder: Path) -> tuple[Any, bytes]:
     """Return the description of a policy and the bytes of its arrays.
 
     Raises:
-        ValueError: they are not of one policy.
+        ValueError: they are not of one policy, or the description is not what was written.
     """
     for _ in range(LOOKS):
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = read_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         data = (folder / ARRAYS).read_bytes()
         said = description.get(SUM) if isinstance(description, dict) else None
         # Versions before wrote no sum.
         if said in (None, sum_of(data)):
-            return description, data
+            return described(description, folder), data
     raise ValueError(f"{ARRAYS} is damaged, or of another policy than {DESCRIPTION}")
+
+
+def described(description: Any, folder: Path) -> Any:
+    """Return a description without its sum. Raises ValueError if it is not what was written."""
+    if isinstance(description, dict) and seal.SUM in description:
+        return unsigned(description)
+    check_unsealed(description, folder)
+    return description
 
 
 def others_in(folder: Path) -> str:

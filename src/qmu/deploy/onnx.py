@@ -16,10 +16,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.description import network_of, shapes_of, unreadable
+from qmu.deploy.description import check_bounds, network_of, shapes_of, unreadable
 from qmu.deploy.parts import observed, observed_batch, read_parts
 from qmu.deploy.policy import CENTRE, NORM_EPSILON, SLOPE, Floats, Observation, Policy
-from qmu.deploy.seal import DIGITS, check_seal, sealed
+from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
 from qmu.deploy.told import told
 from qmu.parts import Part
 
@@ -35,6 +35,8 @@ OPENING = b"".join(
         bytes([2 << 3 | 2, DIGITS]),
     )
 )
+# What comes before the length of the description, and the most bytes of a length.
+MARK, LENGTH_BYTES = bytes([1 << 3 | 2, len(DESCRIPTION)]) + DESCRIPTION.encode() + b"\x12", 10
 BOUNDS = ("low", "high")
 KINDS: dict[Any, str] = {np.float32: "tensor(float)", np.float64: "tensor(double)"}
 OPSET, IR = 17, 8
@@ -102,21 +104,54 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
     # onnxruntime has an exception of its own for everything that may be wrong.
     try:
         check_seal(data)
+        check_alone(data)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         held = session.get_modelmeta().custom_metadata_map
         if DESCRIPTION not in held:
             raise ValueError("it is not from qmu")
-        description = json.loads(held[DESCRIPTION])
+        description = read_json(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
         dtype = np.float64 if description.get("centred") else np.float32
         check_ends(session.get_inputs(), OBSERVATION, obs_shape, KINDS[dtype])
         check_ends(session.get_outputs(), ACTION, action_shape, KINDS[np.float32])
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
+        check_bounds(low, high)
+        check_answer(session, np.zeros((1, *obs_shape), dtype), low, high)
     except Exception as error:
         raise unreadable(source, error) from None
     info = description["info"]
     return OnnxPolicy(session, obs_shape, action_shape, low, high, info, parts, dtype)
+
+
+def check_alone(data: bytes) -> None:
+    """Raise ValueError where a file would have the runtime read numbers from other files.
+
+    Such a number says its `location`. Only the description, which is text, may have that word.
+    """
+    _, mark, rest = data.rpartition(MARK)
+    rest = rest if mark else b""
+    size = shift = length = 0
+    for byte in rest[:LENGTH_BYTES]:
+        length |= (byte & 127) << shift
+        size, shift = size + 1, shift + 7
+        if byte < 128:
+            break
+    text = rest[size : size + length]
+    if mark:
+        # So it is JSON, in which the length that is before a word has no place.
+        read_json(text.decode())
+    if data.count(b"location") > text.count(b"location"):
+        raise ValueError("it is not from qmu: it takes numbers from other files")
+
+
+def check_answer(session: Any, obs: NDArray[Any], low: Floats, high: Floats) -> None:
+    """Raise ValueError unless a graph's actions are what is described, by one of them."""
+    action = session.run([ACTION], {OBSERVATION: obs})[0].reshape(-1)
+    if not (low.shape == high.shape == action.shape and np.isfinite(action).all()):
+        raise ValueError("its actions are not finite, or not as many as its bounds")
+    if not ((low <= action) & (action <= high)).all():
+        raise ValueError("its actions lie outside of its bounds")
 
 
 def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...], kind: str) -> None:

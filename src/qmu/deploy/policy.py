@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.parts import observed, observed_batch
-from qmu.deploy.seal import sum_of
+from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
 from qmu.parts import Part
 from qmu.places import absolute
@@ -25,7 +25,7 @@ Observation = ArrayLike | Mapping[str, Any] | tuple[Any, ...]
 ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
-FORMAT = 2
+FORMAT = 3
 # The name of what is taken from observations before they are rounded.
 CENTRE = "obs.centre"
 
@@ -250,7 +250,8 @@ class Policy:
         from safetensors.numpy import save
 
         arrays = save(self.arrays())
-        text = json.dumps(self.description() | {SUM: sum_of(arrays)}, indent=2) + "\n"
+        description = signed(self.description() | {SUM: sum_of(arrays)})
+        text = json.dumps(description, indent=2) + "\n"
         return {ARRAYS: arrays, DESCRIPTION: text.encode()}
 
     def arrays(self) -> dict[str, Floats]:

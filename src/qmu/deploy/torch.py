@@ -24,12 +24,10 @@ from qmu.deploy.policy import (
     Observation,
     Policy,
 )
-from qmu.deploy.seal import DIGITS, check_seal, sealed
+from qmu.deploy.seal import check_seal, read_json, sealed_zip
 from qmu.deploy.told import told
 
 DESCRIPTION = "description"
-# A zip file, which a .pt file is, ends in the length of a comment, and the comment. Its is the sum.
-NO_COMMENT, COMMENT = (length.to_bytes(2, "little") for length in (0, DIGITS))
 ACTIVATIONS: dict[str, Any] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(SLOPE),
@@ -157,7 +155,7 @@ def with_sum(held: Any) -> bytes:
     """Return the bytes of a .pt file that holds this, and ends in their sum."""
     file = io.BytesIO()
     torch.save(held, file)
-    return sealed(file.getvalue().removesuffix(NO_COMMENT) + COMMENT)
+    return sealed_zip(file.getvalue())
 
 
 def read(data: bytes, source: Path) -> TorchPolicy:
@@ -170,7 +168,7 @@ def read(data: bytes, source: Path) -> TorchPolicy:
     try:
         check_seal(data)
         held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        description = json.loads(held.pop(DESCRIPTION))
+        description = read_json(held.pop(DESCRIPTION))
         arrays = {name: tensor.numpy() for name, tensor in held.items()}
     except UnpicklingError:
         # PyTorch's own words advise to let the file run what it likes.

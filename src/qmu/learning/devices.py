@@ -26,19 +26,23 @@ def start_jax(spare: int = 0) -> None:
     """
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores() + spare)  # type: ignore[no-untyped-call]
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined, unused-ignore]
-        jax.config.update("jax_compilation_cache_dir", str(compiled_folder("jax")))  # type: ignore[no-untyped-call]
+    folder = compiled_folder("jax")
+    if folder and jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined, unused-ignore]
+        jax.config.update("jax_compilation_cache_dir", str(folder))  # type: ignore[no-untyped-call]
         # The learner takes over a second to compile, everything else far less.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # type: ignore[no-untyped-call]
 
 
-def compiled_folder(name: str) -> Path:
+def compiled_folder(name: str) -> Path | None:
     """Return the folder of this name for programs that were compiled for this kind of processor.
 
     A home may be shared by unlike machines, and JAX loads a program with instructions that the
-    processor has not.
+    processor has not. A user without a home, as in some containers, has no folder.
     """
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
     return caches / "qmu" / name / processor()
 
 

@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from qmu.collecting.evaluate import Score, Trace, check_display, evaluate
 from qmu.collecting.limit import TimeLimit
 from qmu.config import Config
 from qmu.config.members import Arms, diverged, members_of
-from qmu.deploy.policy import Acts
+from qmu.deploy.policy import Acts, Floats
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.learning.custom import waiting_note
 from qmu.learning.devices import check_memory, find_devices, share_note
@@ -39,6 +39,8 @@ from qmu.world.collector import Episode
 from qmu.world.host import HostWorlds
 from qmu.world.make import Maker
 
+# Computes actions [..., action] in [-1, 1] of observations [..., obs].
+Acting = Callable[[Floats], Floats]
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
 SELECTION_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
@@ -119,6 +121,8 @@ class Trainer:
         self.evaluation_breakdowns: list[Breakdown] = []
         # Rows of every world since the run began; the newest of them are in the stream.
         self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
+        # Of these, the first ones that are not there any more, for another reason than their age.
+        self.gone = np.zeros_like(self.written)
         self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
         self.logged_at = (0, time.monotonic())
 
@@ -144,6 +148,7 @@ class Trainer:
         intervals = (log.interval, train.eval_interval, train.save_interval)
         log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
         self.logged_at = (self.step, time.monotonic())
+        self.crew.heed(stopped)
         while self.step < end and not self.enough(episodes) and not stopped():
             before = self.step
             self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))
@@ -191,7 +196,7 @@ class Trainer:
     def alive(self) -> NDArray[np.int64]:
         """The rows of every world that are in the stream [members, worlds]."""
         length = ring_length(self.config.replay.capacity, self.config.env.count)
-        return np.minimum(self.written, length - 1)
+        return np.minimum(self.written - self.gone, length - 1)
 
     def restore(self, step: int, updates: int, episodes: list[int]) -> None:
         """Take over another trainer's counters. The stream is empty: it fills before learning."""
@@ -315,28 +320,16 @@ class Trainer:
             trace, values, config.target.gamma, config.env.reward_scale
         )
 
-    def score(
-        self,
-        actors: list[Acts],
-        first_seed: int,
-        episodes: int,
-        check: Callable[[], None] = lambda: None,
-    ) -> list[Score]:
+    def score(self, actors: Sequence[Acting], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
-
-        `check` is called before each step, and may raise.
 
         Raises:
             WorldError: a world raised, or returned something impossible.
         """
         seeds = range(first_seed, first_seed + episodes)
-        return [
-            self.score_one(member, actor, seeds, check)[0] for member, actor in enumerate(actors)
-        ]
+        return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(
-        self, member: int, actor: Acts, episodes: range, check: Callable[[], None] = lambda: None
-    ) -> tuple[Score, Trace]:
+    def score_one(self, member: int, actor: Acting, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` an episode that fails begins again in a new world.
@@ -344,7 +337,7 @@ class Trainer:
         trace, worlds = Trace(), self.evaluation_worlds
         try:
             with self.threads.limit(limits=1, user_api="blas"):
-                score = evaluate(actor, worlds, episodes, trace, check)
+                score = evaluate(actor, worlds, episodes, trace)
         except WorldError as error:
             raise WorldError(
                 f"in the evaluation of the member with {self.members[member].label} at step "

@@ -22,6 +22,8 @@ from qmu.places import absolute
 from qmu.saving import storage
 
 RUN_FILE = "run.json"
+# Of what is said there; the first ones did not say it.
+RUN_FORMAT = 1
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 MESSAGES = "messages.txt"
@@ -46,7 +48,10 @@ def origin_of(config: Config) -> Origin:
 
 
 def make_directory(config: Config, origin: Origin, name: str, described: Mapping[str, Any]) -> Path:
-    """Make the run's directory, with its configuration, and a description with this in it."""
+    """Make the run's directory, with its configuration, and a description with this in it.
+
+    Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
+    """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = origin.runs / folder_name(name)
     # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
@@ -60,6 +65,7 @@ def make_directory(config: Config, origin: Origin, name: str, described: Mapping
             f"cannot make the run's directory {directory}: {error.strerror}; choose another "
             "--log.dir"
         ) from None
+    directory = directory.resolve()
     write_config(directory, config)
     write_json(directory / RUN_FILE, describe(name) | {"commit": origin.commit} | dict(described))
     return directory
@@ -80,6 +86,7 @@ def describe(environment: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {
+        "format": RUN_FORMAT,
         "environment": environment,
         "status": "running",
         "process": os.getpid(),
@@ -107,7 +114,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file of the run holds; nothing if it is gone or damaged."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}
 

@@ -1,6 +1,5 @@
 """What a run has written of itself: its description, its options, its metrics."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from qmu.config import Config, reading
 from qmu.config.files import read_toml
 from qmu.config.members import Member, members_of
-from qmu.errors import ConfigError
-from qmu.records.directory import CONFIG_FILE, METRICS, RUN_FILE
+from qmu.records.described import read_run
+from qmu.records.directory import CONFIG_FILE, METRICS
 from qmu.records.lines import read_lines
 
 
@@ -24,16 +23,9 @@ class Kept:
         """What `run.json` says: versions, status, steps, each member's scores.
 
         Raises:
-            ConfigError: it is damaged.
+            ConfigError: it is damaged, or was written by a newer version.
         """
-        path = self.directory / RUN_FILE
-        try:
-            described = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} is damaged: {error}") from None
-        if not isinstance(described, dict) or not isinstance(described.get("environment"), str):
-            raise ConfigError(f"{path} is damaged: it does not describe a run")
-        return described
+        return read_run(self.directory)
 
     @property
     def config(self) -> Config:

@@ -23,6 +23,7 @@ from qmu.study.results import (
     together,
 )
 from qmu.study.work import Progress
+from qmu.watching.terminal import Stubborn
 from qmu.wording import counted, duration
 from qmu.world.make import Maker
 
@@ -32,7 +33,7 @@ NARROW = ("mean", "failed", "steps to it", "beats base")
 
 def terminal() -> Console:
     """Return where everything is printed; names are shown as they are."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Stubborn(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def show_plan(

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from qmu import config as options
 from qmu.config.members import diverged
@@ -21,6 +23,7 @@ from qmu.errors import DivergedError
 from qmu.learning.custom import misfit
 from qmu.learning.learner import Totals
 from qmu.learning.loop import Trainer
+from qmu.replay.priority import replaced
 from qmu.replay.stream import row_bytes
 from qmu.runs import segments
 from qmu.saving import arrays, store
@@ -123,6 +126,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "breakdowns": trainer.breakdowns.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
+        **({"gone": trainer.gone.tolist()} if trainer.gone.any() else {}),
         "behaviours": trainer.crew.behaviours,
     }
     return trees, state
@@ -153,7 +157,7 @@ def restore(trainer: Trainer, saved: Checkpoint) -> None:
 def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     """Do what `restore` does; errors are those of reading."""
     learner, state, spaces = trainer.learner, saved.state, trainer.maker.spaces
-    trainer.step = int(state["step"])
+    trainer.step, learner.updates = int(state["step"]), int(state["updates"])
     trainer.follow()
     trainer.learning_began = int(state["learning_began"])
     trainer.updates_before = int(state["updates_before"])
@@ -167,12 +171,17 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
             Episode(int(member), float(reward), int(length)) for member, reward, length in episodes
         )
     trainer.written[:] = state["written"]
+    trainer.gone[:] = state.get("gone", 0)
+    held = trainer.alive
+    if saved.lost:
+        first = segments.without_gaps(saved.segments, trainer.written)
+        trainer.gone[:] = np.maximum(trainer.gone, first)
+        wait_for_rows(trainer)
     members, worlds = trainer.written.shape
     cut = arrays.named(saved.arrays, "cut", (members, worlds, spaces.obs_size), np.float32)
     behaviours = state["behaviours"]
     seen = [saved.arrays[f"seen-{index}"] for index in range(len(behaviours))]
     trainer.crew.restore(behaviours, seen, cut)
-    learner.updates = int(state["updates"])
     learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
     learner.load(saved.arrays, "agents")
     if trainer.config.replay.prioritized:
@@ -183,9 +192,46 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
             dataclasses.replace(own, priorities=tree)
             for own, tree in zip(learner.members, priorities, strict=True)
         ]
+        if saved.lost:
+            forget(trainer, held)
     segments.read_back(
         saved.path.parent / SEGMENTS, learner, saved.segments, trainer.written, trainer.alive
     )
+
+
+def wait_for_rows(trainer: Trainer) -> None:
+    """Have the learner wait until there are as many rows as it began with."""
+    lacking = options.learn_after(trainer.config) - int(trainer.alive.sum(axis=1).min())
+    if lacking > 0 and trainer.learner.updates:
+        trainer.learning_began = trainer.step + lacking
+        trainer.updates_before = trainer.learner.updates
+
+
+def forget(trainer: Trainer, held: NDArray[np.int64]) -> None:
+    """Give rows that are not there any more, of those that were `held`, no priority."""
+    learner = trainer.learner
+    length = learner.members[0].stream.rows_per_world
+    renewed = []
+    for own, part in zip(learner.members, learner.slices, strict=True):
+        priorities = own.priorities
+        assert priorities is not None
+        places = [
+            np.concatenate(
+                [
+                    world * length + np.arange(written - before, written - now) % length
+                    for world, (written, before, now) in enumerate(zip(*counts, strict=True))
+                ]
+            )
+            for counts in zip(trainer.written[part], held[part], trainer.alive[part], strict=True)
+        ]
+        # Places beyond the last slot are ignored.
+        beyond, most = priorities.levels[0].shape[-1], max(map(len, places))
+        padded = [np.pad(one, (0, most - len(one)), constant_values=beyond) for one in places]
+        place = jnp.asarray(np.array(padded), jnp.int32)
+        none = jnp.zeros(place.shape)
+        tree = jax.vmap(replaced)(priorities, place, none)
+        renewed.append(dataclasses.replace(own, priorities=tree))
+    learner.members = renewed
 
 
 def totals_of(

@@ -1,5 +1,8 @@
 """One process at a time writes into a run's directory."""
 
+import contextlib
+import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +10,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qmu.errors import ConfigError
-from qmu.records.directory import RUN_FILE, read_json
 
 LOCK_FILE = "run.lock"
 
@@ -31,6 +33,9 @@ def locked(directory: Path) -> Iterator[None]:
         raise ConfigError(
             f"{directory} cannot be written into ({why}): allow it, or copy the run to where it can"
         ) from None
+    with contextlib.suppress(OSError):
+        lines = (str(os.getpid()), platform.node())
+        (directory / LOCK_FILE).write_text("\n".join(lines), encoding="utf-8")
     try:
         yield
     finally:
@@ -38,8 +43,12 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def holder(directory: Path) -> str:
-    """Return which process trains the run, as far as its description says."""
-    described = read_json(directory / RUN_FILE)
-    if not {"process", "host"} <= described.keys():
+    """Return which process trains the run, as it has written into the lock's file.
+
+    What the run says of itself may be of the process before.
+    """
+    try:
+        process, host = (directory / LOCK_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return "another process"
-    return f"process {described['process']} on {described['host']}"
+    return f"process {process:.20} on {host:.80}"

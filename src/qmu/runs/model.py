@@ -14,6 +14,7 @@ from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
+from qmu.deploy.seal import SUM
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
@@ -23,6 +24,7 @@ from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, absolute
+from qmu.runs.idle import check_idle
 from qmu.runs.results import evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
@@ -33,7 +35,8 @@ from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 from qmu.world.normalizing import notes_on
 
-FORMAT = "qmu agent 1"
+# Files of the first format have no sum.
+UNSEALED, FORMAT = "qmu agent 1", "qmu agent 2"
 Model = TypeVar("Model")
 
 
@@ -72,14 +75,16 @@ class DDPG:
             schedules: functions of the step by the names of numeric options, as in `qmu.train`.
             networks: what makes actor or critics, instead of what the options say, as there.
             **groups: a dictionary per group of options, as in `qmu.train`. The options that say
-                when something is evaluated, and where and when it is saved, have no effect here.
-                Learning rates fall only if `train={"total_steps": ...}` says over how many steps.
+                when something is evaluated, and where and when it is saved, are refused: they
+                would have no effect here, and `save`, `learn` and `evaluate` do it. Learning rates
+                fall only if `train={"total_steps": ...}` says over how many steps.
 
         Raises:
             ConfigError: something about the request is wrong.
         """
         shortcuts = {} if seed is None else {"seed": seed}
         config = configure_run(env, preset or self.RECIPE, groups, shortcuts)
+        check_idle(type(self).__name__, groups)
         if networks is not None:
             check_options(networks, groups, config)
         self.begin(config, env, schedules, networks)
@@ -268,7 +273,7 @@ class DDPG:
             held = arrays.unpack(data)
         except arrays.UnreadableError as error:
             raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
-        described = description_in(file, arrays.header_of(data))
+        described = description_in(file, data)
         try:
             config = reading.from_dict(described["config"])
             step, updates = int(described["step"]), int(described["updates"])
@@ -416,14 +421,25 @@ def read_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def description_in(file: Path, header: dict[str, Any]) -> dict[str, Any]:
+def description_in(file: Path, data: bytes) -> dict[str, Any]:
     """Return the description in the header of a saved model.
 
     Raises:
-        ConfigError: it is not that of one.
+        ConfigError: it is not that of one, or the file is not what was written.
     """
-    if header.get("format") != FORMAT:
+    try:
+        header = arrays.header_of(data)
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged: {error}") from None
+    if header.get("format") not in (UNSEALED, FORMAT):
         raise ConfigError(f"{file} holds no agents saved by qmu")
+    if header.get("format") == FORMAT and header.get(SUM) != arrays.sum_of_all(data):
+        raise ConfigError(f"{file} is damaged: its SHA-256 sum is another one")
+    if header.get("format") == UNSEALED:
+        warn(
+            f"{file} was written by an older qmu, whose models have no sum: that it is what was "
+            "written cannot be told; save it again"
+        )
     try:
         described = json.loads(header["described"])
     except (KeyError, ValueError, RecursionError) as error:

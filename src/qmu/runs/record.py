@@ -11,8 +11,8 @@ import tomli_w
 from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
-from qmu.deploy.policy import Acts, Policy
-from qmu.errors import ConfigError, DivergedError, told
+from qmu.deploy.policy import Acts, Floats, Policy
+from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
 from qmu.health.conditions import BEGINS_ANEW
@@ -21,6 +21,7 @@ from qmu.learning.events import Best, Broken, Due, Evaluated, Event, Logged, Rep
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer
 from qmu.learning.provisions import check_disk
+from qmu.records.described import said_of
 from qmu.records.directory import (
     BEST,
     CHECKPOINTS,
@@ -28,14 +29,15 @@ from qmu.records.directory import (
     METRICS,
     RUN_FILE,
     Origin,
+    describe,
     make_directory,
-    read_json,
     write_json,
 )
 from qmu.records.lines import trim_lines
 from qmu.runs.checkpoint import Saver
 from qmu.runs.messages import Messages
 from qmu.saving import storage
+from qmu.saving.place import GoneError, Place
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import Checkpoint
 from qmu.watching.camera import Camera
@@ -47,6 +49,8 @@ from qmu.world.normalizing import listed, notes_on
 
 # Before so many evaluations nothing is said to be wrong.
 EVALUATIONS_TO_WARN = 10
+# What a run that ended well has, too.
+NEWEST = "the checkpoint of its last step"
 # What is shown of all members together is shown under this name.
 WHOLE = "run"
 
@@ -66,15 +70,21 @@ class Record:
         sinks: Sequence[Sink] = (),
     ) -> None:
         """Begin with no best policy of any member, and nothing saved."""
-        self.directory, self.trainer, self.tell, self.camera = directory, trainer, tell, camera
+        self.place = Place(directory)
+        self.trainer, self.tell, self.camera = trainer, tell, camera
         self.started = time.monotonic()
         self.best = [Best() for _ in trainer.members]
         self.last: list[Score] = []
         self.evaluated_at, self.saved_at = 0, 0
         self.ended_before_save, self.said_cut = 0, False
+        # Raises where a signal has come, whose sender does not wait for the end of the scoring.
+        self.break_off: Callable[[], None] = lambda: None
+        # What could not be written when it was tried last, by what it is; why.
+        self.unwritten: dict[str, str] = {}
         self.said_shortened = False
         # How long training stood still for a save that no line of metrics has told of.
         self.save_seconds: float | None = None
+        directory = self.directory
         self.saver = Saver(directory / CHECKPOINTS, trainer, trainer.config.train.keep_checkpoints)
         self.logbook = Logbook(directory, trainer, tell, sinks)
         self.messages = Messages(directory / MESSAGES, tell)
@@ -83,6 +93,43 @@ class Record:
         # What was told of a diagnosis.
         self.warned: set[str] = set()
         self.evaluations = 0
+
+    @property
+    def directory(self) -> Path:
+        """Where the run's directory is, as far as that was looked at."""
+        return self.place.path
+
+    def look(self) -> bool:
+        """Go on in the run's directory where it is now; say, and tell, if it has been moved.
+
+        Raises:
+            LostRunError: it is gone. Nothing is written any more, least of all where it was.
+        """
+        before = self.directory
+        try:
+            moved = self.place.moved()
+        except GoneError as error:
+            raise LostRunError(self.lost(error)) from None
+        if moved:
+            self.saver.folder = self.directory / CHECKPOINTS
+            self.messages.file = self.directory / MESSAGES
+            self.logbook.move(self.directory)
+            self.tell(f"{before} was moved: the run goes on in {self.directory}")
+        return moved
+
+    def lost(self, error: GoneError) -> str:
+        """Return what is lost of a run whose directory is gone."""
+        step, saved = self.trainer.step, self.saved_at
+        if error.deleted:
+            return (
+                f"{error.path}, which the run writes into, was deleted before step {step}: what it "
+                "had learned is lost, and so are its checkpoints and metrics"
+            )
+        kept = f" since its checkpoint of step {saved}" if saved else ""
+        return (
+            f"{error.path}, which the run writes into, is not there any more at step {step}, and "
+            f"where it is cannot be found out: what it has learned{kept} is lost"
+        )
 
     def open(self) -> None:
         """Begin to write, and show what each member's configuration is."""
@@ -122,7 +169,12 @@ class Record:
             self.logbook.show(self.trainer.step, self.seconds(), WHOLE, "curves", Picture(png))
 
     def hear(self, event: Event) -> None:
-        """Write down what an event says, and what MuJoCo has said until then."""
+        """Write down what an event says, and what MuJoCo has said until then.
+
+        Raises:
+            LostRunError: the run's directory is gone.
+        """
+        self.look()
         self.messages.write(self.trainer.step)
         if isinstance(event, Logged):
             paused = {} if self.save_seconds is None else {"time/save_seconds": self.save_seconds}
@@ -230,11 +282,15 @@ class Record:
             folders.append(self.directory / BEST)
         try:
             for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.parent.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True)
                 files = policy.files()
                 storage.replace_files({folder / name: files[name] for name in files})
         except OSError as error:
+            self.unwritten[f"the best policy of {folders[0].name}"] = str(error)
             self.tell(f"the best policy could not be saved, the run goes on: {error}")
+            return
+        self.unwritten.pop(f"the best policy of {folders[0].name}", None)
 
     def save(self, scheduled: bool) -> None:
         """Save all that it takes to go on, and every member's policy as it is."""
@@ -247,15 +303,31 @@ class Record:
                 "raise --train.save-interval"
             )
         self.ended_before_save = ended
+        self.look()
         self.logbook.flush()
         try:
-            seconds = self.saver.save(scheduled, self.policies(), self.state())
+            seconds = self.write_checkpoint(scheduled)
         except OSError as error:
+            self.unwritten[NEWEST] = str(error)
             self.tell(f"no checkpoint at step {self.trainer.step}: {error}")
             return
+        self.unwritten.pop(NEWEST, None)
         self.saved_at, self.save_seconds = self.trainer.step, seconds
         # There is room again.
         self.logbook.lacking = False
+
+    def write_checkpoint(self, scheduled: bool) -> float:
+        """Write a checkpoint, once more if the directory is moved meanwhile; return the seconds.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        while True:
+            try:
+                return self.saver.save(scheduled, self.policies(), self.state())
+            except OSError:
+                if not self.look():
+                    raise
 
     def policies(self) -> dict[str, bytes]:
         """Return the files of every member's newest and best policy."""
@@ -343,32 +415,36 @@ class Record:
             self.save(False)
 
     def finish(
-        self,
-        status: str,
-        error: str | None = None,
-        stopped: str | None = None,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
+        self, status: str, error: str | None = None, stopped: str | None = None
+    ) -> str | None:
         """Write down how the run has ended; score the best policies of one that is finished.
+
+        What could not be saved before is tried once more.
 
         Args:
             status: what `run.json` says from now on.
             error: what has ended a run that is not finished; what it has learned is saved.
             stopped: which callback has ended a run that is finished, and why.
-            check: called at each step of the final episodes; may raise, and nothing is finished.
+
+        Returns:
+            What is lost of a run that came to its end, because it could not be written; None if
+            nothing is.
+
+        Raises:
+            LostRunError: the run's directory is gone.
         """
         trainer = self.trainer
         if status != "finished":
             # Weights that are not finite are of no use to anybody.
             with contextlib.suppress(DivergedError):
                 self.save_rest()
-        described = read_json(self.directory / RUN_FILE)
+        described = said_of(self.directory) or describe(trainer.maker.spaces.name)
         described |= {"status": status, "error": error, "steps": trainer.step}
         described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
-            actors = [best.actor for best in self.best if best.actor is not None]
-            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes, check)
+            actors = [self.heeding(best.actor) for best in self.best if best.actor is not None]
+            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
             self.tell_cut(finals)
             for event in trainer.troubles():
                 self.hear(event)
@@ -389,15 +465,47 @@ class Record:
             winner = trainer.members[self.winner()]
             described["best_seed"] = winner.seed
             described |= {"best_arm": winner.arm} if winner.arm else {}
+            self.save_again()
+        self.look()
         self.messages.write(trainer.step)
+        lost = "; ".join(
+            f"{what} could not be written: {why}" for what, why in self.unwritten.items()
+        )
+        if lost and status == "finished":
+            described |= {"status": UnsavedError.status, "error": lost}
+        elif lost and not error:
+            described["error"] = lost
         try:
             write_json(self.directory / RUN_FILE, described)
         except OSError as error:
             self.tell(f"{RUN_FILE} could not be written: {error}")
-        self.camera.close()
+            lost = "; ".join([lost, f"{RUN_FILE} could not be written: {error}"]).lstrip("; ")
         if status == "finished":
             self.show_curves()
+        return lost if lost and status == "finished" else None
+
+    def heeding(self, actor: Acts) -> Callable[[Floats], Floats]:
+        """Return what acts as an actor does, until a signal comes."""
+
+        def act(obs: Floats) -> Floats:
+            self.break_off()
+            return actor(obs)
+
+        return act
+
+    def save_again(self) -> None:
+        """Save once more what could not be saved."""
+        if NEWEST in self.unwritten:
+            self.save_rest()
+        if self.unwritten.keys() - {NEWEST}:
+            for index in range(len(self.best)):
+                self.save_best(index)
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.camera.close()
         self.logbook.close()
+        self.place.close()
 
 
 def equip(trainer: Trainer) -> Camera:

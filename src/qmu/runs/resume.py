@@ -1,5 +1,6 @@
 """Going on with a run from one of its checkpoints."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,7 @@ def resume(
     env: Source | None = None,
     wrappers: Sequence[str] | None = None,
     exact: bool = False,
+    salvage: bool = False,
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
     schedules: Mapping[str, Schedule] | None = None,
@@ -89,6 +91,8 @@ def resume(
         wrappers: the dotted names of the run's wrappers, if it has some; the same as before.
         exact: go back to the newest checkpoint of the schedule, where a later one was forced by a
             signal or an error.
+        salvage: go on with the rows of the stream that are left, where others are damaged and no
+            checkpoint is whole.
         progress: show a live display, as the command line does.
         callbacks: what is told of the rest of the run, and may end it, as in `qmu.train`.
         schedules: functions of the step; those that the run had have to be given again.
@@ -119,7 +123,7 @@ def resume(
     for link in storage.links_in(run.directory):
         raise ConfigError(f"{link} is a link, and a run's directory holds none: remove it")
     with WorkingFolder(), locked(run.directory):
-        saved = newest(run.directory, exact, tell)
+        saved = newest(run.directory, exact, tell, salvage)
         before = frozen(config_of(saved), config_of(saved))
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
@@ -145,8 +149,10 @@ def resume(
             trainer.close()
 
 
-def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
+def newest(directory: Path, exact: bool, tell: Tell, salvage: bool = False) -> Checkpoint:
     """Return the newest checkpoint that is undamaged, of the schedule if `exact`.
+
+    With `salvage`, where there is none, the newest one but for the rows of its stream.
 
     Raises:
         ConfigError: there is none.
@@ -161,6 +167,19 @@ def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
             continue
         if found.scheduled or not exact:
             return found
+    found_anyway = rest_of(damaged)
+    if found_anyway is not None and salvage and not exact:
+        tell(
+            f"{found_anyway.lost} rows of the stream are damaged: the run goes on with those after "
+            "them, and is another one from here on"
+        )
+        return found_anyway
+    if found_anyway is not None:
+        raise ConfigError(
+            f"all checkpoints of {directory} lack rows of the stream, {found_anyway.lost} of them "
+            "the newest one; its agents and optimizers are whole: --salvage (in Python "
+            "salvage=True, and not exact) goes on with the rows that are left"
+        )
     if damaged:
         raise ConfigError(
             f"all checkpoints of {directory} are damaged; its policies may be whole: see "
@@ -168,6 +187,14 @@ def newest(directory: Path, exact: bool, tell: Tell) -> Checkpoint:
         )
     which = "no checkpoint of its schedule (leave out --exact)" if exact else "no checkpoint yet"
     raise ConfigError(f"{directory} has {which}: there is nothing to go on from")
+
+
+def rest_of(damaged: Sequence[Path]) -> Checkpoint | None:
+    """Return the first checkpoint that is whole but for rows of its stream; None if none is."""
+    for path in damaged:
+        with contextlib.suppress(DamagedError):
+            return store.read_checkpoint(path, salvage=True)
+    return None
 
 
 def config_of(saved: Checkpoint) -> Config:
@@ -340,10 +367,10 @@ def restored(
         write_resumption(run, trainer, saved, other)
         record.open()
     except DamagedError as error:
-        record.camera.close()
+        record.close()
         raise ConfigError(str(error)) from None
     except OSError as error:
-        record.camera.close()
+        record.close()
         raise ConfigError(f"{run.directory} cannot be written to: {error}") from None
     return record
 
@@ -358,6 +385,7 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint, other: Seque
         "from": saved.path.name,
         **{name: now[name] for name in ("started", "command", "versions")},
     } | ({"world_changed": list(other)} if other else {})
+    again |= {"lost_rows": saved.lost} if saved.lost else {}
     described = {name: value for name, value in info.items() if name not in OF_THE_END}
     described |= {name: now[name] for name in ("status", "process", "host")}
     described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}

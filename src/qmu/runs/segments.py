@@ -122,6 +122,17 @@ def read_back(
         learner.members[index] = dataclasses.replace(members, stream=stream)
 
 
+def without_gaps(segments: list[Segment], written: Counts) -> Counts:
+    """Return the number of each world's first row from which all are there, to the newest."""
+    first = written.copy()
+    parts = [part for segment in segments for part in segment.parts]
+    for part in sorted(parts, key=lambda part: part.first, reverse=True):
+        place = part.member, part.world
+        if part.first + part.rows == first[place]:
+            first[place] = part.first
+    return first
+
+
 def rows_of(folder: Path, segment: Segment, like: Stream) -> tuple[Any, Any]:
     """Return a segment's numbers [rows, ...] and flags [rows].
 

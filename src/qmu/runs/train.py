@@ -1,14 +1,14 @@
 """One run from start to end."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from qmu import config as options
 from qmu.agent.custom import Networks
+from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
 from qmu.config.members import Arms
-from qmu.errors import ConfigError, QmuError, told, warn
+from qmu.errors import ConfigError, LostRunError, QmuError, UnsavedError, told, warn
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
 from qmu.learning.custom import check_options
 from qmu.learning.events import Due, Event
@@ -215,19 +215,29 @@ def conduct(
     Raises:
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
         StoppedError: of another signal that asks to stop; what had been learned is saved.
+        LostRunError: the run's directory is gone.
+        UnsavedError: the run came to its end, and something of it could not be written.
     """
     if console is not None:
         console.start(trainer, record)
     config = trainer.config
-    again = f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
-    hanging = f"qmu: the environment hangs where nothing can interrupt it. {again}"
+
+    def again() -> str:
+        return f"go on with: {how_to_go_on(record.directory, config, trainer.described())}"
+
+    def hanging() -> str:
+        left = again() if record.saved_at else what_is_saved(trainer, record)
+        return f"qmu: the environment hangs where nothing can interrupt it. {left}"
+
     listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell, heard) as signals:
         record.camera.stopped = signals.stopped
+        record.break_off = lambda: signals.check(f" at step {trainer.step}")
         try:
             learn_and_record(trainer, record, console, signals, listeners)
-            scoring = partial(signals.check, " in the final episodes")
-            record.finish("finished", stopped=listeners.why(), check=scoring)
+            lost = record.finish("finished", stopped=listeners.why())
+        except LostRunError:
+            raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.finish("interrupted")
@@ -237,12 +247,19 @@ def conduct(
                 record.finish("failed", told(error))
             error.add_note(what_is_saved(trainer, record))
             if record.saved_at:
-                error.add_note(again)
+                error.add_note(again())
             raise
         finally:
+            record.close()
             if console is not None:
                 console.stop()
             trainer.close()
+    if lost is not None:
+        unsaved = UnsavedError(f"the run came to its end, and {lost}")
+        unsaved.add_note(what_is_saved(trainer, record))
+        if record.saved_at not in (0, trainer.step):
+            unsaved.add_note(again())
+        raise unsaved
     wrappers = config.env.wrappers
     run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
     if console is not None:
@@ -283,8 +300,13 @@ def learn_and_record(
         return signals.stopped() or listeners.stopped()
 
     left = options.total_steps(config) - trainer.step
-    for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
-        hear(event)
+    try:
+        for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
+            hear(event)
+    except LostError:
+        # A worker that says nothing any more holds up nobody who wants the run to end.
+        if signals.received is None:
+            raise
     if not signals.stopped() and record.evaluated_at != trainer.step:
         hear(trainer.evaluate())
         for event in trainer.troubles():

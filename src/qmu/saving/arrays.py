@@ -3,7 +3,6 @@
 The members of a run are stacked along a leading axis, whatever groups they are learned in.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from qmu.deploy import seal
+
 # Length of the header's length, which begins a file.
 PREFIX = 8
+# What the format calls a header of words.
+WORDS = "__metadata__"
 
 
 class UnreadableError(Exception):
@@ -21,13 +24,19 @@ class UnreadableError(Exception):
 
 
 def pack(trees: Mapping[str, Any], header: dict[str, str] | None = None) -> bytes:
-    """Return trees of arrays, and a header of words, as bytes. Trees that are None are left out."""
+    """Return trees of arrays, and a header of words, as bytes. Trees that are None are left out.
+
+    A header has the sum of all bytes, but for itself, among its words.
+    """
     arrays = {
         name + jax.tree_util.keystr(path): np.ascontiguousarray(leaf)
         for name, tree in trees.items()
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
-    return save(arrays, metadata=header)
+    if header is None:
+        return save(arrays)
+    whole = sum_of_all(save(arrays, metadata=header))
+    return save(arrays, metadata=header | {seal.SUM: whole})
 
 
 def unpack(data: bytes) -> dict[str, Any]:
@@ -44,9 +53,20 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 def header_of(data: bytes) -> dict[str, Any]:
     """Return the header of words that arrays were packed with; `unpack` has read the bytes."""
-    length = int.from_bytes(data[:PREFIX], "little")
-    words = json.loads(data[PREFIX : PREFIX + length]).get("__metadata__", {})
-    return dict(words)
+    return dict(parted(data)[0].get(WORDS, {}))
+
+
+def sum_of_all(data: bytes) -> str:
+    """Return the sum of packed arrays and their header, but for the sum in it."""
+    said, numbers = parted(data)
+    words = {name: word for name, word in said.get(WORDS, {}).items() if name != seal.SUM}
+    return seal.sum_of(seal.canonical(said | {WORDS: words}) + numbers)
+
+
+def parted(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return what packed arrays begin with, their names and the header, and their numbers."""
+    end = PREFIX + int.from_bytes(data[:PREFIX], "little")
+    return seal.read_json(data[PREFIX:end]), data[end:]
 
 
 def stacked(groups: list[Any]) -> Any:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qmu.deploy import seal
+
 MANIFEST = "manifest.json"
 # Names of folders that are being written, or were when a process ended, begin with this.
 UNFINISHED = ".unfinished-"
@@ -115,7 +117,7 @@ def folders_around(path: Path) -> Iterator[None]:
 def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
     """Write a file that several folders can refer to, under the name of its own sum."""
     made = not folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     if made:
         flush_folder(folder.parent)
     unfinished = folder / f"{UNFINISHED}shared{ending}"
@@ -129,7 +131,7 @@ def write_shared(folder: Path, ending: str, data: bytes) -> Entry:
 def write_folder(
     folder: Path, files: Mapping[str, bytes], shared: list[Entry], described: Mapping[str, Any]
 ) -> None:
-    """Write a folder with these files and a manifest; `folder` must not be there yet.
+    """Write a folder with these files and a manifest; it must not be there yet, its parent is.
 
     Args:
         folder: its final place.
@@ -140,7 +142,6 @@ def write_folder(
     Raises:
         OSError: it could not be written. Nothing of it is left.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(UNFINISHED + folder.name)
     remove(unfinished)
     try:
@@ -156,24 +157,14 @@ def write_folder(
             "files": [entry._asdict() for entry in entries],
             "shared": [entry._asdict() for entry in shared],
         }
-        write_file(unfinished / MANIFEST, sealed(manifest))
+        text = json.dumps(seal.signed(manifest), indent=1) + "\n"
+        write_file(unfinished / MANIFEST, text.encode())
         for one in sorted(inside, key=lambda path: len(path.parts), reverse=True):
             flush_folder(one)
         rename(unfinished, folder)
     except OSError:
         remove(unfinished)
         raise
-
-
-def sealed(manifest: dict[str, Any]) -> bytes:
-    """Return a manifest as bytes, with the sum of everything else in it."""
-    seal = hashlib.sha256(canonical(manifest)).hexdigest()
-    return json.dumps(manifest | {"sha256": seal}, indent=1).encode() + b"\n"
-
-
-def canonical(manifest: Mapping[str, Any]) -> bytes:
-    """Return the one spelling of a manifest that its sum is taken of."""
-    return json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -186,15 +177,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_MANIFEST:
             raise DamagedError(f"{path} is larger than any manifest")
-        manifest = json.loads(path.read_bytes())
+        manifest = seal.read_json(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read: {error}") from None
     if not isinstance(manifest, dict):
         raise DamagedError(f"{path} is no manifest")
-    seal = manifest.pop("sha256", None)
-    if hashlib.sha256(canonical(manifest)).hexdigest() != seal:
-        raise DamagedError(f"{path} is not what was written: its SHA-256 sum is another one")
-    return manifest
+    try:
+        return seal.unsigned(manifest)
+    except ValueError:
+        raise DamagedError(
+            f"{path} is not what was written: its SHA-256 sum is another one"
+        ) from None
 
 
 def entries_of(manifest: Mapping[str, Any], kind: str) -> list[Entry]:

@@ -55,6 +55,8 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
     arrays: dict[str, Any]
     segments: list[Segment]
+    # How many rows are left out, whose segments are damaged.
+    lost: int = 0
 
 
 def write_checkpoint(
@@ -78,6 +80,8 @@ def write_checkpoint(
     Raises:
         OSError: it could not be written. What was there before is as it was.
     """
+    # Not its parents: a run's directory that has been moved away is not made anew.
+    folder.mkdir(exist_ok=True)
     listed = list(needed)
     for data, parts in new:
         listed.append(Segment(storage.write_shared(folder / SEGMENTS, ENDING, data), parts))
@@ -182,8 +186,10 @@ def is_scheduled(path: Path) -> bool:
         return False
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, salvage: bool = False) -> Checkpoint:
     """Return a checkpoint, every file of which has been compared with its manifest.
+
+    With `salvage`, damaged segments of rows are left out.
 
     Raises:
         ConfigError: it was written by a newer version.
@@ -201,8 +207,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         for entry in storage.entries_of(manifest, "files")
     }
     shared = storage.entries_of(manifest, "shared")
+    damaged = set()
     for entry in shared:
-        storage.read_checked(path.parent, entry, LARGEST_SEGMENT)
+        try:
+            storage.read_checked(path.parent, entry, LARGEST_SEGMENT)
+        except DamagedError:
+            if not salvage:
+                raise
+            damaged.add(entry)
     try:
         state = json.loads(files[STATE])
         held = arrays.unpack(files[ARRAYS])
@@ -210,9 +222,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         segments = [
             Segment(entry._replace(name=Path(entry.name).name), own)
             for entry, own in zip(shared, parts, strict=True)
+            if entry not in damaged
         ]
+        listed = zip(shared, parts, strict=True)
+        lost = sum(part.rows for entry, own in listed if entry in damaged for part in own)
     except (KeyError, TypeError, ValueError, RecursionError, UnreadableError) as error:
         raise DamagedError(f"{path} does not hold a checkpoint: {error!r}") from None
     if not isinstance(state, dict):
         raise DamagedError(f"{path / STATE} is no object")
-    return Checkpoint(path, manifest.get("scheduled") is True, state, held, segments)
+    return Checkpoint(path, manifest.get("scheduled") is True, state, held, segments, lost)

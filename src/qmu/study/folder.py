@@ -17,6 +17,7 @@ import tomli_w
 
 from qmu.config.files import read_toml
 from qmu.errors import ConfigError
+from qmu.records.described import said_of
 from qmu.records.directory import CHECKPOINTS, METRICS, RUN_FILE, folder_name, read_json
 from qmu.runs.results import Run
 from qmu.saving import storage, store
@@ -129,9 +130,16 @@ def told(value: Any) -> str:
 
 
 def apart(directory: Path) -> set[tuple[str, str]]:
-    """Return the programs (world, name) that have been taken apart."""
+    """Return the programs (world, name) that have been taken apart.
+
+    Raises:
+        ConfigError: the file that says it is damaged.
+    """
     held = read_json(directory / APART_FILE).get("programs", [])
-    return {(str(world), str(name)) for world, name in held}
+    try:
+        return {(str(world), str(name)) for world, name in held}
+    except (TypeError, ValueError):
+        raise ConfigError(f"{directory / APART_FILE} is damaged: remove it") from None
 
 
 def run_of(directory: Path, program: Program) -> Run | None:
@@ -140,14 +148,14 @@ def run_of(directory: Path, program: Program) -> Run | None:
     found = [
         file.parent
         for file in folder.glob(f"{program.name}-????????-??????-????/{RUN_FILE}")
-        if set(read_json(file).get("arms", {})) == set(program.arms)
+        if set(said_of(file.parent).get("arms", {})) == set(program.arms)
     ]
     return Run(max(found, key=lambda path: path.name)) if found else None
 
 
 def status_of(run: Run | None) -> str:
     """Return how a program stands: new, running, finished, or how its run has ended."""
-    return "new" if run is None else str(read_json(run.directory / RUN_FILE).get("status", "new"))
+    return "new" if run is None else str(said_of(run.directory).get("status", "new"))
 
 
 def can_go_on(run: Run) -> bool:

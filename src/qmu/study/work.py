@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from qmu.records.directory import RUN_FILE, read_json
+from qmu.records.described import said_of
 from qmu.signals import ended_by, noted
 from qmu.study.folder import apart, log_of, run_of, status_of, steps_taken, take_apart
 from qmu.study.plan import Program, Study, programs
@@ -153,7 +153,7 @@ class Conduct:
     def why(self, program: Program) -> str:
         """Return why a program has no result, in words."""
         run = run_of(self.directory, program)
-        error = None if run is None else read_json(run.directory / RUN_FILE).get("error")
+        error = None if run is None else said_of(run.directory).get("error")
         return str(error) if error else f"see {log_of(self.directory, program)}"
 
     def progress(self) -> Progress:

@@ -283,18 +283,25 @@ def keep_trials(directory: Path, trials: Sequence[Trial]) -> None:
 
 
 def kept_trials(directory: Path) -> list[Trial]:
-    """Return what was tried, as far as it is at home."""
+    """Return what was tried, as far as it is at home.
+
+    Raises:
+        ConfigError: the file that says it is damaged.
+    """
     held = read_json(directory / TRIALS_FILE).get("trials", [])
-    return [
-        Trial(
-            **one
-            | {
-                "score": -math.inf if one["score"] is None else one["score"],
-                "scores": tuple(one["scores"]),
-            }
-        )
-        for one in held
-    ]
+    try:
+        return [
+            Trial(
+                **one
+                | {
+                    "score": -math.inf if one["score"] is None else one["score"],
+                    "scores": tuple(one["scores"]),
+                }
+            )
+            for one in held
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{directory / TRIALS_FILE} is damaged: {error!r}") from None
 
 
 def is_over(tuning: Tuning, trials: Sequence[Trial]) -> bool:

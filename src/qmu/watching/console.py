@@ -4,9 +4,7 @@ In a terminal the display is renewed in place, and in a notebook, too.
 """
 
 import datetime
-import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +26,7 @@ from qmu.records import again
 from qmu.records.kept import Kept
 from qmu.watching.forecast import Forecast
 from qmu.watching.notebook import Notebook
+from qmu.watching.terminal import Stubborn
 from qmu.wording import counted
 
 # More members than this are summed up in one line.
@@ -42,15 +41,6 @@ class Recorded(Protocol):
     started: float
     best: list[Best]
     last: list[Score]
-
-
-class Stubborn(Terminal):
-    """A terminal whose reader may leave, as `head` does: the run goes on without it."""
-
-    def on_broken_pipe(self) -> None:
-        """Print nothing more, into nothing."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Console:
@@ -260,7 +250,7 @@ class Console:
         if again.has_own_actor(info):
             loaded = f"{again.how_to_open(run.directory, info)}.policy()"
         else:
-            loaded = f"qmu.load_policy({str(run.directory / 'best')!r})"
+            loaded = f"qmu.load_policy({shown(run.directory / 'best')!r})"
         self.say(f"python  policy = {loaded}")
 
 

@@ -26,6 +26,8 @@ from qmu.watching.tensorboard import TensorBoard
 from qmu.watching.wandb_sink import Wandb
 
 Tell = Callable[[str], None]
+# The folder of the event files in a run's directory.
+BOARDS = "tensorboard"
 
 
 class Logbook:
@@ -56,7 +58,7 @@ class Logbook:
         self.sinks = [JsonLines(file), *self.more]
         config = self.trainer.config
         if config.log.tensorboard:
-            folder = self.directory / "tensorboard"
+            folder = self.directory / BOARDS
             storage.remove(folder)
             board = TensorBoard(folder, began, self.trainer.members)
             self.sinks.append(board)
@@ -74,6 +76,13 @@ class Logbook:
                 self.sinks.append(Wandb(self.directory, name, config, members, self.tell))
             except OSError as error:
                 self.tell(f"{Wandb.name} is not written, the run goes on: {error}")
+
+    def move(self, directory: Path) -> None:
+        """Go on in the run's directory where it is now; files that are open have moved with it."""
+        self.directory = directory
+        for sink in self.sinks:
+            if isinstance(sink, TensorBoard):
+                sink.directory = directory / BOARDS
 
     def use(self, sink: Sink, work: Callable[[], None]) -> None:
         """Do some work of a sink. One that fails is told about, and but for the first given up."""
@@ -145,3 +154,4 @@ class Logbook:
         """Close all sinks."""
         for sink in self.sinks:
             self.use(sink, sink.close)
+        self.sinks = []

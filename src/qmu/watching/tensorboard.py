@@ -10,7 +10,7 @@ from qmu import config as options
 from qmu.config.members import Member
 from qmu.config.spelling import spelled
 from qmu.errors import ConfigError
-from qmu.records.directory import RUN_FILE, read_json
+from qmu.records.described import said_of
 from qmu.watching.sinks import Media, Metrics, Picture, Text
 from qmu.watching.video import gif_of
 
@@ -71,7 +71,8 @@ class TensorBoard:
 
         if member not in self.writers:
             folder = self.directory / member
-            folder.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             self.writers[member] = EventsWriter(str(folder / "events"))
             if member in self.members:
                 for part in opening(self.members[member]):
@@ -91,7 +92,7 @@ class TensorBoard:
         """Write what is pending, and how the run has ended, and close the files."""
         from tensorboardX.proto.event_pb2 import Event
 
-        status = read_json(self.directory.parent / RUN_FILE).get("status")
+        status = said_of(self.directory.parent).get("status")
         for member, writer in self.writers.items():
             if member in self.members:
                 ended = closing(status == "finished", time.time())
