@@ -345,14 +345,19 @@ def read(form: type[Form], command: str, words: Sequence[str], default: Form | N
 
 
 def may_be_none(form: Any, before: str = "") -> Iterator[str]:
-    """Yield the options of a form that can be left empty, as they are typed."""
-    kinds = get_type_hints(form)
+    """Yield the options of a form that can be off, as they are typed.
+
+    Of a text it is said where `none` is no name.
+    """
+    kinds, told = get_type_hints(form), get_type_hints(form, include_extras=True)
     for option in dataclasses.fields(form):
         kind, path = kinds[option.name], f"{before}{option.name}"
         if dataclasses.is_dataclass(kind):
             yield from may_be_none(kind, f"{path}.")
         elif type(None) in get_args(kind):
-            yield f"--{path.replace('_', '-')}"
+            helps = [getattr(one, "help", None) or "" for one in get_args(told[option.name])[1:]]
+            if str not in get_args(kind) or any("none:" in one for one in helps):
+                yield f"--{path.replace('_', '-')}"
 
 
 def with_none(words: Sequence[str], options: Set[str]) -> list[str]:

@@ -182,12 +182,12 @@ class Quarters:
     def begin(self, hello: bytes) -> Message:
         """Make the worlds; return whether that could be done, and if not, why."""
         try:
-            path, specs, work = pickle.loads(hello)
+            path, work = pickle.loads(hello)
             if path is not None:
                 sys.path[:] = path
+            specs, maker, env, posts, worlds = pickle.loads(work)
             for registered in specs:
                 register(registered)
-            maker, env, posts, worlds = pickle.loads(work)
             limit = TimeLimit(env.step_timeout)
             self.station = HostStation(maker, env, posts, worlds, limit)
         except ImportError as error:
@@ -227,13 +227,13 @@ def hello_of(
         ConfigError: the environment cannot be sent to another process.
     """
     try:
-        work = cloudpickle.dumps((maker, env, posts, worlds))
+        work = cloudpickle.dumps((registered_here(), maker, env, posts, worlds))
     except Exception as error:
         raise ConfigError(
             f"--env.workers {env.workers}: {maker.name} cannot be sent to another process "
             f"({told(error)}); give a function that makes it, or leave --env.workers out"
         ) from None
-    return pickle.dumps((path, registered_here(), work))
+    return pickle.dumps((path, work))
 
 
 def registered_here() -> list[bytes]:
