@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import gymnasium as gym
+import jax
 import numpy as np
 import pytest
 import runs
@@ -46,6 +47,7 @@ WORDS = [
 ]
 MODULE = """
 import gymnasium as gym
+import jax
 import numpy as np
 from gymnasium.envs.classic_control import PendulumEnv
 
@@ -63,6 +65,7 @@ class Loud(gym.wrappers.RescaleAction):
 # A world with the spaces of the other, and other keyword arguments.
 ELSEWHERE = """
 import gymnasium as gym
+import jax
 from gymnasium.envs.classic_control import PendulumEnv
 
 class Paid(PendulumEnv):
@@ -393,3 +396,23 @@ def test_bounds_in_single_and_in_double_precision_are_the_same_everywhere():
         qmu.DDPG.load("model", env=lambda: Sized(high=0.2))
     with pytest.raises(qmu.ConfigError, match=r"Sized has changed .*actions were in \[-0.1, 0.1\]"):
         qmu.resume(run.directory, env=lambda: Sized(high=0.2), total_steps=180, schedule_steps=180)
+
+
+def test_a_world_that_switches_jax_to_64_bits_keeps_them_for_itself(monkeypatch):
+    seen = []
+
+    class Precise(Single):
+        def reset(self, *, seed=None, options=None):
+            jax.config.update("jax_enable_x64", True)
+            return super().reset(seed=seed)
+
+        def step(self, action):
+            seen.append(jax.numpy.zeros(1).dtype)
+            return super().step(action)
+
+    try:
+        run = qmu.train(Precise, **(SMALL | {"env": SMALL["env"] | {"normalize_obs": True}}))
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert run.info["status"] == "finished"
+    assert set(seen) == {np.dtype(np.float64)}

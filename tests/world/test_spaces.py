@@ -59,6 +59,7 @@ def test_tables_are_numbers_alone_and_in_a_dictionary(table):
         (Discrete(7), ["Discrete(7) observations", "FlattenObservation", "one-hot"]),
         (MultiBinary(3), ["MultiBinary observations", "FlattenObservation"]),
         (Text(5), ["Text observations"]),
+        (Box(-1, 1, (1,) * 32), ["observations of 32 axes", "wrapper"]),
         (Box(0, 255, (96, 96, 3), np.uint8), ["image observations (96, 96, 3)"]),
         (Box(0, 255, (84, 84), np.uint8), ["image observations (84, 84)"]),
         (Box(0, 255, (3, 64, 48), np.uint8), ["image observations (3, 64, 48)"]),

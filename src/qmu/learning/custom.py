@@ -19,6 +19,7 @@ from qmu.config import Config
 from qmu.deploy.files import read_folder
 from qmu.deploy.policy import Floats, Policy
 from qmu.errors import ConfigError
+from qmu.learning.devices import in_single_precision
 from qmu.learning.statistics import with_deviations
 from qmu.saving import arrays
 from qmu.saving.arrays import UnreadableError
@@ -38,6 +39,7 @@ class CustomNetwork:
         self.leaves, structure = jax.tree.flatten(acting)
         self.compiled = compiled_for(structure)
 
+    @in_single_precision
     def __call__(self, obs: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
         rows = obs.reshape(-1, obs.shape[-1])

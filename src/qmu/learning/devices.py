@@ -1,12 +1,14 @@
 """What JAX runs on, how it is started, and whether a run fits into its memory."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import psutil
@@ -16,6 +18,9 @@ from qmu.errors import ConfigError
 from qmu.learning.needs import ring_bytes
 from qmu.wording import counted
 from qmu.world.make import Maker
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def start_jax(spare: int = 0) -> None:
@@ -137,3 +142,14 @@ def left_to_group(folder: Path) -> int:
     words = (folder / "memory.stat").read_text().split()
     files = int(words[words.index("inactive_file") + 1])
     return max(limit - int((folder / "memory.current").read_text()) + files, 0)
+
+
+def in_single_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function, for which JAX's numbers are of 32 bits, whatever a world has set."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.enable_x64(False):
+            return function(*args, **kwargs)
+
+    return wrapped

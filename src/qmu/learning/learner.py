@@ -21,6 +21,7 @@ from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
 from qmu.deploy.policy import Acts
 from qmu.learning.custom import acting_device
+from qmu.learning.devices import in_single_precision
 from qmu.learning.groups import Group, for_each
 from qmu.learning.handover import to_networks
 from qmu.learning.schedules import Values, stacked_values, with_values
@@ -246,6 +247,7 @@ class Learner:
     Calls return at once; the devices work on them in order. `actors` waits.
     """
 
+    @in_single_precision
     def __init__(
         self,
         groups: list[Group],
@@ -296,6 +298,7 @@ class Learner:
             for group, *arrays in groups
         )
 
+    @in_single_precision
     def learn(self, rows: Rows, due: int, values: Values | None = None) -> None:
         """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
         self.previous = self.newest
@@ -314,6 +317,7 @@ class Learner:
         self.totals.append(([totals for _, totals, _ in results], due))
         self.updates += due
 
+    @in_single_precision
     def load(self, held: Mapping[str, Any], name: str) -> None:
         """Go on with other agents, whose arrays have names that begin like this.
 
@@ -341,6 +345,7 @@ class Learner:
         group = sum(member >= part.stop for part in self.slices)
         return group, member - self.slices[group].start
 
+    @in_single_precision
     def values(self, member: int, obs: Any) -> Any:
         """Return a member's Q(s, μ(s)) of observations [rows, obs], by its first critic; waits."""
         group, position = self.place_of(member)

@@ -11,6 +11,9 @@ from qmu.errors import ConfigError
 from qmu.parts import NUMBERS, Part
 from qmu.world.parts import bounds_of, is_image, parts_of
 
+# NumPy has 32 axes in its older versions, and a batch takes one.
+MOST_AXES = 31
+
 ACCEPTED = (
     "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
     "of them, and bounded Box actions"
@@ -89,6 +92,12 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
         )
     if 0 in space.shape:
         raise ConfigError(f"{name} has empty observations of shape {space.shape}. {ACCEPTED}")
+    if len(space.shape) > MOST_AXES:
+        raise ConfigError(
+            f"{name} has observations of {len(space.shape)} axes, and a batch of them one more: "
+            f"{MOST_AXES} are the most that NumPy leaves for it; reshape them in a wrapper "
+            f"({flag('env', 'wrappers')})"
+        )
     if is_image(space):
         raise ConfigError(
             f"{name} has image observations {space.shape}. {ACCEPTED}; choose an environment "
