@@ -94,8 +94,8 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
         raise ConfigError(f"{name} has empty observations of shape {space.shape}. {ACCEPTED}")
     if len(space.shape) > MOST_AXES:
         raise ConfigError(
-            f"{name} has observations of {len(space.shape)} axes, and a batch of them one more: "
-            f"{MOST_AXES} are the most that NumPy leaves for it; reshape them in a wrapper "
+            f"{name} has observations of {len(space.shape)} axes. {ACCEPTED}, of at most "
+            f"{MOST_AXES} axes, since a batch has one more; reshape them in a wrapper "
             f"({flag('env', 'wrappers')})"
         )
     if is_image(space):
