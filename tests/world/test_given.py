@@ -1,6 +1,7 @@
 """Environments that are given as they are: what others like them lack is said."""
 
 import warnings
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 
 import qmu
 from qmu.errors import ConfigError
-from qmu.world.given import changes
+from qmu.world.given import again, changes
 from qmu.world.make import find_maker
 
 
@@ -102,19 +103,33 @@ def test_in_one_that_was_used_it_is_said_and_no_more():
 @pytest.mark.parametrize("name", ["Pendulum-v1", "HalfCheetah-v5", "Reacher-v5"])
 def test_what_happens_in_an_environment_is_no_change(name):
     environment = gym.make(name, render_mode="rgb_array")
-    assert list(changes(environment)) == []
+    assert list(changes(environment, partial(again, environment, {}))) == []
     environment.reset(seed=3)
     for _ in range(20):
         environment.step(environment.action_space.sample())
-    assert list(changes(environment)) == []
+    assert list(changes(environment, partial(again, environment, {}))) == []
 
 
 def test_a_changed_model_of_mujoco_is_one():
     environment = gym.make("InvertedPendulum-v5")
     environment.unwrapped.model.opt.gravity[2] = -1
-    assert list(changes(environment)) == ["model of InvertedPendulumEnv was changed"]
+    assert list(changes(environment, partial(again, environment, {}))) == [
+        "model of InvertedPendulumEnv was changed"
+    ]
 
 
 def test_of_copies_it_is_said_what_they_share():
     with pytest.warns(RuntimeWarning, match="PendulumEnv has no specification .* are copies of it"):
         find_maker(PendulumEnv())
+
+
+def test_a_changed_environment_in_a_vector_environment_is_refused():
+    vector = gym.vector.SyncVectorEnv(
+        [lambda: gym.make("Tasks-v0")] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP
+    )
+    assert find_maker(vector).longest == 30
+    vector.set_attr("g", 7.0)
+    with pytest.raises(
+        ConfigError, match="Tasks-v0 was changed .*g of PendulumEnv is 7.0, and was"
+    ):
+        find_maker(vector)

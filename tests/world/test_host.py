@@ -276,6 +276,18 @@ def test_an_episode_ends_where_a_world_that_resets_itself_says(kind):
     ]
 
 
+def test_what_is_no_observation_in_the_info_is_named():
+    class Wrong(Resets):
+        def step(self, action):
+            *rest, info = super().step(action)
+            return *rest, {name: {"obs": last} for name, last in info.items()}
+
+    worlds = HostWorlds([Wrong(lengths=[1])], SPACES)
+    worlds.reset([0])
+    with pytest.raises(WorldError, match="that it put into its info, under final_obs or final_ob"):
+        worlds.step(np.zeros((1, 1), np.float32))
+
+
 def test_behind_a_wrapper_that_changes_observations_the_returned_one_is_the_last():
     world = gym.wrappers.TransformObservation(
         Resets(lengths=[1]), lambda obs: obs + 1, Counter.observation_space

@@ -5,7 +5,8 @@ import copy
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -49,13 +50,36 @@ def check_given(name: str, environment: gym.Env[Any, Any]) -> None:
             "them; if it holds such things, give a function that returns a new environment"
         )
         return
-    changed = "; ".join(changes(environment))
+    tell_changes(name, environment, partial(again, environment, {}))
+
+
+def check_given_several(name: str, source: Any, make: Callable[[], gym.Env[Any, Any]]) -> None:
+    """Look at the environments of a vector environment, of which `make` makes single ones.
+
+    Those of processes are not seen.
+
+    Raises:
+        ConfigError: one was changed after it was made.
+    """
+    for environment in getattr(source, "envs", ())[:1]:
+        tell_changes(name, environment, make)
+
+
+def tell_changes(
+    name: str, environment: gym.Env[Any, Any], make: Callable[[], gym.Env[Any, Any]]
+) -> None:
+    """Say that an environment is not as `make` makes it.
+
+    Raises:
+        ConfigError: it is not, and nobody has acted in it.
+    """
+    changed = "; ".join(changes(environment, make))
     if not changed:
         return
     said = (
-        f"{name} was changed after it was made ({changed}), and the worlds of training and "
-        "evaluation, which are made again from its specification, are without that: give a "
-        "function that makes it, changes it and returns it"
+        f"{name} was changed after it was made ({changed}), and the worlds of training or "
+        "evaluation, which are made as it was, are without that: give a function that makes it, "
+        "changes it and returns it"
     )
     if is_used(environment):
         warn(f"{said}, unless it is only what has happened in it")
@@ -68,12 +92,12 @@ def is_used(environment: gym.Env[Any, Any]) -> bool:
     return getattr(environment.unwrapped, "_np_random", None) is not None
 
 
-def changes(environment: gym.Env[Any, Any]) -> Iterator[str]:
+def changes(environment: gym.Env[Any, Any], make: Callable[[], gym.Env[Any, Any]]) -> Iterator[str]:
     """Yield in words what of an environment is not as it is made, and does not change by itself."""
     fresh = []
     try:
         for steps in STEPS:
-            made = again(environment, {})
+            made = make()
             fresh.append(made)
             # What fails here fails again where it is told.
             with contextlib.suppress(*FAILURES):

@@ -211,11 +211,12 @@ class HostWorlds:
             self.broken.append((index, cause))
         is_terminated = read_flag(spaces, "terminated", terminated)
         is_truncated = read_flag(spaces, "truncated", truncated)
-        if (is_terminated or is_truncated) and not changes_observations(self.environments[index]):
-            obs = final_in(info, obs)
-        return Result(
-            read_obs(spaces, obs), read_reward(spaces, reward), is_terminated, is_truncated
-        )
+        ended = is_terminated or is_truncated
+        final = obs
+        if ended and not changes_observations(self.environments[index]):
+            final = final_in(info, obs)
+        read = read_obs(spaces, obs) if final is obs else read_final(spaces, final)
+        return Result(read, read_reward(spaces, reward), is_terminated, is_truncated)
 
     def close(self) -> None:
         """Close all environments."""
@@ -340,6 +341,21 @@ def final_in(info: Any, obs: Any) -> Any:
             if info.get(name) is not None:
                 return info[name]
     return obs
+
+
+def read_final(spaces: Spaces, final: Any) -> Floats:
+    """Return the last observation of an episode that is in a world's info.
+
+    Raises:
+        WorldError: it is no observation.
+    """
+    try:
+        return read_obs(spaces, final)
+    except WorldError as error:
+        raise WorldError(
+            f"{error}: so is the last observation that it put into its info, under "
+            f"{' or '.join(FINAL)}"
+        ) from error
 
 
 def changes_observations(environment: Any) -> bool:

@@ -25,7 +25,7 @@ from qmu.world.families import (
     load,
     register,
 )
-from qmu.world.given import again, cannot_be_made, check_given
+from qmu.world.given import again, cannot_be_made, check_given, check_given_several
 from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
@@ -204,6 +204,7 @@ def vector_maker(
             "returns a single environment, its wrappers included, and env={'count': ...} instead"
         )
     spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
+    check_given_several(name, source, functions[0])
     call = Fresh(functions[0])
     first = call()
     longest, normalizers = longest_episode(first), normalizers_of(first)
