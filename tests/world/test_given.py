@@ -130,6 +130,6 @@ def test_a_changed_environment_in_a_vector_environment_is_refused():
     assert find_maker(vector).longest == 30
     vector.set_attr("g", 7.0)
     with pytest.raises(
-        ConfigError, match="Tasks-v0 was changed .*g of PendulumEnv is 7.0, and was"
+        ConfigError, match=r"SyncVectorEnv was changed .*g of PendulumEnv is 7.0, and"
     ):
         find_maker(vector)
