@@ -43,6 +43,8 @@ def rule_of(group, name):
 FITTING = {
     ("env", "step_timeout"): st.floats(100, 1000),
     ("env", "count"): st.integers(1, 8),
+    # One world in all, which would leave out most of the others.
+    ("env", "single"): st.just(False),
     # A process takes a second to begin: tests/collecting/test_crew.py has a few.
     ("env", "workers"): st.just(Workers("0")),
     ("env", "cluster"): st.just(HERE),

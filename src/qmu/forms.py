@@ -166,6 +166,9 @@ class Check:
     episode_length: Annotated[
         int | None, tyro.conf.arg(help="time limit of an episode; none: its own; 0: no limit")
     ] = None
+    single: Annotated[
+        bool, tyro.conf.arg(help="make one world in all; what takes two of them is left out")
+    ] = False
 
 
 @dataclasses.dataclass

@@ -65,7 +65,7 @@ def test_of_a_run_that_ends_after_episodes_one_save_is_sure():
         (500, {}, Work(0, 500, 5 * 5 + 7)),
         (950, {}, Work(0, 50, 5 + 7)),
         (0, {"eval_interval": 300}, Work(300, 700, (3 + 1) * 5 + 7)),
-        (0, {"eval_interval": 0}, Work(300, 700, 5 + 7)),
+        (0, {"eval_interval": 0}, Work(300, 700, 7)),
         (0, {"updates_per_step": 0}, Work(1000, 0, 10 * 5 + 7)),
         (1000, {}, Work(0, 0, 7)),
         (1200, {}, Work(0, 0, 7)),

@@ -74,6 +74,8 @@ class Crew:
         except BaseException:
             self.close()
             raise
+        # Steps that each world took in the newest collection.
+        self.taken = 0
         # Whether the worlds are in the middle of episodes; if not, they begin new ones.
         self.running = False
         # The newest rows, and where episodes were cut off that the next rows have to say.
@@ -138,7 +140,7 @@ class Crew:
         except BaseException:
             self.cut_off()
             raise
-        self.running, self.cut = True, None
+        self.running, self.cut, self.taken = True, None, harvests[0].taken
         self.behaviours = [state for harvest in harvests for state in harvest.behaviours]
         self.seen = [seen for harvest in harvests for seen in harvest.seen]
         for share, harvest in zip(self.shares, harvests, strict=True):

@@ -56,6 +56,7 @@ class Harvest(NamedTuple):
     """What a station brings home."""
 
     rows: Rows
+    taken: int  # steps of each world: fewer than asked for where the only world came to rest
     episodes: list[Episode]
     restarts: list[tuple[int, str]]
     breakdowns: list[Breakdown]
@@ -133,6 +134,7 @@ class HostStation:
             rows, episodes = self.collector.collect(order.steps, self.act, order.slots, order.cut)
         return Harvest(
             rows,
+            (self.collector.steps - order.step) // self.collector.stride,
             episodes,
             self.collector.restarts(),
             self.collector.breakdowns(),

@@ -4,14 +4,14 @@ import dataclasses
 import math
 from typing import Any
 
-from qmu.config.env import check_cluster
+from qmu.config.env import check_cluster, check_single
 from qmu.config.explore import check_noise
 from qmu.config.lengths import check_lengths
 from qmu.config.networks import check_critics, check_network
 from qmu.config.replay import check_capacity
 from qmu.config.spelling import flag
 from qmu.config.target import check_smoothing
-from qmu.config.train import check_seeds
+from qmu.config.train import check_seeds, check_videos
 from qmu.config.whole import Config, options
 from qmu.errors import ConfigError
 
@@ -42,6 +42,8 @@ def check_together(config: Config) -> None:
     """Raise ConfigError where options contradict each other; each group knows its own cases."""
     actor, critic, train = config.actor, config.critic, config.train
     check_cluster(config.env)
+    check_single(config.env, train.seeds, config.log.video_interval)
+    check_videos(train, config.log.video_interval)
     check_capacity(config.replay, config.env.count)
     check_lengths(config)
     check_seeds(train)

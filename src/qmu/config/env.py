@@ -96,6 +96,9 @@ class Env:
         rule=NOTICEABLE,
     )
     render: bool = structural(False, help="show the first member's evaluations in a window")
+    single: bool = structural(
+        False, help="one world in all: training and evaluations take turns, between episodes"
+    )
 
 
 def check_cluster(env: Env) -> None:
@@ -105,3 +108,22 @@ def check_cluster(env: Env) -> None:
             f"--env.cluster {env.cluster} is where --env.workers ray:N are, and "
             f"--env.workers is {env.workers}: give ray:N, or leave --env.cluster out"
         )
+
+
+def check_single(env: Env, seeds: int, video_interval: int) -> None:
+    """Raise ConfigError where the world is to be the only one, and something needs another."""
+    if not env.single:
+        return
+    needing = {
+        f"--env.count {env.count}": env.count > 1,
+        f"--env.workers {env.workers}": env.workers.number > 0,
+        f"--seeds {seeds}": seeds > 1,
+        "--env.render": env.render,
+        f"--log.video-interval {video_interval}": video_interval > 0,
+    }
+    for option, given in needing.items():
+        if given:
+            raise ConfigError(
+                f"--env.single is one world in all, and {option} needs another beside it: leave "
+                "one of them out"
+            )

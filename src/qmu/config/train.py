@@ -42,7 +42,9 @@ class Train:
         True, help="collect the next chunk while the learner works on this one"
     )
     eval_interval: int = structural(
-        5_000, help="steps between two evaluations; 0: only at the end", rule=NOT_NEGATIVE
+        5_000,
+        help="steps between two evaluations; 0: none, the newest policy is scored at the end",
+        rule=NOT_NEGATIVE,
     )
     eval_episodes: int = structural(10, help="episodes of one evaluation", rule=POSITIVE)
     final_episodes: int = structural(
@@ -70,4 +72,14 @@ def check_seeds(train: Train) -> None:
     if train.seed + train.seeds > 2**31:
         raise ConfigError(
             f"--seed {train.seed} with --seeds {train.seeds} goes beyond 2^31: lower the seed"
+        )
+
+
+def check_videos(train: Train, video_interval: int) -> None:
+    """Raise ConfigError where videos are asked for and there is no evaluation to film."""
+    if video_interval and not train.eval_interval:
+        raise ConfigError(
+            f"--log.video-interval {video_interval}: videos are of evaluations, and with "
+            "--train.eval-interval 0 there are none: give an interval, or film the policy later "
+            "(qmu play RUN --video out.mp4)"
         )

@@ -1,5 +1,6 @@
 """What a world is, seen by stepping it with random actions."""
 
+import contextlib
 import itertools
 import math
 import time
@@ -48,7 +49,7 @@ class Checkup:
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
-@without_group("env.kwargs", "env.wrappers", "env.episode_length")
+@without_group("env.kwargs", "env.wrappers", "env.episode_length", "env.single")
 def check_env(
     env: Source,
     *,
@@ -57,6 +58,7 @@ def check_env(
     kwargs: str | Mapping[str, Any] | None = None,
     wrappers: Sequence[str] = (),
     episode_length: int | None = None,
+    single: bool = False,
 ) -> Checkup:
     """Step a world with random actions; return what it is and what is wrong with it.
 
@@ -67,6 +69,7 @@ def check_env(
         kwargs: keyword arguments of the environment, as with `env.kwargs`.
         wrappers: dotted names of wrappers, as with `env.wrappers`.
         episode_length: time limit of an episode, as with `env.episode_length`.
+        single: make one world in all, as with `env.single`; what takes two is left out.
 
     Raises:
         ConfigError: it cannot be made here, or has spaces that qmu does not take.
@@ -75,11 +78,16 @@ def check_env(
         raise ConfigError(f"--steps must be 1 or more, not {steps}")
     if not 0 <= seed < 2**31:
         raise ConfigError(f"--seed must lie in [0, 2^31), not {seed}")
-    given = {"kwargs": kwargs, "wrappers": list(wrappers), "episode_length": episode_length}
+    given = {
+        "kwargs": kwargs,
+        "wrappers": list(wrappers),
+        "episode_length": episode_length,
+        "single": single,
+    }
     settings: Env = reading.from_dict({"env": given}).env
     hearing.pass_on()
-    with WorkingFolder():
-        evidence = gather(maker_of(env, settings), steps, seed)
+    with WorkingFolder(), contextlib.closing(maker_of(env, settings)) as maker:
+        evidence = gather(maker, steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))
 
 
@@ -104,24 +112,32 @@ class Witness(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def gather(maker: Maker, steps: int, seed: int) -> Evidence:
-    """Return what is seen of a world in `steps` steps, and in others that repeat them."""
-    worlds = [HostWorlds([Witness(maker.make_one(None))], maker.spaces) for _ in range(2)]
+    """Return what is seen of a world in `steps` steps, and in others that repeat them.
+
+    The others are in a second world, too, unless it is the only one.
+    """
+    single = maker.only is not None
+    count = 1 if single else 2
+    worlds = [HostWorlds([Witness(maker.make_one(None))], maker.spaces) for _ in range(count)]
     try:
         first = walk(worlds[0], steps, seed)
-        again, other = (walk(world, min(steps, COMPARED), seed) for world in worlds)
-        begun = starts(worlds[1], seed)
-        few, next_seed = min(steps, IN_TURN), (seed + 1) % 2**31
-        alone = walk(worlds[1], few, next_seed)
-        turns = walk_in_turn(worlds, few, (seed, next_seed))
-        walks = {
-            "": first,
-            "when it begins anew, ": again,
-            "in a second world, ": other,
-            "when it is given another seed, ": begun,
-            "in an episode of another seed, ": alone,
-            "when two of them are stepped in turn, ": turns[0],
-            "when two of them are stepped in turn, in the second, ": turns[1],
-        }
+        again = walk(worlds[0], min(steps, COMPARED), seed)
+        walks = {"": first, "when it begins anew, ": again}
+        elsewhere = in_turn = None
+        if not single:
+            walks["in a second world, "] = other = walk(worlds[1], min(steps, COMPARED), seed)
+            elsewhere = first_difference(first, other)
+        walks["when it is given another seed, "] = begun = starts(worlds[-1], seed)
+        if not single:
+            few, next_seed = min(steps, IN_TURN), (seed + 1) % 2**31
+            alone = walk(worlds[1], few, next_seed)
+            turns = walk_in_turn(worlds, few, (seed, next_seed))
+            walks |= {
+                "in an episode of another seed, ": alone,
+                "when two of them are stepped in turn, ": turns[0],
+                "when two of them are stepped in turn, in the second, ": turns[1],
+            }
+            in_turn = earliest(first_difference(again, turns[0]), first_difference(alone, turns[1]))
         space = worlds[0].environments[0].observation_space
         return Evidence(
             name=maker.name,
@@ -131,10 +147,9 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             walk=first,
             failure=first_failure(walks),
             differs_again=first_difference(first, again),
-            differs_elsewhere=first_difference(first, other),
-            differs_in_turn=earliest(
-                first_difference(again, turns[0]), first_difference(alone, turns[1])
-            ),
+            differs_elsewhere=elsewhere,
+            differs_in_turn=in_turn,
+            single=single,
             starts=begun.obs,
             changed_obs=changes_observations(worlds[0].environments[0]),
             said=tuple(filter(hearing.matters, hearing.take())),
@@ -311,6 +326,11 @@ def facts(evidence: Evidence) -> list[str]:
             f"{1000 * seen.reset_seconds / seen.resets:.3g} ms"
         )
         lines["determinism"] = determinism(evidence)
+    if evidence.single:
+        lines["left out"] = (
+            "what takes a second world (--single): whether the same seed gives the same rows in a "
+            "new one, and whether two of a process disturb each other"
+        )
     size = row_bytes(spaces.obs_size, spaces.action_size)
     lines["memory"] = f"{size:,} bytes a row, {size / 1000:.3g} GB for a million"
     return [evidence.name, *(f"  {name:13} {text}" for name, text in lines.items())]
@@ -324,6 +344,8 @@ def determinism(evidence: Evidence) -> str:
         return "the same seed and actions give other rows where another world is stepped in turn"
     if evidence.failure is not None:
         return "until it failed, the same seed and actions gave no other rows"
+    if evidence.single:
+        return "the same seed and actions give the same rows, in this world again"
     return "the same seed and actions give the same rows, in this world again and in a new one"
 
 

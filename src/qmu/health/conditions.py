@@ -348,3 +348,26 @@ def cut_off(chart: Chart) -> Finding | None:
         CERTAIN,
         "a longer --env.episode-length, or none",
     )
+
+
+# A world whose steps are shorter than this is no machine in real time, in seconds; gaps of more of
+# its steps than this are told.
+IN_REAL_TIME, MOST_STEPS = 0.001, 2
+
+
+def left_alone(chart: Chart) -> Finding | None:
+    """The only world waited for its next step for far longer than its own steps take."""
+    gap = max(chart.all("time/longest_gap"), default=0.0)
+    step = chart.recent("time/median_step", least=1)
+    if not (step >= IN_REAL_TIME and gap > MOST_STEPS * step):
+        return None
+    return Finding(
+        "The world was left alone",
+        f"Inside of an episode it waited for its next step for {1000 * gap:.3g} ms once, and a "
+        f"step takes {1000 * step:.3g} ms",
+        "A world in real time went on meanwhile, with the action before; a simulation that waits "
+        "is none the worse",
+        POSSIBLE,
+        "smaller networks, a smaller --replay.batch-size, a smaller --train.updates-per-step, a "
+        "larger --train.chunk, nothing else on the machine",
+    )

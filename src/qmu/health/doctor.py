@@ -189,9 +189,9 @@ def not_asked(found: Sequence[Chart]) -> list[str]:
     unforeseeable = "health/q_bias" in names and any(map(nearly_all_foreseen, found))
     if counted := evaluations or (set() if unforeseeable else names & {"health/q_bias"}):
         so_far = min(len(chart.all(name)) for chart in found for name in counted)
-        ways.append(
-            f"{RECENT} evaluations{after} ({so_far} so far; a smaller --train.eval-interval)"
-        )
+        none = not found[0].config.train.eval_interval
+        way = f"{'an' if none else 'a smaller'} --train.eval-interval{' above 0' if none else ''}"
+        ways.append(f"{RECENT} evaluations{after} ({so_far} so far; {way})")
     if any(name.startswith(("health/", "train/")) for name in names - {"health/q_bias"}):
         # The first update is measured, too.
         measured = -(-fewest.updates // MEASURED_EVERY)

@@ -177,6 +177,7 @@ RULES: tuple[Rule, ...] = (
     Rule("the scale of rewards", conditions.scale_of_rewards, ("health/reward_std",), 1),
     Rule("evaluation below training", conditions.worse_in_evaluation, conditions.BOTH),
     Rule("episodes that are cut off", conditions.cut_off, ("rollout/ep_len_mean",)),
+    Rule("a world that is left alone", conditions.left_alone),
 )
 
 

@@ -79,7 +79,8 @@ class Evidence(NamedTuple):
     led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
     were stepped in turn, compared with each alone. `starts` are first observations of different
     seeds, `said` is what MuJoCo has warned of, `normalizers` are wrappers inside of the world.
-    `changed_obs` says whether wrappers change observations.
+    `changed_obs` says whether wrappers change observations, and `single` whether it was the only
+    world, so that nothing was compared with a second one.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Evidence(NamedTuple):
     said: tuple[str, ...]
     normalizers: tuple[Normalizer, ...]
     changed_obs: bool
+    single: bool
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
@@ -149,11 +151,11 @@ def not_deterministic(evidence: Evidence) -> Symptom | None:
         "scores of evaluations have more spread"
     )
     if elsewhere is None:
+        new = "; a new one was not made" if evidence.single else ", but not in a new one"
         return Symptom(
             WARNING,
             "reset(seed) does not begin anew",
-            f"the same seed and actions gave another row at step {again} in the same world, but "
-            "not in a new one",
+            f"the same seed and actions gave another row at step {again} in the same world{new}",
             meaning,
             "set everything that the world remembers in reset, filters and random numbers included",
         )

@@ -317,6 +317,13 @@ class Learner:
         self.totals.append(([totals for _, totals, _ in results], due))
         self.updates += due
 
+    def compile(self, rows: Rows, values: Values | None = None) -> None:
+        """Compile the program, by a chunk of which no row counts and no update is due; waits."""
+        rows.last[:, :, 0] = True
+        self.learn(rows, 0, values)
+        self.totals.pop()
+        self.settle()
+
     @in_single_precision
     def load(self, held: Mapping[str, Any], name: str) -> None:
         """Go on with other agents, whose arrays have names that begin like this.

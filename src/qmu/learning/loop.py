@@ -20,8 +20,15 @@ from qmu import config as options
 from qmu.agent.custom import Networks, makers_of
 from qmu.agent.schedule import scheduled
 from qmu.collecting.crew import Crew
-from qmu.collecting.evaluate import Score, Trace, check_display, evaluate
+from qmu.collecting.evaluate import (
+    LONGEST_EPISODE,
+    Score,
+    Trace,
+    check_display,
+    evaluate,
+)
 from qmu.collecting.limit import TimeLimit
+from qmu.collecting.turns import OnlyWorld
 from qmu.config import Config
 from qmu.config.members import Arms, diverged, members_of
 from qmu.deploy.policy import Acts, Floats
@@ -35,7 +42,7 @@ from qmu.learning.learner import Learner
 from qmu.learning.schedules import Schedule, Schedules, with_values
 from qmu.replay.stream import ring_length
 from qmu.world.breakdowns import Breakdown
-from qmu.world.collector import Episode
+from qmu.world.collector import Episode, no_rows
 from qmu.world.host import HostWorlds
 from qmu.world.make import Maker
 
@@ -88,6 +95,11 @@ class Trainer:
                 "them out"
             )
         devices = find_devices(config.train.device, spare=int(own_actor))
+        if config.env.single and len(self.members) > 1:
+            raise ConfigError(
+                f"--env.single is one world in all, and {len(self.members)} agents need one each: "
+                "train them one after the other"
+            )
         groups = divide(self.members, devices)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
@@ -103,9 +115,14 @@ class Trainer:
         self.guard = TimeLimit(config.env.step_timeout)
         with contextlib.ExitStack() as made:
             made.callback(self.guard.close)
-            self.crew = Crew(config, self.members, maker, self.guard)
+            restarting = config.env.on_error == "restart"
+            # Training and evaluations take turns in it.
+            self.only = OnlyWorld(maker, self.guard, restarting) if config.env.single else None
+            if self.only is not None:
+                made.callback(self.only.close)
+            self.crew = Crew(config, self.members, maker._replace(shared=self.only), self.guard)
             made.callback(self.crew.close)
-            self.evaluation_worlds = self.make_evaluation_worlds()
+            self.evaluation_worlds = self.only or self.make_evaluation_worlds()
             made.pop_all()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
@@ -123,6 +140,9 @@ class Trainer:
         self.written = np.zeros((len(self.seeds), config.env.count), np.int64)
         # Of these, the first ones that are not there any more, for another reason than their age.
         self.gone = np.zeros_like(self.written)
+        # Since which step something waits for the end of the only world's episode.
+        self.waiting_since: int | None = None
+        self.compiled = False
         self.finished: list[deque[Episode]] = [deque(maxlen=ROLLOUT_WINDOW) for _ in self.seeds]
         self.logged_at = (0, time.monotonic())
 
@@ -136,7 +156,8 @@ class Trainer:
         """Take `steps` more steps of each member, or stop after so many episodes; yield events.
 
         With several worlds a member takes steps in multiples of their number. Without
-        `evaluating`, no evaluation and no save is due. `stopped` is asked before each chunk.
+        `evaluating`, no evaluation and no save is due. `stopped` is asked before each chunk. In the
+        only world, what is due waits for the end of the episode.
 
         Raises:
             WorldError: a world raised or returned something impossible. The trainer's actors are
@@ -147,21 +168,55 @@ class Trainer:
         log, train = self.config.log, self.config.train
         intervals = (log.interval, train.eval_interval, train.save_interval)
         log_every, evaluate_every, save_every = intervals if evaluating else (log.interval, 0, 0)
+        if self.only is not None and not self.compiled:
+            self.compile()
         self.logged_at = (self.step, time.monotonic())
         self.crew.heed(stopped)
+        self.waiting_since = None
+        line = evaluation = save = False
         while self.step < end and not self.enough(episodes) and not stopped():
             before = self.step
             self.advance(self.chunk_steps((end, log_every, evaluate_every, save_every)))
             yield Progress(self.step)
             yield from self.troubles()
-            if crossed(before, self.step, log_every):
+            line |= crossed(before, self.step, log_every)
+            evaluation |= crossed(before, self.step, evaluate_every)
+            save |= crossed(before, self.step, save_every)
+            if not self.interrupts(line or evaluation or save):
+                continue
+            if line:
                 yield self.log()
-            if crossed(before, self.step, evaluate_every):
+            if evaluation:
                 yield self.evaluate()
                 yield from self.troubles()
-            if crossed(before, self.step, save_every):
+            if save:
                 self.cut()
                 yield Due(self.step, self.actors(lag=False))
+            line = evaluation = save = False
+        if line:
+            yield self.log()
+
+    def interrupts(self, due: bool) -> bool:
+        """Tell whether training is interrupted now for what is due, which waits for the learner.
+
+        In the only world that is when its episode has ended, or has had as many steps since then as
+        an episode of an evaluation has at most.
+        """
+        if self.only is None or not due:
+            return due
+        since = self.step if self.waiting_since is None else self.waiting_since
+        longest = self.only.longest or LONGEST_EPISODE
+        self.waiting_since = since if self.only.inside and self.step - since < longest else None
+        return self.waiting_since is None
+
+    def compile(self) -> None:
+        """Have compiled what acts and learns, as long as no episode waits for it."""
+        train, spaces = self.config.train, self.maker.spaces
+        shape = (len(self.members), self.config.env.count, 2 * train.chunk + 2)
+        self.learner.compile(no_rows(shape, spaces), self.follow())
+        for actor in self.actors(lag=True):
+            actor(np.zeros((1, spaces.obs_size), np.float32))
+        self.compiled = True
 
     def troubles(self) -> Iterator[Replaced | Broken]:
         """Yield which worlds have been replaced, or begun anew, in the last chunk or evaluation."""
@@ -207,11 +262,16 @@ class Trainer:
         self.episodes[:] = episodes
 
     def advance(self, steps: int) -> None:
-        """Collect one chunk of `steps` steps of every world, and hand it to the learner."""
+        """Collect one chunk of `steps` steps of every world, and hand it to the learner.
+
+        They are fewer if the end of an episode is waited for, and comes before.
+        """
         train, worlds = self.config.train, self.config.env.count
         values = self.follow()
         share, given = self.learner.share(), self.schedules.names
         left = max(options.start_steps(self.config) - self.step, 0)
+        if self.only is not None:
+            self.only.awaited = self.waiting_since is not None
         rows, episodes = self.crew.collect(
             steps,
             self.step,
@@ -219,7 +279,9 @@ class Trainer:
             [scheduled(config, share, given).explore for config in self.now],
             random_steps=-(-left // worlds),
         )
-        self.step += steps * worlds
+        if self.only is not None and self.only.at_rest:
+            self.crew.cut_off()
+        self.step += self.crew.taken * worlds
         self.written += rows.count
         for episode in episodes:
             self.finished[episode.member].append(episode)
@@ -287,6 +349,8 @@ class Trainer:
             values |= sizes[member]
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
             values["rollout/episodes"] = float(self.episodes[member])
+            if self.only is not None:
+                values |= self.only.gaps()
             if self.config.env.on_error == "restart":
                 values["rollout/restarts"] = float(self.restarts[member])
             if self.breakdowns[member]:
@@ -346,6 +410,9 @@ class Trainer:
         finally:
             self.evaluation_restarts += [(member, why) for why in worlds.replaced]
             worlds.replaced = []
+            if self.only is not None:
+                # Nothing of an evaluation gets into the stream.
+                self.crew.cut_off()
         self.note_breakdowns(member)
         return score, trace
 

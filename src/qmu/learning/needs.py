@@ -118,7 +118,7 @@ def work_left(config: Config, step: int, learning_began: int) -> Work:
 def evaluations(config: Config, step: int, end: int) -> int:
     """Return how many evaluations there are after a step until the end, the one there included."""
     if not config.train.eval_interval:
-        return 1
+        return 0
     worlds = config.env.count
     every = max(config.train.eval_interval, worlds)
     # Chunks end where a multiple is reached, or less than a step of all worlds beyond.

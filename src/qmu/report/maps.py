@@ -56,12 +56,14 @@ def agents_of(run: Run) -> tuple[Agent, Any]:
 def maps(outcome: Outcome, world: str) -> str | None:
     """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 
-    None where observations have more than three numbers, nothing can be read or made again, or the
-    world fails.
+    None where observations have more than three numbers, nothing can be read or made again, the
+    world fails, or it is one that exists once, in which a report does not act.
     """
     run, seed = outcome.run, int(np.argmax(outcome.scores))
     names = [member.name for member in run.members]
     position = names.index(outcome.member_names[seed])
+    if run.config.env.single:
+        return None
     try:
         maker = maker_of(*run.world())
         if maker.spaces.obs_size > MOST_NUMBERS:

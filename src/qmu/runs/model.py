@@ -1,5 +1,6 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, absolute
 from qmu.runs.idle import check_idle
-from qmu.runs.results import evaluate_policy
+from qmu.runs.results import check_shown, evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
 from qmu.world.centre import centred, read_centre, written_centre
@@ -109,11 +110,12 @@ class DDPG:
         self.folder = WorkingFolder()
         with self.folder:
             config, maker = prepare(config, env)
-            if described is not None and "centre" in described:
-                maker = maker.around(read_centre(described["centre"], maker.spaces))
-            elif described is None and config.env.normalize_obs:
-                maker = centred(maker)
-            self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
+            with contextlib.closing(maker):
+                if described is not None and "centre" in described:
+                    maker = maker.around(read_centre(described["centre"], maker.spaces))
+                elif described is None and config.env.normalize_obs:
+                    maker = centred(maker)
+                self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
         for note in notes_on(maker.normalizers):
             warn(note)
         self.log: dict[str, float] = {}
@@ -135,7 +137,8 @@ class DDPG:
             callbacks: what is told of chunks and evaluations, and may end the call. A model saves
                 nothing by itself, so `on_save` is never called.
             eval_interval: steps between two evaluations of `train.eval_episodes` episodes, of which
-                the callbacks are told, each at the end of a chunk; None: there are none.
+                the callbacks are told, each at the end of a chunk, with `env.single` at that of an
+                episode; None: there are none.
 
         Returns:
             The model itself. `log` holds the newest metrics.
@@ -157,7 +160,7 @@ class DDPG:
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
         listeners = Listeners(callbacks, self.trainer, self.steps + steps)
-        before, broken = self.steps, set[str]()
+        before, broken, due = self.steps, set[str](), False
         with self.folder:
             for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
                 if isinstance(event, Logged):
@@ -166,9 +169,12 @@ class DDPG:
                     broken.add(event.breakdown.cause)
                     warn(event.told)
                 listeners.hear(event)
-                if isinstance(event, Progress) and crossed(before, self.steps, every):
-                    listeners.hear(self.trainer.evaluate())
-                before = self.steps
+                if isinstance(event, Progress):
+                    due |= crossed(before, self.steps, every)
+                    if self.trainer.interrupts(due):
+                        listeners.hear(self.trainer.evaluate())
+                        due = False
+                    before = self.steps
         self.stopped = listeners.stop
         if self.trainer.logged_at[0] != self.trainer.step:
             self.log = self.trainer.log().members[0]
@@ -200,8 +206,15 @@ class DDPG:
         return self.policy()(observation), None
 
     def evaluate(self, episodes: int = 10) -> Score:
-        """Return the score of the policy on new episodes."""
+        """Return the score of the policy on new episodes.
+
+        With `env.single` they are in the world that is learned in, whose episode is cut off.
+        """
         with self.folder:
+            if self.trainer.only is not None:
+                check_shown(episodes)
+                (score,) = self.trainer.score(self.trainer.actors(lag=False), FINAL_SEEDS, episodes)
+                return score
             return evaluate_policy(self.policy(), self.trainer.maker, episodes, FINAL_SEEDS)
 
     def save(self, path: str | Path) -> None:
@@ -344,8 +357,15 @@ class DDPG:
         the id that they were given for.
 
         Raises:
-            ConfigError: its observations, actions or bounds are others.
+            ConfigError: its observations, actions or bounds are others, or the model's world is the
+                only one.
         """
+        if self.trainer.only is not None:
+            raise ConfigError(
+                "set_env makes a world before it leaves the one that there is, which with "
+                "--env.single is the only one: save the model, close it, and load it with the "
+                f"other: qmu.{type(self).__name__}.load(path, env=...)"
+            )
         with self.folder:
             config, maker = prepare(in_world(self.trainer.config, env), env)
         self.check_world(declared(self.trainer.maker.spaces, None), maker)

@@ -15,7 +15,7 @@ from qmu.deploy.policy import Acts, Floats, Policy
 from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
-from qmu.health.conditions import BEGINS_ANEW
+from qmu.health.conditions import BEGINS_ANEW, left_alone
 from qmu.learning.custom import load_custom
 from qmu.learning.events import Best, Broken, Due, Evaluated, Event, Logged, Replaced
 from qmu.learning.handover import policy_of
@@ -268,9 +268,12 @@ class Record:
         )
 
     def best_policy(self, index: int) -> Policy | None:
-        """Return a member's best policy, if it has been evaluated."""
+        """Return a member's best policy, if it has one."""
         best = self.best[index]
-        return None if best.actor is None else self.policy(index, best.actor, best.step, best.mean)
+        if best.actor is None:
+            return None
+        score = best.mean if self.trainer.config.train.eval_interval else None
+        return self.policy(index, best.actor, best.step, score)
 
     def save_best(self, index: int) -> None:
         """Save a member's best policy, and the best member's beside them."""
@@ -400,6 +403,22 @@ class Record:
             return load_policy(folder)
         return load_custom(folder, networks, self.trainer.members[index].config)
 
+    def take_newest(self, actors: Sequence[Acts], finals: Sequence[Score]) -> None:
+        """Take the newest policies for the best ones where nothing was evaluated but these."""
+        step = self.trainer.step
+        self.best = [
+            Best(score.mean, step, actor) for score, actor in zip(finals, actors, strict=True)
+        ]
+        for index in range(len(self.best)):
+            self.save_best(index)
+
+    def tell_alone(self) -> None:
+        """Tell for how long the only world was left alone, if that is long."""
+        for chart in self.charts.values():
+            finding = left_alone(chart)
+            if finding is not None:
+                self.tell(f"{finding.seen}: {finding.meaning} (`qmu doctor` says more)")
+
     def winner(self) -> int:
         """Return the member with the best evaluation so far."""
         return max(range(len(self.best)), key=lambda index: self.best[index].mean)
@@ -443,18 +462,26 @@ class Record:
         described |= {"stopped": stopped} if stopped else {}
         described["seconds"] = round(self.seconds(), 3)
         if status == "finished":
-            actors = [self.heeding(best.actor) for best in self.best if best.actor is not None]
-            finals = trainer.score(actors, FINAL_SEEDS, trainer.config.train.final_episodes)
+            evaluated = trainer.config.train.eval_interval > 0
+            newest = [] if evaluated else trainer.actors(lag=False)
+            best = [best.actor for best in self.best if best.actor is not None]
+            finals = trainer.score(
+                [self.heeding(actor) for actor in best or newest],
+                FINAL_SEEDS,
+                trainer.config.train.final_episodes,
+            )
             self.tell_cut(finals)
             for event in trainer.troubles():
                 self.hear(event)
+            if not evaluated:
+                self.take_newest(newest, finals)
             described["members"] = [
                 {
                     "seed": member.seed,
                     **({"arm": member.arm} if member.arm else {}),
                     "episodes": int(trainer.episodes[index]),
-                    "last_mean_reward": self.last[index].mean,
-                    "best_mean_reward": self.best[index].mean,
+                    "last_mean_reward": self.last[index].mean if evaluated else None,
+                    "best_mean_reward": self.best[index].mean if evaluated else None,
                     "best_step": self.best[index].step,
                     "final_mean_reward": finals[index].mean,
                     "final_std_reward": finals[index].std,
@@ -482,6 +509,7 @@ class Record:
             lost = "; ".join([lost, f"{RUN_FILE} could not be written: {error}"]).lstrip("; ")
         if status == "finished":
             self.show_curves()
+            self.tell_alone()
         return lost if lost and status == "finished" else None
 
     def heeding(self, actor: Acts) -> Callable[[Floats], Floats]:

@@ -58,7 +58,8 @@ class Run(Kept):
         if not best.is_dir():
             saved = sorted((self.directory / CHECKPOINTS).glob("*/seed-*"))
             hint = f"; the newest policy is qmu.load_policy({str(saved[-1])!r})" if saved else ""
-            raise ConfigError(f"{self.directory} ended before its first evaluation{hint}")
+            early = "its end" if not self.config.train.eval_interval else "its first evaluation"
+            raise ConfigError(f"{self.directory} ended before {early}{hint}")
         if seed is None:
             return self.read_policy(best)
         names = sorted(path.name for path in best.iterdir() if path.is_dir())
@@ -226,7 +227,11 @@ class Run(Kept):
             ConfigError: no such policy, no such worlds, or they do not fit each other.
         """
         policy, maker = self.policy(seed), maker_of(*self.world())
-        check_fits(policy, maker.spaces)
+        try:
+            check_fits(policy, maker.spaces)
+        except ConfigError:
+            maker.close()
+            raise
         return policy, maker.around(policy.centre)
 
     def world(self) -> tuple[Source, Env]:

@@ -134,8 +134,9 @@ def resume(
         way_out = "in Python, as qmu.resume(..., networks=...)"
         check_networks(run.directory, saved.state.get("networks", []), networks, way_out)
         config, maker = prepare(config, source)
-        maker = maker.around(centre_of(saved, maker))
-        trainer = Trainer(config, maker, arms_of(saved), schedules, networks)
+        with contextlib.closing(maker):
+            maker = maker.around(centre_of(saved, maker))
+            trainer = Trainer(config, maker, arms_of(saved), schedules, networks)
         try:
             other = changes_of_world(trainer, saved)
             check_work_left(trainer, saved, run, changes)

@@ -1,7 +1,10 @@
 """One run from start to end."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import gymnasium as gym
 
 from qmu import config as options
 from qmu.agent.custom import Networks
@@ -153,8 +156,9 @@ def train_config(
     origin, heard = origin_of(config), handlers()
     with WorkingFolder():
         config, maker = prepare(config, source)
-        maker = centred(maker) if config.env.normalize_obs else maker
-        trainer = Trainer(config, maker, arms, schedules, networks)
+        with contextlib.closing(maker):
+            maker = centred(maker) if config.env.normalize_obs else maker
+            trainer = Trainer(config, maker, arms, schedules, networks)
         try:
             record = open_record(trainer, origin, tell, sinks)
             with locked(record.directory):
@@ -165,6 +169,11 @@ def train_config(
 
 def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
     """Return the resolved configuration and the maker of the worlds."""
+    if config.env.single and config.env.on_error == "restart" and isinstance(source, gym.Env):
+        raise ConfigError(
+            "--env.on-error restart makes another world in the place of the only one, which was "
+            "given as it is: give a function that makes it, or leave the option out"
+        )
     maker = maker_of(source, config.env)
     check_episodes(config, maker)
     if maker.vector is not None:
@@ -188,9 +197,12 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
 
 
 def check_episodes(config: Config, maker: Maker) -> None:
-    """Raise ConfigError if saves cut every episode off, and the run is to end after some."""
+    """Raise ConfigError if saves cut every episode off, and the run is to end after some.
+
+    In the only world they wait for the end of one.
+    """
     steps, longest = config.train.save_interval, maker.longest
-    if config.train.total_episodes is None or not steps or longest is None:
+    if config.train.total_episodes is None or not steps or longest is None or config.env.single:
         return
     if steps < longest * config.env.count:
         raise ConfigError(
@@ -307,7 +319,8 @@ def learn_and_record(
         # A worker that says nothing any more holds up nobody who wants the run to end.
         if signals.received is None:
             raise
-    if not signals.stopped() and record.evaluated_at != trainer.step:
+    evaluated = record.evaluated_at == trainer.step or not config.train.eval_interval
+    if not signals.stopped() and not evaluated:
         hear(trainer.evaluate())
         for event in trainer.troubles():
             hear(event)

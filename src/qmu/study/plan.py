@@ -319,6 +319,7 @@ def config_of(study: Study, world: World, arm: Arm) -> Config:
         config = reading.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"arm {arm.name!r} in {world.id}: {error}") from None
+    rules.check_comparable(config)
     way_out = "register an environment that has them in a module, and name it with --env module:id"
     check_wrappers_in_file(config.env.wrappers, "it", way_out)
     return config

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from qmu.config import Env
+from qmu.config import Config, Env
 from qmu.config.spelling import nearest
 from qmu.errors import ConfigError
 
@@ -150,6 +150,24 @@ def check_apart(env: Env) -> None:
             f"--env.workers {env.workers}: what Ray trains takes the cluster's processors, and "
             f"would wait for more of them: give --env.workers {env.workers.number} and --cpus, or "
             "train a study without --on, whose worlds may then be on the cluster (--env.cluster)"
+        )
+
+
+def check_comparable(config: Config) -> None:
+    """Raise ConfigError where trainings would have nothing to be compared by, or one world in all.
+
+    They are compared by evaluations at the same steps, which in the only world wait for the end of
+    an episode.
+    """
+    if not config.train.eval_interval:
+        raise ConfigError(
+            "--train.eval-interval 0: trainings are compared by their evaluations: give an interval"
+        )
+    if config.env.single:
+        raise ConfigError(
+            "--env.single is one world in all, whose evaluations wait for ends of episodes, and "
+            "trainings are compared by evaluations at the same steps: train one after the other, "
+            "and compare the final scores (`qmu eval`)"
         )
 
 

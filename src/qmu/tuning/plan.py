@@ -23,7 +23,7 @@ from qmu.errors import ConfigError
 from qmu.records import stats
 from qmu.records.directory import read_json
 from qmu.saving import storage
-from qmu.study.rules import check_apart
+from qmu.study.rules import check_apart, check_comparable
 from qmu.tuning import space as spaces
 from qmu.tuning.search import ENDED, Trial
 from qmu.tuning.space import Dimension
@@ -100,6 +100,7 @@ def asked(
             "no environment was named: give an id such as Pendulum-v1 (`qmu envs` lists them)"
         )
     base = base_of(config, typed)
+    check_comparable(base)
     maker_of(config.env.id, config.env)
     name = space or spaces.fitting(family_name(config.env.id))
     try:

@@ -30,8 +30,11 @@ RANGE, MAGNITUDES, CHOICE = KINDS = ("range", "log", "choice")
 ANY = "any"
 # Options that say how a trial is measured, or in what: a score would not be one.
 MEASURES = {
-    ("train", name)
-    for name in ("eval_interval", "eval_episodes", "final_episodes", "save_interval", "device")
+    ("env", "single"),
+    *(
+        ("train", name)
+        for name in ("eval_interval", "eval_episodes", "final_episodes", "save_interval", "device")
+    ),
 }
 # A drawn value, as a sampler and a table know it: choices are texts.
 Drawn = float | int | str

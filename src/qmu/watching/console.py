@@ -222,8 +222,8 @@ class Console:
             arm = f"{member['arm']} " if "arm" in member else ""
             table.add_row(
                 f"{arm}{member['seed']}{mark}",
-                f"{member['last_mean_reward']:.1f}",
-                f"{member['best_mean_reward']:.1f}",
+                mean_or_none(member["last_mean_reward"]),
+                mean_or_none(member["best_mean_reward"]),
                 f"{member['best_step']:,}",
                 f"{member['final_mean_reward']:.1f} ± {member['final_std_reward']:.1f}",
             )
@@ -252,6 +252,11 @@ class Console:
         else:
             loaded = f"qmu.load_policy({shown(run.directory / 'best')!r})"
         self.say(f"python  policy = {loaded}")
+
+
+def mean_or_none(mean: float | None) -> str:
+    """Return a mean return as a table shows it; there is none where nothing was evaluated."""
+    return "-" if mean is None else f"{mean:.1f}"
 
 
 def forecast_of(trainer: Trainer) -> Forecast:

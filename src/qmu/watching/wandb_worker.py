@@ -130,7 +130,8 @@ class Account:
         scores = described.get("members", [])
         for member, score in zip(self.asked["members"], scores, strict=False):
             run, prefix = self.run_of(member)
-            run.summary.update({f"{prefix}{name}": value for name, value in score.items()})
+            known = {name: value for name, value in score.items() if value is not None}
+            run.summary.update({f"{prefix}{name}": value for name, value in known.items()})
         for member, run in self.runs.items():
             run.summary["status"] = status
             self.hand_over(run, directory / "best" / ("" if self.asked["one"] else member))

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError
 from qmu.parts import is_several, join
-from qmu.world.host import close_quietly
 from qmu.world.make import Maker
 from qmu.world.spaces import Spaces
 
@@ -29,16 +28,14 @@ def centred(maker: Maker) -> Maker:
 
 def first_numbers(maker: Maker) -> NDArray[np.float64]:
     """Return the numbers of an episode's first observation [obs]; zeros where there is none."""
-    environment = maker.make_one(None)
     zeros = np.zeros(maker.spaces.obs_size)
-    try:
-        obs, _ = environment.reset(seed=SEED)
-        found = np.asarray(numbers_of(maker, obs), np.float64).reshape(-1)
-    except (*FAILURES, WorldError):
-        # What fails here fails again, where it is told.
-        return zeros
-    finally:
-        close_quietly(environment)
+    with maker.looking() as environment:
+        try:
+            obs, _ = environment.reset(seed=SEED)
+            found = np.asarray(numbers_of(maker, obs), np.float64).reshape(-1)
+        except (*FAILURES, WorldError):
+            # What fails here fails again, where it is told.
+            return zeros
     return found if found.shape == zeros.shape and np.isfinite(found).all() else zeros
 
 

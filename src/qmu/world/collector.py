@@ -11,7 +11,7 @@ from qmu.rows import Rows
 from qmu.world.breakdowns import Breakdown
 from qmu.world.hearing import stepping
 from qmu.world.host import Floats, Outcome, Restarted, Worlds
-from qmu.world.spaces import to_environment
+from qmu.world.spaces import Spaces, to_environment
 
 Bools = NDArray[np.bool_]
 Act = Callable[[int, int, Floats, Bools], Floats]
@@ -65,7 +65,7 @@ class Collector:
         [-1, 1]; `started` marks the worlds in which this is an episode's first action.
         `slots` is the length of the rows' arrays: more than twice the steps, and one. With `cut`
         [members, worlds, obs], the rows begin with these observations as `last` ones: episodes
-        were cut off there.
+        were cut off there. It ends before `steps` where the only world comes to rest.
 
         Raises:
             WorldError: a world raised, or returned something impossible; says at which step. The
@@ -73,20 +73,17 @@ class Collector:
         """
         spaces, worlds = self.spaces, self.worlds
         shape = (len(self.members), worlds, slots)
-        rows = Rows(
-            obs=np.zeros((*shape, spaces.obs_size), np.float32),
-            action=np.zeros((*shape, spaces.action_size), np.float32),
-            reward=np.zeros(shape, np.float32),
-            terminated=np.zeros(shape, bool),
-            last=np.zeros(shape, bool),
-            count=np.zeros(shape[:2], np.int32),
-        )
+        rows = no_rows(shape, spaces)
         if cut is not None:
             rows.obs[:, :, 0] = cut
             rows.last[:, :, 0] = True
             rows.count[:] = 1
         episodes: list[Episode] = []
+        taken = steps
         for time in range(steps):
+            if self.members[0].at_rest:
+                taken = time
+                break
             for member, member_worlds in enumerate(self.members):
                 current = self.current[member]
                 # np.stack takes 3 µs, a tenth of a step of Pendulum with everything around it.
@@ -108,12 +105,12 @@ class Collector:
                         self.write(
                             rows, member, world, obs[world], action[world], outcome, episodes
                         )
-        for member in range(shape[0]):
+        for member in range(len(self.members)):
             for world in range(worlds):
                 head = rows.count[member, world]
                 rows.obs[member, world, head] = self.current[member][world]
                 rows.last[member, world, head] = True
-        self.steps += steps * self.stride
+        self.steps += taken * self.stride
         return rows, episodes
 
     def write_restart(
@@ -189,3 +186,15 @@ class Collector:
         """Close all worlds."""
         for worlds in self.members:
             worlds.close()
+
+
+def no_rows(shape: tuple[int, int, int], spaces: Spaces) -> Rows:
+    """Return arrays for rows [members, worlds, slots], of which none counts yet."""
+    return Rows(
+        obs=np.zeros((*shape, spaces.obs_size), np.float32),
+        action=np.zeros((*shape, spaces.action_size), np.float32),
+        reward=np.zeros(shape, np.float32),
+        terminated=np.zeros(shape, bool),
+        last=np.zeros(shape, bool),
+        count=np.zeros(shape[:2], np.int32),
+    )

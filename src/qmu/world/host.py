@@ -61,6 +61,7 @@ class Worlds(Protocol):
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
     broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
+    at_rest: bool  # whether an episode has ended and no other begun: there is nothing to step
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
         """Start an episode in every world; with seeds, one for each."""
@@ -74,6 +75,8 @@ class Worlds(Protocol):
 
 class HostWorlds:
     """Gymnasium environments, one after another in this process."""
+
+    at_rest = False
 
     def __init__(
         self,
@@ -158,9 +161,14 @@ class HostWorlds:
                 continue
             self.failures[index] = 0
             ended = result.terminated or result.truncated
-            current = self.start_surely(index, None) if ended else result.final
+            current = self.begin_next(index, result.final) if ended else result.final
             outcomes.append(Outcome(*result, current))
         return outcomes
+
+    def begin_next(self, index: int, final: Floats) -> Floats:
+        """Start the episode after one that has ended with an observation."""
+        del final
+        return self.start_surely(index, None)
 
     def replace(self, index: int, error: WorldError) -> Restarted:
         """Put a new environment in the place of one that failed, and start an episode in it.
@@ -226,6 +234,8 @@ class HostWorlds:
 
 class VectorWorlds:
     """A ready-made vector environment that resets finished worlds in the same step."""
+
+    at_rest = False
 
     def __init__(
         self,

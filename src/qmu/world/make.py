@@ -31,15 +31,25 @@ from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.normalizing import Normalizer, instead, normalizers_of
+from qmu.world.only import Lent, Only, no_other
 from qmu.world.spaces import Spaces, read_spaces
 
+# What is said where a second environment cannot be made, and a first one could.
+PERHAPS_SINGLE = (
+    "A first one could be made: if there can be only one at a time (a robot, a port, a licence), "
+    "give --env.single (to `qmu check`: --single)"
+)
 Source = (
     str | Callable[[], gym.Env[Any, Any]] | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
 )
 
 
 class Maker(NamedTuple):
-    """How to make the worlds of a run. `vector` is a ready-made vector environment, if given."""
+    """How to make the worlds of a run.
+
+    `vector` is a ready-made vector environment, if given. `only` makes the only world, if there can
+    be no other, and `shared` is that world where a run is under way in it.
+    """
 
     name: str
     spaces: Spaces
@@ -47,6 +57,8 @@ class Maker(NamedTuple):
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
     longest: int | None = None  # steps of an episode at most, if that is known
     normalizers: tuple[Normalizer, ...] = ()  # wrappers with statistics of their own
+    only: Only | None = None
+    shared: HostWorlds | None = None
 
     def around(self, centre: Any) -> "Maker":
         """Return a maker of worlds whose observations have this centre [obs], or none."""
@@ -59,6 +71,8 @@ class Maker(NamedTuple):
         """
         if self.vector is not None:
             return VectorWorlds(self.vector, self.spaces, guard)
+        if self.shared is not None:
+            return self.shared
         make = partial(self.make_one, None)
         environments = [make() for _ in range(count)]
         return HostWorlds(environments, self.spaces, guard, make if restarting else None)
@@ -68,12 +82,14 @@ class Maker(NamedTuple):
     ) -> HostWorlds:
         """Return fresh worlds for evaluation; the first one in a window if asked.
 
-        They run under `guard`; if `restarting`, one that fails is replaced, without a window.
+        They run under `guard`; if `restarting`, one that fails is replaced, without a window. Where
+        there is one world in all, it is one.
 
         Raises:
             ConfigError: it has none.
         """
-        modes: list[str | None] = ["human" if render else None] + [None] * (count - 1)
+        others = 0 if self.only is not None else count - 1
+        modes: list[str | None] = ["human" if render else None] + [None] * others
         environments = [self.make_one(mode) for mode in modes]
         make = partial(self.make_one, None) if restarting else None
         worlds = HostWorlds(environments, self.spaces, guard, make, self.longest)
@@ -86,10 +102,29 @@ class Maker(NamedTuple):
             )
         return worlds
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[gym.Env[Any, Any]]:
+        """Lend a world for a look; it is closed after that, unless it is the only one."""
+        environment = self.make_one(None)
+        try:
+            yield environment
+        finally:
+            if self.only is None:
+                close_quietly(environment)
+            else:
+                self.only.give_back(environment)
+
+    def close(self) -> None:
+        """Close the only world, if nobody has taken it."""
+        if self.only is not None:
+            self.only.close()
+
 
 def maker_of(source: Source, settings: options.Env) -> Maker:
     """Return how to make worlds of a source as a run's options say."""
-    return find_maker(source, settings.episode_length, settings.kwargs, settings.wrappers)
+    return find_maker(
+        source, settings.episode_length, settings.kwargs, settings.wrappers, settings.single
+    )
 
 
 @heard()
@@ -98,6 +133,7 @@ def find_maker(
     episode_length: int | None = None,
     kwargs: Table | None = None,
     wrappers: Sequence[str] = (),
+    single: bool = False,
 ) -> Maker:
     """Return how to make worlds of an environment id, factory, environment or vector environment.
 
@@ -106,6 +142,7 @@ def find_maker(
         episode_length: the time limit of an episode; None for the environment's own, 0 for none.
         kwargs: keyword arguments of the environment, which an id can have.
         wrappers: dotted names of the wrappers around every world, the innermost first.
+        single: make one world in all, which is kept in the maker until it is asked for.
 
     Raises:
         ConfigError: no such id, an environment that cannot be made here, or spaces that are not
@@ -119,24 +156,62 @@ def find_maker(
     if isinstance(source, gym.Env):
         check_single("the environment", source)
     if isinstance(source, gym.vector.VectorEnv):
+        if single:
+            raise ConfigError(
+                f"--env.single is one world in all, and {environment_name(source)} is a ready-made "
+                "vector environment: give the environment's id, or a function that makes one"
+            )
         return vector_maker(source, episode_length, wrappers)
     around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
-    make_bare = bare_maker(source, episode_length, kwargs.values() if kwargs else {})
-    first = make_bare(None)
+    if single and isinstance(source, gym.Env):
+        first = lent(source, episode_length)
+        make_bare = no_other(environment_name(source))
+    else:
+        make_bare = bare_maker(source, episode_length, kwargs.values() if kwargs else {})
+        first = make_bare(None)
     try:
         name = source if isinstance(source, str) else environment_name(first)
         first = wrapped(first, around)
         longest, normalizers = longest_episode(first), normalizers_of(first)
         check_declared(name, first)
         spaces = read_spaces(name, first.observation_space, first.action_space)
-    finally:
+    except BaseException:
         close_quietly(first)
+        raise
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
         with heard():
             return wrapped(make_bare(render_mode), around)
 
-    return Maker(name, spaces, make_one, None, longest, normalizers)
+    if single:
+        only = Only(make_one, first)
+        return Maker(name, spaces, only, None, longest, normalizers, only)
+    close_quietly(first)
+
+    def make_another(render_mode: str | None) -> gym.Env[Any, Any]:
+        try:
+            return make_one(render_mode)
+        except ConfigError as error:
+            if render_mode is not None:
+                raise
+            raise ConfigError(f"{error}. {PERHAPS_SINGLE}") from error.__cause__
+
+    return Maker(name, spaces, make_another, None, longest, normalizers)
+
+
+def lent(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
+    """Return an environment that was given as it is, which is not made again, and not closed.
+
+    Raises:
+        ConfigError: its own time limit would have to be changed.
+    """
+    if episode_length is not None and any(time_limits(environment)):
+        raise ConfigError(
+            f"{environment_name(environment)} was given as it is, with a time limit, which "
+            f"{options.flag('env', 'episode_length')} would change in it: set the limit where it "
+            "is made, or give a function that makes it"
+        )
+    return limit(Lent(environment), episode_length)
 
 
 def bare_maker(
