@@ -18,7 +18,7 @@ import numpy as np
 
 import qmu
 
-SMALL = {name: {"hidden_sizes": [64, 64]} for name in ("actor", "critic")}
+SMALL = {"hidden_sizes": [64, 64]}
 
 
 class Units(NamedTuple):
@@ -61,7 +61,8 @@ def scores(units: Units, seeds: int, steps: int) -> list[float]:
             replay={"batch_size": 64},
             train={"eval_interval": 2000, "eval_episodes": 5, "final_episodes": 20},
             log={"dir": folder, "tensorboard": False},
-            **SMALL,
+            actor=SMALL,
+            critic=SMALL,
         )
         return [round(member["final_mean_reward"], 1) for member in run.info["members"]]
 
