@@ -56,7 +56,9 @@ def test_an_episode_without_an_end_is_cut_off(monkeypatch):
     assert score.lengths == (7, 7)
     assert score.rewards == (28.0, 28.0)
     assert score.cut == 2
-    assert score.told_cut().startswith("2 of 2 episodes had not ended after 7 steps and were cut")
+    assert score.told_cut().startswith(
+        "of 2 episodes 2 had not ended after 7 steps, where it was cut"
+    )
 
 
 def test_an_end_that_is_declared_is_reached(monkeypatch):

@@ -400,6 +400,31 @@ def test_a_part_of_another_shape_is_told():
     ]
 
 
+class MoreParts(OtherParts):
+    """Observes what its space does not know, also in a dictionary inside, and not as declared."""
+
+    observation_space = gym.spaces.Dict(
+        {
+            "count": gym.spaces.Box(-9, 9, (1,), np.int32),
+            "deep": gym.spaces.Tuple((gym.spaces.Dict({"speed": gym.spaces.Box(-5, 5, ())}),)),
+        }
+    )
+
+    def seen(self):
+        inside = {"speed": float(self.state[1]), "heat": 3}
+        return {"count": self.state[:1], "deep": (inside,), "note": {"of": "mine"}}
+
+
+def test_all_that_a_world_returns_and_its_space_does_not_say_is_told():
+    checkup = qmu.check_env(MoreParts, steps=100)
+    seen = {symptom.name: symptom.seen for symptom in checkup.symptoms}
+    assert seen["parts that the space lacks"] == "observations hold deep.0.heat, note, too"
+    assert seen["observations of another type than declared"] == (
+        "count is float32, and the space says int32; deep.0.speed is float, and the space says "
+        "float32"
+    )
+
+
 @pytest.mark.parametrize("world", [Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"])
 def test_nothing_is_wrong_with_a_healthy_world(world):
     checkup = qmu.check_env(world)

@@ -343,7 +343,7 @@ def test_it_is_said_that_evaluations_were_cut_off(monkeypatch, capsys):
     monkeypatch.setattr("qmu.collecting.evaluate.LONGEST_EPISODE", 25)
     endless = SMALL | {"env": {}, "train": SMALL["train"] | {"save_interval": 0}}
     with pytest.warns(
-        RuntimeWarning, match="in an evaluation, 1 of 1 episode had not ended after 25"
+        RuntimeWarning, match="in an evaluation, of 1 episode 1 had not ended after 25"
     ):
         run = qmu.train(Single, **endless)
     assert run.info["members"][0]["final_cut"] == 1

@@ -273,3 +273,59 @@ def test_a_spec_without_an_id_is_no_name():
         spec = SimpleNamespace()
 
     assert find_maker(OfItsOwn).name == "OfItsOwn"
+
+
+class Idiom(gym.Env):
+    """Looks its goal up in options, as many do."""
+
+    observation_space = action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        options = options or {}
+        self.goal = options["goal"]
+        return np.zeros(1, np.float32), {}
+
+
+class Gathered(Idiom):
+    def reset(self, seed=None, **given):
+        return given["options"]["goal"], {}
+
+
+class Demands(Idiom):
+    def reset(self, *, seed=None, options=None):
+        raise RuntimeError("give the map's name in options")
+
+
+class Together(Idiom):
+    def reset(self, *, seed=None, options=None):
+        self.goal = options["goal"]
+        return super().reset(seed=seed)
+
+
+@pytest.mark.parametrize("world", [Idiom, Gathered, Demands, Together])
+def test_options_are_missed_in_many_ways(world):
+    if world is Gathered:
+        world = lambda: WithOptions(Gathered())  # noqa: E731
+    with pytest.raises(qmu.WorldError, match="qmu gives reset no options"):
+        find_maker(world).worlds(1).reset([0])
+
+
+class WithOptions(gym.Wrapper):
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=seed, options=options)
+
+
+class Old(Idiom):
+    def reset(self):
+        return np.zeros(1, np.float32), {}
+
+
+class Newer(Idiom):
+    def reset(self, seed=None):
+        return np.zeros(1, np.float32), {}
+
+
+@pytest.mark.parametrize("world", [Old, lambda: WithOptions(Newer())])
+def test_a_reset_that_takes_too_little_is_told_what_it_has_to_take(world):
+    with pytest.raises(qmu.WorldError, match=r"reset has to take a seed and options: def reset"):
+        find_maker(world).worlds(1).reset([0])

@@ -47,7 +47,7 @@ def test_a_limit_and_bounds_of_observations_may_change_and_are_named():
     assert others(of(), of(longest=20)) == ["the time limit was 50, and is 20"]
     assert others(of(longest=None), of()) == ["the time limit was none, and is 50"]
     assert others(of(), of(Box(-2, 2, (2,)))) == [
-        "bounds of observations was [-1, 1], and is [-2, 2]"
+        "the bounds of observations were [-1, 1], and are [-2, 2]"
     ]
     older = {key: value for key, value in of().items() if key not in ("longest", "obs_bounds")}
     assert others(older, of(longest=20)) == []

@@ -387,3 +387,26 @@ def test_a_fault_in_reset_is_reported():
 
 def test_the_probe_world_has_asymmetric_bounds():
     assert (SPACES.low.item(), SPACES.high.item()) == (LOW, HIGH) == (-2.0, 6.0)
+
+
+def test_a_dictionary_in_the_place_of_an_array_is_named():
+    with pytest.raises(WorldError, match=r"returned a dictionary .*, of x, y; its .* shape \(2,\)"):
+        read_obs(SPACES, {"x": 1, "y": 2})
+
+
+class Tensor:
+    """Stands for a tensor with a gradient: NumPy cannot read it."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+    def item(self):
+        return self.value
+
+
+def test_a_tensor_with_one_number_is_that_number():
+    assert read_reward(SPACES, Tensor(2.0)) == 2.0
+    assert read_flag(SPACES, "terminated", Tensor(True)) is True

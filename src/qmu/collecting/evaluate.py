@@ -44,8 +44,8 @@ class Score(NamedTuple):
     def told_cut(self) -> str:
         """Return in words that episodes were cut off."""
         return (
-            f"{self.cut} of {counted(len(self.lengths), 'episode')} had not ended after "
-            f"{max(self.lengths):,} steps and were cut off there: returns are of a part. A longer "
+            f"of {counted(len(self.lengths), 'episode')} {self.cut} had not ended after "
+            f"{max(self.lengths):,} steps, where it was cut off: returns are of a part. A longer "
             "end is declared by --env.episode-length, or by a time limit around the environment"
         )
 

@@ -243,10 +243,25 @@ def note_types(world: HostWorlds, method: str, seen: Walk) -> None:
         value = find(parts, part, obs)
         seen.kinds.setdefault(part.name, set()).add(kind_of(value))
         seen.shapes.setdefault(part.name, set()).add(np.shape(value))
+    seen.unknown |= set(unknown(obs, {part.path for part in parts}))
     if not parts:
         seen.kinds.setdefault("", set()).add(kind_of(obs))
     if not isinstance(info, dict):
         seen.other_infos.add(f"{method} returned {type(info).__name__}")
+
+
+def unknown(
+    held: Any, known: set[tuple[str | int, ...]], path: tuple[Any, ...] = ()
+) -> Iterator[str]:
+    """Yield the names of what dictionaries in an observation hold, and no part of it is."""
+    if path in known or not isinstance(held, Mapping | tuple):
+        return
+    for key, value in held.items() if isinstance(held, Mapping) else enumerate(held):
+        there = (*path, key)
+        if any(own[: len(there)] == there for own in known):
+            yield from unknown(value, known, there)
+        else:
+            yield ".".join(map(str, there))
 
 
 def kind_of(obs: Any) -> str:

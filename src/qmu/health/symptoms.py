@@ -43,6 +43,7 @@ class Walk:
     """What was seen in a walk, step by step; `obs_at_ends` are the episodes' last ones.
 
     `kinds` are the types of observations and `shapes` their shapes, by the names of their parts;
+    `unknown` are parts that the space does not have.
     `other_infos` says who returned an info that is none. `self_resets` counts ends whose info has
     another last observation than was returned. `broken` are the steps in which the simulation began
     anew by itself, and why.
@@ -55,6 +56,7 @@ class Walk:
     obs_at_ends: list[NDArray[np.float32]] = field(default_factory=list)
     kinds: dict[str, set[str]] = field(default_factory=dict)
     shapes: dict[str, set[tuple[int, ...]]] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
     reused: int = 0
     self_resets: int = 0
     other_infos: set[str] = field(default_factory=set)
@@ -453,19 +455,22 @@ def reused_array(evidence: Evidence) -> Symptom | None:
 
 def other_types(evidence: Evidence) -> Symptom | None:
     """Observations have another type than is declared."""
+    found = []
     for path, space in leaves(evidence.space):
         name = ".".join(map(str, path))
         kinds = sorted(evidence.walk.kinds.get(name, ()))
         if not all(is_declared(space, kind) for kind in kinds):
-            return Symptom(
-                HINT,
-                "observations of another type than declared",
-                f"{name or 'they'} {'is' if name else 'are'} {', '.join(kinds)}, and the space "
-                f"says {space.dtype}",
-                "qmu reads them as float32, but other libraries may stumble, or cut digits off",
-                f"return NumPy arrays of {space.dtype}, or declare another dtype",
-            )
-    return None
+            are = f"{name} is" if name else "they are"
+            found.append(f"{are} {', '.join(kinds)}, and the space says {space.dtype}")
+    if not found:
+        return None
+    return Symptom(
+        HINT,
+        "observations of another type than declared",
+        "; ".join(found),
+        "qmu reads them as float32, but other libraries may stumble, or cut digits off",
+        "return NumPy arrays of what the space says, or declare another dtype",
+    )
 
 
 def is_declared(space: gym.Space[Any], kind: str) -> bool:
@@ -477,17 +482,33 @@ def is_declared(space: gym.Space[Any], kind: str) -> bool:
 
 def other_shapes(evidence: Evidence) -> Symptom | None:
     """A part has more or fewer axes of length one than is declared."""
-    for part in evidence.spaces.parts:
-        others = sorted(evidence.walk.shapes.get(part.name, set()) - {part.shape})
-        if others:
-            return Symptom(
-                HINT,
-                "parts of another shape than declared",
-                f"{part.name} has the shape {others[0]}, and the space says {part.shape}",
-                "qmu takes it for what the space says, but other libraries may stumble",
-                f"return it in the shape {part.shape}, or declare the other",
-            )
-    return None
+    found = [
+        f"{part.name} has the shape {others[0]}, and the space says {part.shape}"
+        for part in evidence.spaces.parts
+        if (others := sorted(evidence.walk.shapes.get(part.name, set()) - {part.shape}))
+    ]
+    if not found:
+        return None
+    return Symptom(
+        HINT,
+        "parts of another shape than declared",
+        "; ".join(found),
+        "qmu takes them for what the space says, but other libraries may stumble",
+        "return them in these shapes, or declare the others",
+    )
+
+
+def other_parts(evidence: Evidence) -> Symptom | None:
+    """An observation has parts that its space lacks."""
+    if not evidence.walk.unknown:
+        return None
+    return Symptom(
+        WARNING,
+        "parts that the space lacks",
+        f"observations hold {', '.join(sorted(evidence.walk.unknown))}, too",
+        "they are left out: nothing is learned from them",
+        "declare them in the observation space, or leave them out of what is observed",
+    )
 
 
 def other_infos(evidence: Evidence) -> Symptom | None:
@@ -570,6 +591,7 @@ RULES: tuple[Rule, ...] = (
     constant_observations,
     other_types,
     other_shapes,
+    other_parts,
     other_infos,
     reused_array,
 )

@@ -57,6 +57,15 @@ def frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
         traceback = traceback.tb_next
 
 
+def takes_too_little(error: BaseException) -> bool:
+    """Tell whether a reset has failed because it takes no seed, or no options."""
+    said = str(error)
+    return isinstance(error, TypeError) and any(
+        f"reset() got an unexpected keyword argument '{name}'" in said
+        for name in ("seed", "options")
+    )
+
+
 def lacks_options(error: BaseException) -> bool:
     """Tell whether a reset has probably failed because it was given no options.
 
@@ -65,8 +74,10 @@ def lacks_options(error: BaseException) -> bool:
     if isinstance(error, TypeError) and "'options'" in str(error):
         return True
     for frame, line in frames(error):
-        inside = frame.f_code.co_name == "reset" and frame.f_locals.get("options", 0) is None
+        inside = frame.f_code.co_name == "reset" and has_no_options(frame.f_locals)
         if inside and isinstance(error, KeyError) and list(frames(error))[-1][0] is frame:
+            return True
+        if inside and "options" in str(error):
             return True
         text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
         if inside and isinstance(error, LACKING) and "options" in text and not passes_on(text):
@@ -74,9 +85,18 @@ def lacks_options(error: BaseException) -> bool:
     return False
 
 
+def has_no_options(held: Mapping[str, Any]) -> bool:
+    """Tell whether the variables of a reset say that it has been given no options."""
+    others = (one for one in held.values() if isinstance(one, dict))
+    given = held.get("options", next((one["options"] for one in others if "options" in one), 0))
+    return given is None or given == {}
+
+
 def passes_on(text: str) -> bool:
     """Tell whether a line only hands the options to another reset."""
-    return "reset(" in text
+    return text.strip().startswith(("return super().reset(", "super().reset(")) or (
+        "env.reset(" in text
+    )
 
 
 def of_reading(environment: Any, returned: Any, seed: int | None) -> str:
@@ -87,6 +107,8 @@ def of_reading(environment: Any, returned: Any, seed: int | None) -> str:
 
 def of_reset(environment: Any, error: BaseException, seed: int | None) -> str:
     """Return the end of a sentence about a reset that has raised; nothing without a cause."""
+    if takes_too_little(error):
+        return "; reset has to take a seed and options: def reset(self, *, seed=None, options=None)"
     if lacks_options(error):
         return (
             "; qmu gives reset no options: if it needs them, let a wrapper "

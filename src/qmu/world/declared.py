@@ -57,9 +57,12 @@ def others(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     What was not written down, by an older version, has not changed.
     """
     found = []
-    for name, words in (("longest", "the time limit"), ("obs_bounds", "bounds of observations")):
+    for name, was, is_now in (
+        ("longest", "the time limit was", "is"),
+        ("obs_bounds", "the bounds of observations were", "are"),
+    ):
         if name in before and before[name] != now[name]:
-            found.append(f"{words} was {told(before[name])}, and is {told(now[name])}")
+            found.append(f"{was} {told(before[name])}, and {is_now} {told(now[name])}")
     return found
 
 

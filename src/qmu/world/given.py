@@ -5,8 +5,9 @@ import copy
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +20,9 @@ from qmu.world.host import close_quietly
 STEPS = (0, 1, 3)
 # What is told of a value at most.
 LONGEST = 40
-MISSING = object()
+# So many values of an environment are looked at, on so many levels of it.
+MOST_VALUES, DEEPEST = 5_000, 6
+MISSING, REPLACED = object(), object()
 
 
 def again(environment: gym.Env[Any, Any], mode: Mapping[str, Any]) -> gym.Env[Any, Any]:
@@ -102,19 +105,24 @@ def changes(environment: gym.Env[Any, Any], make: Callable[[], gym.Env[Any, Any]
             # What fails here fails again where it is told.
             with contextlib.suppress(*FAILURES):
                 use(made, steps)
-        others = [list(layers(made)) for made in fresh]
-        for depth, layer in enumerate(layers(environment)):
-            alike = [own[depth] for own in others if depth < len(own)]
-            if len(alike) < len(STEPS) or any(type(one) is not type(layer) for one in alike):
-                return
-            for key in sorted(vars(layer).keys() & compared(layer)):
-                yield from change(layer, key, vars(layer)[key], alike)
+        given, first, *rest = (dict(found(one)) for one in (environment, *fresh))
     except FAILURES as error:
         # It cannot be made again: this is told where it is tried for a run.
         del error
+        return
     finally:
         for made in fresh:
             close_quietly(made)
+    for path in sorted(given.keys() & first.keys()):
+        settled = all(path in one and same(first[path], one[path]) for one in rest)
+        if settled and not same(first[path], given[path]):
+            words, before = short(given[path]), short(first[path])
+            was = "was changed" if words == before else f"is {words}, and was {before}"
+            yield f"{path} {was}"
+    # A function in an object stands for its class's.
+    for path in sorted(given.keys() - first.keys()):
+        if given[path] is REPLACED:
+            yield f"{path} was replaced"
 
 
 def use(environment: gym.Env[Any, Any], steps: int) -> None:
@@ -126,39 +134,71 @@ def use(environment: gym.Env[Any, Any], steps: int) -> None:
         environment.step(environment.action_space.sample())
 
 
-def layers(environment: Any) -> Iterator[Any]:
-    """Yield the wrappers around an environment, the outermost first, and the environment."""
-    while isinstance(environment, gym.Wrapper):
-        yield environment
-        environment = environment.env
-    yield environment
+def found(environment: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what can be compared in an environment, each value with the way to it.
+
+    That is what its wrappers, its objects, lists and dictionaries hold of numbers, texts, arrays,
+    spaces and models of MuJoCo.
+    """
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", environment)]
+    while waiting and len(seen) < MOST_VALUES:
+        path, value = waiting.pop()
+        plain = readable(value)
+        if plain is not MISSING:
+            yield path, plain
+            continue
+        if id(value) in seen or path.count(".") > DEEPEST:
+            continue
+        seen.add(id(value))
+        waiting += inside(path, value)
 
 
-def compared(layer: Any) -> set[str]:
-    """Return which attributes of a layer say what it is; those of Gymnasium's own keep books."""
-    if type(layer).__module__.startswith("gymnasium.wrappers."):
-        return set()
-    return {key for key in vars(layer) if key != "render_mode" and not key.startswith("_ezpickle")}
+def inside(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is in an object, a list or a dictionary, with the ways to it."""
+    if isinstance(value, dict):
+        yield from ((f"{path}[{key!r}]", one) for key, one in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((f"{path}[{index}]", one) for index, one in enumerate(value))
+    elif isinstance(value, gym.Wrapper):
+        yield path, value.env
+        yield from members(value, path, compared(value))
+    elif hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
+        yield from members(value, path, vars(value).keys())
 
 
-def change(layer: Any, key: str, value: Any, alike: list[Any]) -> Iterator[str]:
-    """Yield in words what an attribute is, if fresh ones agree that it is something else."""
-    if callable(value) and not isinstance(value, gym.Space | type):
-        if all(key not in vars(one) and hasattr(one, key) for one in alike):
-            yield f"{key} of {type(layer).__name__} was replaced"
-        return
-    own = readable(value)
-    first, *rest = (readable(getattr(one, key, MISSING)) for one in alike)
-    if own is MISSING or first is MISSING:
-        return
-    if all(same(first, one) for one in rest) and not same(first, own):
-        words, before = short(value), short(getattr(alike[0], key))
-        was = "was changed" if words == before else f"is {words}, and was {before}"
-        yield f"{key} of {type(layer).__name__} {was}"
+def members(value: Any, path: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds, with the way to it from a wrapper or the environment."""
+    here = path or type(value).__name__
+    own = set(names)
+    # What an object does not have itself is its class's.
+    of_class = {
+        key: held
+        for kind in reversed(type(value).__mro__)
+        if not kind.__module__.startswith(("builtins", "gymnasium"))
+        for key, held in vars(kind).items()
+        if key not in own and not key.startswith("__") and readable(held) is not MISSING
+    }
+    yield from ((f"{here}.{key}", held) for key, held in of_class.items())
+    for key in own:
+        held = vars(value)[key]
+        if callable(held) and not isinstance(held, gym.Space | type) and not hasattr(held, "reset"):
+            if hasattr(type(value), key):
+                yield f"{here}.{key}", REPLACED
+        elif key != "render_mode" and not key.startswith("_ezpickle"):
+            yield f"{here}.{key}", held
+
+
+def compared(wrapper: Any) -> Iterable[str]:
+    """Return which attributes of a wrapper say what it is; those of Gymnasium's own keep books."""
+    own = type(wrapper).__module__.startswith("gymnasium.wrappers.")
+    return () if own else vars(wrapper).keys() - {"env"}
 
 
 def readable(value: Any) -> Any:
-    """Return what can be compared of a value; `MISSING` of one that cannot."""
+    """Return what can be compared of a value; `MISSING` of one that cannot, or is not one value."""
+    if value is REPLACED:
+        return value
     if type(value).__name__ == "MjModel":
         mujoco = sys.modules["mujoco"]
         buffer = np.empty(mujoco.mj_sizeModel(value), np.uint8)
@@ -166,22 +206,12 @@ def readable(value: Any) -> Any:
         return buffer
     if isinstance(value, np.ndarray):
         return value if value.dtype.kind in "biufcSU" else MISSING
-    if isinstance(value, list | tuple):
-        inner = [readable(one) for one in value]
-        return MISSING if any(one is MISSING for one in inner) else inner
-    if isinstance(value, dict):
-        named = {key: readable(one) for key, one in value.items()}
-        return MISSING if any(one is MISSING for one in named.values()) else named
     plain = value is None or isinstance(value, bool | int | float | complex | str | np.generic)
     return value if plain or isinstance(value, gym.Space) else MISSING
 
 
 def same(one: Any, other: Any) -> bool:
     """Tell whether two readable values are equal; NaN is NaN."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, gym.Space) or isinstance(other, gym.Space):
         return bool(one == other)
     number = isinstance(one, np.ndarray | np.generic | float | int | complex)

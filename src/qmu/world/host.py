@@ -7,7 +7,7 @@ environment returns is checked here, and nowhere else.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -407,6 +407,11 @@ def read_obs(spaces: Spaces, obs: Any) -> Floats:
     if spaces.parts:
         several = read_several(spaces, obs)
         return checked(spaces, rounded(spaces, several), several)
+    if isinstance(obs, Mapping):
+        raise WorldError(
+            f"{spaces.name} returned a dictionary as an observation, of "
+            f"{', '.join(map(str, obs))}; its space is one array of shape {spaces.obs_shape}"
+        )
     try:
         array = np.asarray(obs)
     except Exception as error:
@@ -513,8 +518,18 @@ def one_number(value: Any) -> float | None:
     try:
         array = np.asanyarray(value)
     except Exception:
-        # Tensors that are not on the host, or have gradients, raise errors of their own kinds.
-        return None
+        return item_of(value)
     if array.size != 1 or array.dtype.kind not in NUMBERS or np.ma.is_masked(array):
         return None
     return float(array.reshape(-1)[0])
+
+
+def item_of(value: Any) -> float | None:
+    """Return the number in a tensor that is not on the host, or has a gradient; None if it has not.
+
+    They raise errors of their own kinds.
+    """
+    try:
+        return float(value.item())
+    except Exception:
+        return None
