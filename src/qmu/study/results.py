@@ -379,13 +379,22 @@ def steps_told(row: Row) -> str:
 def check_any(results: Results) -> None:
     """Raise ConfigError if there is nothing to report."""
     outcomes = [one for place in results.places for one in place.outcomes]
-    if outcomes and not any(one.run.config.train.eval_interval for one in outcomes):
+    if any(one.curves.size for one in outcomes):
+        return
+    if outcomes and all(map(is_never_evaluated, outcomes)):
         raise ConfigError(
             f"{results.name} has no evaluation, as --train.eval-interval is 0: there is nothing to "
             "report but the final scores in its run.json"
         )
-    if not any(one.curves.size for one in outcomes):
-        raise ConfigError(
-            f"{results.name} has no evaluation yet: there is nothing to report. Train longer than "
-            "one --train.eval-interval"
-        )
+    raise ConfigError(
+        f"{results.name} has no evaluation yet: there is nothing to report. Train longer than one "
+        "--train.eval-interval"
+    )
+
+
+def is_never_evaluated(outcome: Outcome) -> bool:
+    """Tell whether a run was to have no evaluation, as far as its configuration can be read."""
+    try:
+        return outcome.run.config.train.eval_interval == 0
+    except ConfigError:
+        return False
