@@ -8,6 +8,7 @@ import numpy as np
 
 from qmu.errors import ConfigError
 from qmu.records import stats
+from qmu.records.directory import METRICS
 from qmu.records.stats import Floats, Interval
 from qmu.runs.results import Run, open_run
 from qmu.saving import storage
@@ -384,8 +385,14 @@ def check_any(results: Results) -> None:
             f"{results.name} has no evaluation, as --train.eval-interval is 0: there is nothing to "
             "report but the final scores in its run.json"
         )
-    if not any(one.curves.size for one in outcomes):
+    if any(one.curves.size for one in outcomes):
+        return
+    if outcomes and not any((one.run.directory / METRICS).exists() for one in outcomes):
         raise ConfigError(
-            f"{results.name} has no evaluation yet: there is nothing to report. Train longer than "
-            "one --train.eval-interval"
+            f"{results.name} has no {METRICS}, where evaluations are written: there is nothing to "
+            "report. Put it back if there is a copy; final scores are in its run.json"
         )
+    raise ConfigError(
+        f"{results.name} has no evaluation yet: there is nothing to report. Train longer than "
+        "one --train.eval-interval"
+    )
