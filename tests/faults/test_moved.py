@@ -152,3 +152,60 @@ def test_where_the_system_does_not_say_where_a_folder_is_it_is_gone(tmp_path, mo
     assert not raised.value.deleted
     held.close()
     held.close()
+
+
+def gone(kind, file):
+    """Return what takes a run's lines away."""
+
+    def delete():
+        file().unlink()
+
+    def move():
+        file().rename(file().with_name("old.jsonl"))
+
+    def replace():
+        text = file().read_text()
+        file().unlink()
+        file().write_text(text)
+
+    return {"deleted": delete, "moved": move, "replaced": replace}[kind]
+
+
+@pytest.mark.parametrize("kind", ["deleted", "moved", "replaced"])
+def test_lines_that_are_gone_are_written_again_and_it_is_said_once(kind, tmp_path):
+    whole = runs.train(tmp_path / "whole", train={"seeds": 2})
+    act = gone(kind, lambda: runs.only_run(tmp_path / "gone") / "metrics.jsonl")
+    two_times = [At(90, act), At(170, act)]
+    with pytest.warns(RuntimeWarning, match=r"metrics\.jsonl is ") as said:
+        run = qmu.train(
+            "Pendulum-v1",
+            callbacks=two_times,
+            **runs.options(tmp_path / "gone", {"train": {"seeds": 2, "total_steps": 180}}),
+        )
+    assert len(said) == 1
+    assert ("another file" if kind == "replaced" else "is gone") in str(said[0].message)
+    # Nothing is told twice or lacks, also when what came after the last save is taken back.
+    run = qmu.resume(run.directory, total_steps=240)
+    assert runs.metrics(run.directory) == runs.metrics(whole)
+
+
+def test_lines_that_cannot_be_written_again_are_tried_later(tmp_path):
+    def file():
+        return runs.only_run(tmp_path) / "metrics.jsonl"
+
+    def block():
+        file().unlink()
+        file().mkdir()
+
+    with pytest.warns(RuntimeWarning) as said:
+        run = qmu.train(
+            "Pendulum-v1",
+            callbacks=[At(50, block), At(130, lambda: file().rmdir())],
+            **runs.options(tmp_path),
+        )
+    texts = [str(one.message) for one in said]
+    assert texts[0].startswith("metrics.jsonl lacks lines, the run goes on: ")
+    assert texts[-1].endswith(
+        "metrics.jsonl is gone: it is written again, with all lines until now"
+    )
+    assert {line["step"] for line in run.metrics()} >= {40, 80, 120, 160, 200, 240}

@@ -115,8 +115,9 @@ def test_a_disk_with_room_again_at_the_end_has_everything(tmp_path, monkeypatch)
 LIMITED = """
 import resource, sys
 from qmu.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-sys.exit(main(sys.argv[1:]))
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -126,13 +127,52 @@ def test_a_limit_of_files_is_said_by_the_exit_code(tmp_path):
     words = ["train", "Pendulum-v1", "--log.dir", str(tmp_path), *SHORT]
     words += ["--critic.hidden-sizes", "64", "64"]
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LIMITED, "20000", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1, done.stderr
     assert "came to its end, and the checkpoint of its last step could not be" in done.stderr
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert qmu.open_run(runs.only_run(tmp_path)).info["status"] == "unsaved"
+
+
+@pytest.mark.long
+def test_a_limit_of_files_that_no_run_begins_under_is_said(tmp_path):
+    words = ["train", "Pendulum-v1", "--log.dir", str(tmp_path / "new"), *SHORT]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "1024", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot make the run's directory" in done.stderr
+    assert "File too large; make room, or choose another --log.dir" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["config.toml", "run.json"])
+@pytest.mark.parametrize("there", [True, False], ids=["its folder is there", "it is not"])
+def test_a_disk_that_takes_nothing_at_the_start_has_no_half_of_a_run(
+    name, there, tmp_path, monkeypatch
+):
+    write, folder = storage.write_file, tmp_path / "new"
+    if there:
+        (folder / "Pendulum-v1" / "another").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(path, data):
+        if path.name.endswith(name):
+            path.write_bytes(data[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(storage, "write_file", full)
+    said = r"cannot make the run's directory .*: No space left on device; make room"
+    with pytest.raises(qmu.ConfigError, match=said):
+        runs.train(folder)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_description_that_cannot_be_written_is_said_by_the_exit_code(tmp_path, monkeypatch):

@@ -243,6 +243,15 @@ def test_what_cannot_be_reported_is_said(run, tmp_path, capsys):
     (empty / "metrics.jsonl").write_text("")
     assert cli.main(["report", str(empty)]) == 2
     assert "has no evaluation yet" in capsys.readouterr().err
+    (empty / "metrics.jsonl").unlink()
+    for words in (["report", str(empty)], ["compare", str(empty), str(empty)]):
+        assert cli.main(words) == 2
+        assert "has no metrics.jsonl, where evaluations are written" in capsys.readouterr().err
+    # Beside another run it has none, as one that has not come to its first evaluation.
+    assert cli.main(["compare", str(empty), str(run.directory)]) == 0
+    assert "empty" in capsys.readouterr().out
+    assert cli.main(["report", str(run.directory), str(empty), "--out", str(tmp_path / "x")]) == 0
+    assert qmu.open_run(empty).metrics() == []
     (tmp_path / "file").write_text("")
     assert cli.main(["report", str(run.directory), "--out", str(tmp_path / "file" / "x")]) == 2
     assert "choose another --out" in capsys.readouterr().err

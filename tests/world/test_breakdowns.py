@@ -154,6 +154,44 @@ def test_a_run_tells_it_once_counts_it_and_doctor_says_it(hinge, tmp_path, capsy
     assert "weaker actuators (gear)" in out
 
 
+def seen_by_doctor(directory, capsys):
+    """Return what `qmu doctor` has seen of a run's simulations."""
+    capsys.readouterr()
+    assert main(["doctor", str(directory)]) == 0
+    out = capsys.readouterr().out
+    return out.partition("The simulation begins anew by itself (")[2].partition("\n  Means")[0]
+
+
+def test_doctor_counts_in_the_steps_that_a_line_has_counted(hinge, tmp_path, capsys):
+    changes = {"train": {"total_steps": 120}, "log": {"interval": 100}}
+    with pytest.warns(RuntimeWarning):
+        directory = runs.train(tmp_path, hinge("1e10"), **changes)
+    lines = qmu.open_run(directory).metrics()
+    # The evaluation at the end is a later line, which counts nothing of training.
+    assert lines[-1]["step"] == 120
+    (count,) = [line["rollout/breakdowns"] for line in lines if "rollout/breakdowns" in line]
+    share = f"{count:.0f} of the first 100 steps of training ({count / 100:.2g} of them), and of "
+    assert share in seen_by_doctor(directory, capsys)
+
+
+def test_a_run_without_a_line_of_training_has_no_number_of_it(hinge, tmp_path, capsys):
+    changes = {"train": {"total_steps": 120}, "log": {"interval": 1000}}
+    with pytest.warns(RuntimeWarning) as told:
+        directory = runs.train(tmp_path, hinge("1e10"), **changes)
+    alone = sum(line.get("eval/breakdowns", 0) for line in qmu.open_run(directory).metrics())
+    assert alone > 1
+    seen = seen_by_doctor(directory, capsys)
+    assert f"inside of {alone:.0f} steps in evaluations (no line counts those of training" in seen
+    assert "steps of training" not in seen
+    said = [str(one.message) for one in told if "began anew by itself" in str(one.message)]
+    evaluating = {"in the evaluation at step" in text for text in said}
+    assert evaluating == {True, False}
+    for text in said:
+        learned = "That is learned as what the action led to. " in text
+        assert learned is not ("in the evaluation at step" in text)
+        assert ("Nothing is learned from that, but the score has it. " in text) is not learned
+
+
 def test_what_is_counted_goes_on_in_a_run_that_is_resumed(hinge, tmp_path):
     with pytest.warns(RuntimeWarning):
         directory = runs.train(tmp_path, hinge("1e10"), train={"total_steps": 120})

@@ -42,20 +42,24 @@ class Chart:
         """Take a member's options, lines, and the environment's own limit of an episode, in steps.
 
         After the last of the lines the member had taken `steps` steps; none if there is no line.
+        `newest` is the step of the last line that has a metric, by its name.
         """
         self.config, self.longest, self.steps = config, longest, 0
         self.lines: list[Mapping[str, Any]] = []
         self.values: dict[str, list[float]] = {}
+        self.newest: dict[str, int] = {}
         for line in lines:
             self.add(line)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take another line."""
+        step = int(line.get("step", 0))
         self.lines.append(line)
-        self.steps = max(self.steps, int(line.get("step", 0)))
+        self.steps = max(self.steps, step)
         for name, value in line.items():
             if isinstance(value, int | float):
                 self.values.setdefault(name, []).append(float(value))
+                self.newest[name] = step
 
     def all(self, name: str) -> Sequence[float]:
         """Return all values of a metric."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from qmu import config as options
 from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, Chart, Finding
+from qmu.wording import counted
 
 # Of an episode without a limit, so many steps are thought of.
 MANY = 10_000
@@ -127,13 +128,21 @@ def breaks_down(chart: Chart) -> Finding | None:
     alone = sum(chart.all("eval/breakdowns"))
     if not (training or alone):
         return None
-    share = training / max(chart.steps, 1)
+    # The lines of evaluations count nothing of training.
+    steps = chart.newest.get("rollout/episodes", 0)
+    share = training / max(steps, 1)
+    evaluated = f"of {counted(int(alone), 'step')} in evaluations"
+    seen = (
+        f"of {training:,.0f} of the first {steps:,} steps of training ({share:.2g} of them), and "
+        f"{evaluated}"
+        if steps
+        else f"{evaluated} (no line counts those of training: a smaller --log.interval)"
+    )
     return Finding(
         BEGINS_ANEW,
-        f"MuJoCo did that inside of {training:,.0f} of {chart.steps:,} steps of training "
-        f"({share:.2g} of them), and of {alone:,.0f} in evaluations; the run's messages say why",
-        "Such a step leads from a state that has broken down to a start, and is learned from; what "
-        "it rewards is no merit",
+        f"MuJoCo did that inside {seen}; the run's messages say why",
+        "Such a step leads from a state that has broken down to a start. In training that is "
+        "learned, in an evaluation it is scored; what it rewards is no merit",
         CERTAIN,
         "weaker actuators (gear), a shorter timestep or more damping in the model, an episode that "
         "ends before the state is out of bounds; `qmu check` counts such steps with random actions",

@@ -11,7 +11,6 @@ from qmu.errors import ConfigError
 from qmu.health.chart import CERTAIN, RECENT, SURE, Chart, Finding
 from qmu.health.rules import RULES, examine, seeds_disagree, urgency
 from qmu.learning.learner import MEASURED_EVERY
-from qmu.records.directory import METRICS
 from qmu.records.kept import Kept
 from qmu.world.families import register
 
@@ -61,8 +60,7 @@ def examine_run(run: Kept) -> Checkup:
         ConfigError: it is damaged.
     """
     members = run.members
-    lines = run.metrics() if (run.directory / METRICS).exists() else []
-    own = charts(members, lines, time_limit(run.info["environment"]))
+    own = charts(members, run.metrics(), time_limit(run.info["environment"]))
     return Checkup(in_order([*ending(run, members), *together(members, own)]), not_asked(own))
 
 

@@ -65,9 +65,14 @@ class Broken(NamedTuple):
         _, world, first, cause, steps = self.breakdown
         where = f"in the evaluation at step {first}" if self.evaluating else f"at step {first}"
         more = f" (inside of {counted(steps, 'step')} until now)" if steps > 1 else ""
+        what = (
+            "Nothing is learned from that, but the score has it"
+            if self.evaluating
+            else "That is learned as what the action led to"
+        )
         return (
             f"the simulation of world {world} of {self.member.label} began anew by itself inside "
-            f"of a step, {where}{more}: {cause}. That is learned as what the action led to. "
+            f"of a step, {where}{more}: {cause}. {what}. "
             "Try weaker actuators (gear), a shorter timestep or more damping in the model, or end "
             "the episode before"
         )

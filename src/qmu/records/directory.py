@@ -51,6 +51,9 @@ def make_directory(config: Config, origin: Origin, name: str, described: Mapping
     """Make the run's directory, with its configuration, and a description with this in it.
 
     Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
+
+    Raises:
+        ConfigError: it cannot be made, or takes no files. Nothing of it is left.
     """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = origin.runs / folder_name(name)
@@ -58,17 +61,22 @@ def make_directory(config: Config, origin: Origin, name: str, described: Mapping
     alphabet = "bcdfghjkmnpqrstvwxz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
     directory = folder / f"{config.log.name}-{moment}-{suffix}"
+    about = describe(name) | {"commit": origin.commit} | dict(described)
     try:
-        directory.mkdir(parents=True)
+        with storage.folders_around(directory):
+            directory.mkdir()
+            try:
+                write_config(directory, config)
+                write_json(directory / RUN_FILE, about)
+            except BaseException:
+                storage.remove(directory)
+                raise
     except OSError as error:
         raise ConfigError(
-            f"cannot make the run's directory {directory}: {error.strerror}; choose another "
-            "--log.dir"
+            f"cannot make the run's directory {directory}: {error.strerror or error}; make room, "
+            "or choose another --log.dir"
         ) from None
-    directory = directory.resolve()
-    write_config(directory, config)
-    write_json(directory / RUN_FILE, describe(name) | {"commit": origin.commit} | dict(described))
-    return directory
+    return directory.resolve()
 
 
 def folder_name(world: str) -> str:

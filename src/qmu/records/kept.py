@@ -42,5 +42,8 @@ class Kept:
         return members_of(self.config, self.info.get("arms") or {})
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers."""
+        """Return the lines of `metrics.jsonl`: step, seconds, member, names -> numbers.
+
+        None where the file is not there.
+        """
         return read_lines(self.directory / METRICS)

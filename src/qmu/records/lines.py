@@ -12,9 +12,12 @@ ABOUT = ("step", "seconds", "member")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; those that are torn or damaged are left out."""
+    """Return the lines of a `metrics.jsonl`; those that are torn or damaged are left out.
+
+    A file that is not there has none.
+    """
     found = []
-    for line in path.read_bytes().splitlines():
+    for line in (path.read_bytes() if path.exists() else b"").splitlines():
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):

@@ -8,6 +8,7 @@ import numpy as np
 
 from qmu.errors import ConfigError
 from qmu.records import stats
+from qmu.records.directory import METRICS
 from qmu.records.stats import Floats, Interval
 from qmu.runs.results import Run, open_run
 from qmu.saving import storage
@@ -386,10 +387,21 @@ def check_any(results: Results) -> None:
             f"{results.name} has no evaluation, as --train.eval-interval is 0: there is nothing to "
             "report but the final scores in its run.json"
         )
+    if outcomes and all(map(is_without_metrics, outcomes)):
+        raise ConfigError(
+            f"{results.name} has no {METRICS}, where evaluations are written: there is nothing to "
+            "report. Put it back if there is a copy; final scores are in its run.json"
+        )
     raise ConfigError(
         f"{results.name} has no evaluation yet: there is nothing to report. Train longer than one "
         "--train.eval-interval"
     )
+
+
+def is_without_metrics(outcome: Outcome) -> bool:
+    """Tell whether a run that is there has lost its metrics."""
+    folder = outcome.run.directory
+    return folder.is_dir() and not (folder / METRICS).exists()
 
 
 def is_never_evaluated(outcome: Outcome) -> bool:

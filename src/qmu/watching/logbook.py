@@ -46,6 +46,8 @@ class Logbook:
         self.lines: list[Mapping[str, Any]] = []
         # Whether it has been told that lines find no room in the first of the sinks.
         self.lacking = False
+        # Whether it has been told that the file of the first one was gone.
+        self.told_gone = False
 
     def open(self, began: float, videos: Sequence[Filmed] = ()) -> None:
         """Open the sinks of a run that began at this time.
@@ -54,7 +56,7 @@ class Logbook:
         anew; the other sinks have them.
         """
         file = self.directory / METRICS
-        self.lines = [*read_lines(file)] if file.exists() else []
+        self.lines = [*read_lines(file)]
         self.sinks = [JsonLines(file), *self.more]
         config = self.trainer.config
         if config.log.tensorboard:
@@ -84,6 +86,41 @@ class Logbook:
             if isinstance(sink, TensorBoard):
                 sink.directory = directory / BOARDS
 
+    def look(self) -> None:
+        """Begin the first of the sinks again where its file is gone, with all lines so far.
+
+        It is told once. A file that was put in its place is gone on with as it is.
+        """
+        file = self.directory / METRICS
+        for first in self.sinks[:1]:
+            if isinstance(first, JsonLines) and not first.is_at(file):
+                self.use(first, partial(self.begin_again, first, file))
+
+    def begin_again(self, before: JsonLines, file: Path) -> None:
+        """Write into the file that is at a path now, or a new one, instead of the one before.
+
+        Raises:
+            OSError: it cannot be written. The one before is kept, to try it again.
+        """
+        made = JsonLines(file)
+        anew = not made.size
+        if anew:
+            try:
+                write_again(made, self.lines)
+            except OSError:
+                made.close()
+                storage.remove(file)
+                raise
+        before.close()
+        self.sinks[0] = made
+        if not self.told_gone:
+            self.told_gone = True
+            self.tell(
+                f"{file} is gone: it is written again, with all lines until now"
+                if anew
+                else f"{file} is another file than that of the run, which goes on at its end"
+            )
+
     def use(self, sink: Sink, work: Callable[[], None]) -> None:
         """Do some work of a sink. One that fails is told about, and but for the first given up."""
         try:
@@ -107,6 +144,7 @@ class Logbook:
         self, step: int, seconds: float, members: Sequence[Mapping[str, float]]
     ) -> list[Mapping[str, Any]]:
         """Write every member's metrics, mean and spread over each arm's seeds; return the lines."""
+        self.look()
         named: dict[str, Mapping[str, float]] = {}
         arms: dict[str, list[Mapping[str, float]]] = {}
         for member, values in zip(self.trainer.members, members, strict=True):
@@ -147,6 +185,7 @@ class Logbook:
 
     def flush(self) -> None:
         """Have all sinks write through what is pending."""
+        self.look()
         for sink in self.sinks:
             self.use(sink, sink.flush)
 

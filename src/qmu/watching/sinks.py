@@ -102,6 +102,15 @@ class JsonLines:
         self.file = path.open("ab", buffering=0)
         self.size = self.file.tell()
 
+    def is_at(self, path: Path) -> bool:
+        """Tell whether a path leads to the file; one that cannot be looked at may."""
+        try:
+            return os.path.samestat(path.stat(), os.fstat(self.file.fileno()))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
     def write(self, step: int, seconds: float, member: str, values: Metrics) -> None:
         """Write one line; a number that is not finite becomes null."""
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
