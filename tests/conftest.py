@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import jax
 import pytest
@@ -29,6 +30,16 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # JAX leaves many objects that live: looking through them again and again takes a tenth of the time.
 gc.set_threshold(100_000, 50, 100)
+
+# A shell has what runs in its background ignore Ctrl-C, and nohup has it ignore closed terminals,
+# with all that they start; the tests ask runs to stop by such signals.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGUSR1, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # `pytest --hypothesis-profile=full` has more.
 for profile, most in PROFILES.items():

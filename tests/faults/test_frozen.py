@@ -8,12 +8,10 @@ import time
 import psutil
 import pytest
 import runs
-from test_signals import PATIENCE, ended_by, go_on, hearing_ctrl_c, start, wait_for_checkpoint
+from test_signals import PATIENCE, ended_by, go_on, start, wait_for_checkpoint
 
 import qmu
 from qmu.collecting import elsewhere, outpost
-
-__all__ = ["hearing_ctrl_c"]
 
 
 @pytest.mark.fault

@@ -22,17 +22,6 @@ ENDLESS = [
     *("--train.save-interval", "250", "--train.total-steps", "10000000"),
 ]
 PATIENCE = 120
-ASKING = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
-HEARD = {signal.SIGINT: signal.default_int_handler}
-
-
-@pytest.fixture(autouse=True)
-def hearing_ctrl_c():
-    """Hear what a shell has those in its background ignore, or nohup, and all that they start."""
-    before = {number: signal.signal(number, HEARD.get(number, signal.SIG_DFL)) for number in ASKING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def start(folder, *words, world="Pendulum-v1", **keywords):
