@@ -66,14 +66,13 @@ def fill(trainer: Any, rows: int) -> None:
 
 def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
     """Return the seconds of the first save, of those that follow, and of reading back."""
-    from qmu.records.directory import origin_of
     from qmu.runs import checkpoint
     from qmu.runs.record import open_record
     from qmu.saving import store
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(rows, Path(folder), prioritized)
-        record = open_record(trainer, origin_of(trainer.config), print)
+        record = open_record(trainer, print)
         fill(trainer, rows)
         record.save(False)
         first = record.save_seconds

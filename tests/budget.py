@@ -13,7 +13,10 @@ def examples(few, many):
 
 
 def some(values, short):
-    """Return a test's parameters, all but the short ones marked as long."""
+    """Return a test's parameters, all but the short ones marked as long; tuples are several."""
     return [
-        value if value in short else pytest.param(value, marks=pytest.mark.long) for value in values
+        value
+        if value in short
+        else pytest.param(*value if isinstance(value, tuple) else [value], marks=pytest.mark.long)
+        for value in values
     ]

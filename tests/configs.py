@@ -53,7 +53,7 @@ FITTING = {
     ("explore", "start_steps"): st.integers(0, 1000),
     ("train", "learn_after"): st.integers(0, 1000),
     ("train", "total_steps"): st.integers(1001, 10**9),
-    ("train", "schedule_steps"): st.integers(1001, 20_000),
+    ("train", "schedule_steps"): st.one_of(st.just(0), st.integers(1001, 20_000)),
     ("train", "updates_per_step"): st.just(0.0) | st.floats(1, 1e6),
     ("train", "seed"): st.integers(0, 2**30),
     ("train", "seeds"): st.integers(1, 1000),

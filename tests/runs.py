@@ -8,7 +8,7 @@ import numpy as np
 
 import qmu
 from qmu.config import reading
-from qmu.runs.idle import INSTEAD
+from qmu.runs.idle import INSTEAD, UNLOGGED
 from qmu.saving import store
 
 SMALL = {
@@ -104,8 +104,9 @@ def weights(directory, seed=0):
 
 
 def of_a_model(options):
-    """Return a run's options without those that a model refuses."""
+    """Return a run's options without those that a model which writes no run refuses."""
+    refused = {("log", "dir"), *INSTEAD, *UNLOGGED}
     return {
-        group: {name: value for name, value in values.items() if (group, name) not in INSTEAD}
+        group: {name: value for name, value in values.items() if (group, name) not in refused}
         for group, values in options.items()
     }

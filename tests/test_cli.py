@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from budget import some
 
 import qmu
 from qmu import cli, forms
@@ -75,7 +76,7 @@ def test_a_preset_gives_way_to_a_file_and_both_to_what_is_typed(capsys):
     assert config["actor"]["hidden_sizes"] == [8, 8]
 
 
-@pytest.mark.parametrize("option", ["--config", "--preset"])
+@pytest.mark.parametrize("option", some(["--config", "--preset"], ["--preset"]))
 def test_a_file_is_held_against_the_rules_together_with_what_is_typed(option, capsys):
     Path("mine.toml").write_text(
         "[explore]\nstart_steps = 150_000\n[replay]\nbatch_size = 5000\ncapacity = 50\n"
@@ -344,6 +345,7 @@ except BaseException:
 """
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_middle_of_an_import_ends_the_command(tmp_path):
     (tmp_path / "swallowing.py").write_text(SWALLOWING)
     # In the background of a shell Ctrl-C is ignored.

@@ -140,7 +140,15 @@ def test_python_examples_with_extras_run(page, tmp_path, monkeypatch):
         exec(compile("\n" * line + text, str(page), "exec"), {"__name__": "docs"})
 
 
-@pytest.mark.parametrize("page", [page for page in EXAMPLES if commands(page)], ids=name)
+# Those whose studies are measured for an estimate are long.
+@pytest.mark.parametrize(
+    "page",
+    some(
+        [page for page in EXAMPLES if commands(page)],
+        [page for page in EXAMPLES if page.parent == ROOT or "--dry-run" not in page.read_text()],
+    ),
+    ids=name,
+)
 def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for file, text in (toml_files(page) | files_of_runs(page)).items():
@@ -233,6 +241,7 @@ def test_the_sections_of_a_docstring_are_lists_in_the_reference():
     assert re.findall(r"^[A-Z][a-z]+:$", page, re.MULTILINE) == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_pictures_are_up_to_date(tmp_path, monkeypatch):
     script = script_of("make_pictures")

@@ -10,21 +10,21 @@ from qmu.errors import ConfigError
 
 
 def absolute(path: str | Path) -> Path:
-    """Return where a path leads from the working folder as it is now; `~` and `$NAME` are expanded.
+    """Return where a path leads from the user's working folder; `~` and `$NAME` are expanded.
 
     A path that is there as it is spelled is taken as it is.
 
     Raises:
         ConfigError: it names a home or a variable that there is not.
     """
-    text = os.fspath(path)
-    if not os.path.lexists(text):
+    text, folder = os.fspath(path), home() or ""
+    if not os.path.lexists(os.path.join(folder, text)):
         text = os.path.expandvars(os.path.expanduser(text))
         unknown = re.search(r"^~[^/\\]*|\$\{?\w+\}?", text)
         if unknown:
             what = "home" if unknown[0].startswith("~") else "environment variable"
             raise ConfigError(f"{path}: there is no {what} {unknown[0]}; write the path out")
-    return Path(text).absolute()
+    return Path(folder, text).absolute()
 
 
 def shown(path: Path) -> str:

@@ -93,12 +93,27 @@ ORDINARY: dict[int, tuple[Any, ...]] = {
     for name in NAMES
     if hasattr(signal, name)
 }
+# The number of a signal -> who hears it.
+Handlers = dict[int, Any]
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 
-def handlers() -> dict[int, Any]:
+def handlers() -> Handlers:
     """Return who hears the signals that ask to stop."""
     return {number: signal.getsignal(number) for number in ORDINARY}
+
+
+def handlers_of_user(before: Handlers, after: Handlers) -> Handlers:
+    """Return who hears the signals now, but for those whom making a world has set.
+
+    Args:
+        before: who heard them before the world was made.
+        after: who did after it.
+    """
+    return {
+        number: before[number] if now == after[number] else now
+        for number, now in handlers().items()
+    }
 
 
 class Signals:
@@ -109,7 +124,7 @@ class Signals:
     KeyboardInterrupt.
     """
 
-    def __init__(self, tell: Callable[[str], None], at_first: dict[int, Any] | None = None) -> None:
+    def __init__(self, tell: Callable[[str], None], at_first: Handlers | None = None) -> None:
         """Say what a signal does by `tell`; `at_first` are the handlers before a world was made."""
         self.tell = tell
         self.received: int | None = None

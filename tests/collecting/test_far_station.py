@@ -65,6 +65,7 @@ def test_a_node_without_the_module_of_a_world_says_so(tiny_config, monkeypatch):
     assert "No module named 'not_there': install there what the worlds need" in why
 
 
+@pytest.mark.long
 def test_the_place_of_workers_may_change_when_a_run_goes_on_and_their_number_not(tmp_path):
     run = qmu.open_run(runs.train(tmp_path, env={"count": 2, "workers": 2}))
     before = run.config

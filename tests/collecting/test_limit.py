@@ -104,6 +104,7 @@ with limit.watched(lambda: "it was ended"):
 """
 
 
+@pytest.mark.long
 def test_time_in_which_the_process_is_stopped_does_not_count():
     done = subprocess.run(
         [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=60, check=False
@@ -112,6 +113,7 @@ def test_time_in_which_the_process_is_stopped_does_not_count():
     assert done.stdout == "it went on\nit took longer than 0.5 s (--env.step-timeout)\n"
 
 
+@pytest.mark.long
 def test_native_code_that_lets_no_thread_tick_counts():
     limit = TimeLimit(0.2)
     try:

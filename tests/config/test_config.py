@@ -376,6 +376,20 @@ def test_the_random_steps_are_a_share_of_all_steps_unless_their_number_is_given(
 
 
 @pytest.mark.parametrize(
+    ("schedule", "total", "horizon", "random"),
+    [(None, 4_000, 4_000, 200), (0, 4_000, None, 200), (6_000, 4_000, 6_000, 300)],
+)
+def test_a_schedule_ends_with_the_run_or_elsewhere_or_there_is_none(
+    schedule, total, horizon, random
+):
+    config = from_dict({"train": {"total_steps": total, "schedule_steps": schedule}})
+    assert options.schedule_steps(config) == horizon
+    assert start_steps(config) == random
+    steps = math.inf if horizon is None else horizon - learn_after(config)
+    assert planned_updates(config) == steps
+
+
+@pytest.mark.parametrize(
     ("random_steps", "batch_size", "asked", "expected"),
     [(500, 64, None, 500), (10, 64, None, 64), (500, 64, 7, 7), (500, 64, 0, 0)],
 )

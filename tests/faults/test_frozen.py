@@ -84,6 +84,7 @@ def test_a_frozen_worker_is_noticed_and_what_was_learned_saved(tmp_path, monkeyp
     assert psutil.Process().children() == []
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_replaced_where_that_is_asked(tmp_path, monkeypatch):
     with pytest.warns(RuntimeWarning, match="was replaced: .* says nothing any more"):
         run = freeze(tmp_path, monkeypatch, on_error="restart")
@@ -92,6 +93,7 @@ def test_a_frozen_worker_is_replaced_where_that_is_asked(tmp_path, monkeypatch):
     assert said[-1]["rollout/restarts"] == 1
 
 
+@pytest.mark.long
 def test_a_worker_that_is_at_work_says_so(tmp_path, monkeypatch):
     """It takes longer for a chunk than a silent one may."""
     monkeypatch.setattr(elsewhere, "QUIET", 2.0)

@@ -6,6 +6,7 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
+from budget import some
 
 import qmu
 from qmu.cli import main
@@ -425,7 +426,9 @@ def test_all_that_a_world_returns_and_its_space_does_not_say_is_told():
     )
 
 
-@pytest.mark.parametrize("world", [Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"])
+@pytest.mark.parametrize(
+    "world", some([Point, "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5"], [Point, "Pendulum-v1"])
+)
 def test_nothing_is_wrong_with_a_healthy_world(world):
     checkup = qmu.check_env(world)
     assert checkup.symptoms == ()

@@ -153,6 +153,7 @@ SWITCHES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", some(SWITCHES, SWITCHES[1::4]), ids=str)
 def test_they_combine_with_the_other_switches(changes):
     trainer = make_trainer(BOTH, **changes)
@@ -195,6 +196,7 @@ def test_the_same_seed_gives_the_same_run_and_a_resumed_one_is_the_uninterrupted
     )
 
 
+@pytest.mark.long
 def test_what_made_a_network_has_to_be_at_hand(tmp_path, capsys):
     run = train(tmp_path)
     Console().summary(run)
@@ -282,6 +284,7 @@ def test_nobody_learns_where_the_actor_acts_unless_there_is_no_other_place():
     trainer.close()
 
 
+@pytest.mark.long
 def test_of_actors_that_are_gone_few_programs_are_kept():
     def program_of(power):
         def say(weight, obs):

@@ -37,6 +37,7 @@ def test_members_that_share_a_device_needlessly_are_told(monkeypatch):
     assert share_note(tuple(range(9)), [device] * 4) is None
 
 
+@pytest.mark.long
 def test_a_user_without_a_home_has_no_folder_for_programs(tmp_path):
     """Nobody with this number is known to the system."""
     code = (

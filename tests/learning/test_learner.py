@@ -104,6 +104,7 @@ def test_a_member_of_a_group_learns_as_if_it_were_alone(tiny_config):
         assert_close(own, jax.tree.map(lambda leaf: leaf[0], alone.members[0].agents))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_members_on_several_devices_learn_as_on_one(tiny_config):
     devices = jax.devices("cpu")
@@ -341,6 +342,7 @@ def test_the_acting_network_normalizes_with_the_statistics_of_its_chunk(tiny_con
     np.testing.assert_allclose(network(obs), agent.actor(jnp.asarray(seen)), atol=1e-5)
 
 
+@pytest.mark.long
 def test_members_that_share_a_device_have_priorities_of_their_own(tiny_config):
     config = tiny_config(replay={"prioritized": True})
     rows = draw_rows(2)

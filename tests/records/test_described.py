@@ -67,7 +67,7 @@ WRONG = [3, "word", [], [3], {}, {"a": 3}, {"a": {"b": 3}}, None, True, 1e400, 1
 
 def test_no_value_of_any_name_makes_a_traceback(run, capsys):
     whole = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    refused, every = 0, examples(4, 1)
+    refused, every = 0, examples(12, 1)
     for name in RUN:
         for value in WRONG[::every]:
             say(run, json.dumps(whole | {name: value}))
@@ -119,6 +119,7 @@ def test_a_run_whose_description_was_damaged_while_it_trained_has_one_again(tmp_
     assert run.info["environment"] == "Pendulum-v1"
 
 
+@pytest.mark.long
 def test_a_damaged_description_takes_no_time(run):
     say(run, "[" * 100_000)
     done = subprocess.run(

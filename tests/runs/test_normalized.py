@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import runs
+from budget import some
 from runs import SMALL
 
 import qmu
@@ -49,7 +50,7 @@ class Parts(Clock):
 OPTIONS = SMALL | {"env": {"normalize_obs": True, "episode_length": 30}}
 
 
-@pytest.mark.parametrize("world", [Clock, Parts])
+@pytest.mark.parametrize("world", some([Clock, Parts], [Parts]))
 def test_what_is_small_and_what_changes_little_is_seen(world, tmp_path):
     run = qmu.train(world, **(OPTIONS | {"log": SMALL["log"] | {"dir": str(tmp_path)}}))
     policy = run.policy()
@@ -100,6 +101,7 @@ def test_a_model_keeps_its_centre(tmp_path):
         loaded.set_env(Parts)
 
 
+@pytest.mark.long
 def test_worlds_of_usual_numbers_have_no_centre(tmp_path):
     log = SMALL["log"] | {"dir": str(tmp_path)}
     run = qmu.train("Pendulum-v1", **(OPTIONS | {"log": log}))

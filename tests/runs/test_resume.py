@@ -239,6 +239,16 @@ def test_a_run_that_has_had_its_episodes_needs_more_of_them(tmp_path, capsys):
     assert 4 <= again.info["members"][0]["episodes"] < 6
 
 
+def test_rates_that_did_not_fall_do_not_fall_to_an_end_that_is_given_later(tmp_path):
+    episodes = {"total_episodes": 2, "total_steps": None}
+    options = reading.merge(SMALL, {"train": episodes, "log": {"dir": str(tmp_path)}})
+    directory = qmu.train("Pendulum-v1", **options).directory
+    run = qmu.resume(directory, total_steps=120, total_episodes=9)
+    assert run.config.train.schedule_steps == 0
+    rates = {line["train/actor_lr"] for line in run.metrics() if "train/actor_lr" in line}
+    assert rates == {run.config.actor.lr}
+
+
 def test_what_followed_from_the_length_of_the_run_stays(tmp_path):
     options = reading.merge(SMALL, {"log": {"dir": str(tmp_path)}})
     options["explore"] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from budget import some
 from probes import LISTED
 
 import qmu
@@ -71,7 +72,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", some(FAILURES, ["raises", "nan reward", "wrong shape"]))
 def test_a_failing_world_is_named_and_what_was_learned_is_saved(name, tmp_path):
     fail, said = FAILURES[name]
     # Evaluations take 60 steps at most; only the training worlds reach step 100.

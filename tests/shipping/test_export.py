@@ -58,6 +58,7 @@ def test_a_npz_export_does_what_the_actor_does(tmp_path, kind):
     assert not (tmp_path / "p.npz").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [1.001, np.nan])
 @pytest.mark.parametrize("name", ["weights", "normalization", "low"])
 def test_another_policy_in_the_file_is_noticed(monkeypatch, name, share):
@@ -162,6 +163,7 @@ def test_observations_of_a_resumed_run_are_not_only_those_since(tmp_path):
     assert len(stored_observations(run, 3)) > before
 
 
+@pytest.mark.long
 def test_observations_that_were_stored_are_not_cut(tmp_path):
     run = qmu.open_run(runs.train(tmp_path, env={"normalize_obs": True}))
     obs, origin = observations(run.policy(), run)

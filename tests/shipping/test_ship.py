@@ -275,6 +275,7 @@ def with_arms(tmp_path_factory):
     return train_config(reading.from_dict(asked), arms=ARMS).directory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_card_of_a_policy_of_an_arm_tells_it_from_the_others(with_arms, arm, capsys):
     assert main(["export", str(with_arms / "best" / f"{arm}.seed-1"), "p.npz"]) == 0
@@ -285,6 +286,7 @@ def test_the_card_of_a_policy_of_an_arm_tells_it_from_the_others(with_arms, arm,
     assert f"| arm | {arm} |" in card
 
 
+@pytest.mark.long
 def test_the_card_of_a_policy_that_does_not_know_its_arm_says_so(with_arms, tmp_path):
     shutil.copytree(with_arms, tmp_path / "run")
     folder = tmp_path / "run" / "best" / "loud.seed-1"
@@ -402,6 +404,7 @@ def test_what_is_no_run_is_refused(trained, tmp_path, capsys):
     )
 
 
+@pytest.mark.long
 def test_a_run_with_an_actor_of_the_users_own_is_refused_at_once(tmp_path, capsys):
     class Actor(eqx.Module):
         layer: eqx.nn.Linear

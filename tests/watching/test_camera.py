@@ -64,6 +64,7 @@ def test_the_first_seed_of_every_arm_is_filmed(tmp_path, filmed):
     assert names(run.directory) == ["fast.seed-0-000000240.mp4", "slow.seed-0-000000240.mp4"]
 
 
+@pytest.mark.long
 def test_a_resumed_run_has_the_videos_of_one_that_was_never_interrupted(tmp_path, filmed):
     whole = runs.train(tmp_path / "whole", **FILMING)
     directory = runs.train(tmp_path / "cut", **FILMING)

@@ -39,6 +39,7 @@ def display(monkeypatch):
     return shown
 
 
+@pytest.mark.long
 def test_a_notebook_has_one_output_that_is_renewed_in_place(tmp_path, display, monkeypatch):
     monkeypatch.setattr(notebook, "PAUSE", 0.0)
     # What is left of a run of a second is not worth a line.

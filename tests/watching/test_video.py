@@ -427,6 +427,7 @@ class OwnWindow(Shown):
         return None
 
 
+@pytest.mark.long
 def test_a_world_that_gives_no_pictures_is_shown_in_its_own_window(tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     run = trained(tmp_path, OwnWindow)
@@ -447,6 +448,7 @@ class Nothing(OwnWindow):
     metadata = {"render_modes": []}  # noqa: RUF012
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", some([None, "human", "rgb_array"], ["human"]))
 def test_a_world_that_shows_nothing_is_a_sentence(mode, tmp_path, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

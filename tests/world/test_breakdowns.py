@@ -203,6 +203,7 @@ def test_what_is_counted_goes_on_in_a_run_that_is_resumed(hinge, tmp_path):
     assert counts == sorted(counts)
 
 
+@pytest.mark.long
 def test_a_sound_run_has_no_such_metric(tmp_path):
     directory = runs.train(tmp_path, "InvertedPendulum-v5", train={"total_steps": 120})
     names = {name for line in qmu.open_run(directory).metrics() for name in line}

@@ -146,6 +146,7 @@ def test_a_library_that_mujoco_draws_with_is_named_where_it_is_missing(
         assert "versions" not in str(refused.value)
 
 
+@pytest.mark.long
 def test_a_value_of_mujoco_gl_that_is_not_known_is_told():
     said = subprocess.run(
         [sys.executable, "-m", "qmu", "check", "HalfCheetah-v5"],

@@ -8,10 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.collecting.limit import TimeLimit
+from qmu.config import Config
 from qmu.errors import ConfigError, WorldError
 from qmu.wording import counted
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds
+from qmu.world.make import Maker
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
@@ -71,6 +74,16 @@ class Trace:
         self.rewards += [[] for _ in range(episodes)]
         self.terminated += [False] * episodes
         return first
+
+
+def worlds_of(maker: Maker, config: Config, guard: TimeLimit) -> HostWorlds:
+    """Return fresh worlds for the evaluations of a run."""
+    return maker.evaluation_worlds(
+        config.train.eval_episodes,
+        config.env.render,
+        guard,
+        restarting=config.env.on_error == "restart",
+    )
 
 
 @stepping()

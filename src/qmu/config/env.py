@@ -127,3 +127,21 @@ def check_single(env: Env, seeds: int, video_interval: int) -> None:
                 f"--env.single is one world in all, and {option} needs another beside it: leave "
                 "one of them out"
             )
+
+
+def check_ready_made(env: Env, seeds: int) -> None:
+    """Raise ConfigError where a ready-made vector environment cannot do what is asked for."""
+    if seeds > 1:
+        raise ConfigError(
+            "a ready-made vector environment serves one member: give the environment's id or "
+            "a factory to train several seeds"
+        )
+    if env.workers.number:
+        raise ConfigError(
+            "a ready-made vector environment steps its worlds itself: leave --env.workers out"
+        )
+    if env.on_error == "restart":
+        raise ConfigError(
+            "--env.on-error restart cannot replace a world of a ready-made vector environment: "
+            "give the environment's id or a factory"
+        )

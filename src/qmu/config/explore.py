@@ -22,7 +22,8 @@ class Explore:
 
     start_steps: int | None = structural(
         None,
-        help="first steps with random actions; none: 5% of train.schedule-steps, at most 10000",
+        help="first steps with random actions; none: 5% of train.schedule-steps (0: of "
+        "total-steps), at most 10000",
         rule=NOT_NEGATIVE,
     )
     noise: str = structural(

@@ -16,9 +16,12 @@ def total_steps(config: Config) -> int:
 
 
 def schedule_steps(config: Config) -> int | None:
-    """Return the number of steps after which what changes with time has reached its end."""
+    """Return the number of steps after which what changes with time has reached its end.
+
+    None: nothing changes with time.
+    """
     if config.train.schedule_steps is not None:
-        return config.train.schedule_steps
+        return config.train.schedule_steps or None
     return config.train.total_steps
 
 
@@ -37,7 +40,7 @@ def start_steps(config: Config) -> int:
     """
     if config.explore.start_steps is not None:
         return config.explore.start_steps
-    steps = schedule_steps(config)
+    steps = config.train.schedule_steps or config.train.total_steps
     return 1_000 if steps is None else min(steps // 20, 10_000)
 
 
@@ -77,4 +80,20 @@ def check_lengths(config: Config) -> None:
         raise ConfigError(
             f"learning begins after step {learn_after(config)}, and --train.schedule-steps is "
             f"{horizon}: learning rates would have fallen before; raise --train.schedule-steps"
+        )
+
+
+def check_saves(config: Config, world: str, longest: int | None) -> None:
+    """Raise ConfigError if saves cut every episode off, and the run is to end after some.
+
+    In the only world they wait for the end of one. `longest` is the world's own time limit.
+    """
+    steps = config.train.save_interval
+    if config.train.total_episodes is None or not steps or longest is None or config.env.single:
+        return
+    if steps < longest * config.env.count:
+        raise ConfigError(
+            f"--train.save-interval {steps} cuts episodes of {world} off, which may take "
+            f"{longest} steps in each of its worlds ({config.env.count}), and "
+            "--train.total-episodes waits for their ends: raise the interval"
         )

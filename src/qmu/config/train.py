@@ -24,8 +24,9 @@ class Train:
     )
     schedule_steps: int | None = structural(
         None,
-        help="steps in which learning rates, noise and beta reach their ends; none: total-steps",
-        rule=POSITIVE,
+        help="steps in which learning rates, noise and beta reach their ends; none: total-steps; "
+        "0: they never do",
+        rule=NOT_NEGATIVE,
     )
     learn_after: int | None = structural(
         None,

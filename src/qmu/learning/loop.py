@@ -26,6 +26,7 @@ from qmu.collecting.evaluate import (
     Trace,
     check_display,
     evaluate,
+    worlds_of,
 )
 from qmu.collecting.limit import TimeLimit
 from qmu.collecting.turns import OnlyWorld
@@ -43,7 +44,6 @@ from qmu.learning.schedules import Schedule, Schedules, with_values
 from qmu.replay.stream import ring_length
 from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Episode, no_rows
-from qmu.world.host import HostWorlds
 from qmu.world.make import Maker
 
 # Computes actions [..., action] in [-1, 1] of observations [..., obs].
@@ -82,8 +82,8 @@ class Trainer:
         self.config = config
         self.maker = maker
         self.arms = arms or {}
-        self.members = members_of(config, self.arms)
         self.schedules = Schedules(schedules, config)
+        self.members = members_of(config, self.arms)
         # Each member's options as they were in the newest chunk.
         self.now = [member.config for member in self.members]
         self.seeds = tuple(member.seed for member in self.members)
@@ -122,7 +122,7 @@ class Trainer:
                 made.callback(self.only.close)
             self.crew = Crew(config, self.members, maker._replace(shared=self.only), self.guard)
             made.callback(self.crew.close)
-            self.evaluation_worlds = self.only or self.make_evaluation_worlds()
+            self.evaluation_worlds = self.only or worlds_of(maker, config, self.guard)
             made.pop_all()
         self.step = 0
         # Updates are due for every step beyond `learning_began`, on top of those done before.
@@ -435,17 +435,7 @@ class Trainer:
         self.crew = Crew(config, self.members, maker, self.guard)
         if before.behaviours:
             self.crew.restore(before.behaviours, before.seen, before.cut)
-        self.evaluation_worlds = self.make_evaluation_worlds()
-
-    def make_evaluation_worlds(self) -> HostWorlds:
-        """Return fresh worlds for evaluations."""
-        config = self.config
-        return self.maker.evaluation_worlds(
-            config.train.eval_episodes,
-            config.env.render,
-            self.guard,
-            restarting=config.env.on_error == "restart",
-        )
+        self.evaluation_worlds = worlds_of(maker, config, self.guard)
 
     def close(self) -> None:
         """Close all worlds, once."""

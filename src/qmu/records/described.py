@@ -1,15 +1,19 @@
 """What `run.json` says of a run. It may be anybody's: what is read of it is what it should be."""
 
+import os
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from qmu.deploy import seal
 from qmu.errors import ConfigError
-from qmu.records.directory import RUN_FILE, RUN_FORMAT
+from qmu.records.directory import RUN_FILE, RUN_FORMAT, RUNNING
 from qmu.records.lines import is_integer, is_number
 
 Check = Callable[[Any], bool]
+# What is said of a run's end, and no longer holds when it goes on.
+OF_THE_END = ("stopped", "members", "best_seed", "best_arm")
 
 
 def is_text(value: Any) -> bool:
@@ -136,6 +140,12 @@ def read_run(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is damaged: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def goes_on(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of itself once it goes on, in this process."""
+    now = {"status": RUNNING, "process": os.getpid(), "host": platform.node(), "error": None}
+    return {name: value for name, value in said.items() if name not in OF_THE_END} | now
 
 
 def said_of(directory: Path) -> dict[str, Any]:

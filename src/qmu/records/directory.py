@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
 
@@ -18,12 +18,14 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.files import BEST as BEST
 from qmu.errors import ConfigError
-from qmu.places import absolute
+from qmu.places import absolute, home
 from qmu.saving import storage
 
 RUN_FILE = "run.json"
 # Of what is said there; the first ones did not say it.
 RUN_FORMAT = 1
+# The status of a run that is trained, or was when its process died.
+RUNNING = "running"
 CONFIG_FILE = "config.toml"
 METRICS = "metrics.jsonl"
 MESSAGES = "messages.txt"
@@ -31,23 +33,16 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 
 
-class Origin(NamedTuple):
-    """Where a run begins, as it is before there is a world, which may change the working folder."""
-
-    runs: Path  # the folder that holds the runs
-    commit: str | None
-
-
-def origin_of(config: Config) -> Origin:
-    """Return where a run of these options begins.
+def runs_of(config: Config) -> Path:
+    """Return the folder that holds the runs.
 
     Raises:
         ConfigError: `log.dir` names a home or a variable that there is not.
     """
-    return Origin(absolute(config.log.dir), git_commit())
+    return absolute(config.log.dir)
 
 
-def make_directory(config: Config, origin: Origin, name: str, described: Mapping[str, Any]) -> Path:
+def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:
     """Make the run's directory, with its configuration, and a description with this in it.
 
     Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
@@ -56,12 +51,12 @@ def make_directory(config: Config, origin: Origin, name: str, described: Mapping
         ConfigError: it cannot be made, or takes no files. Nothing of it is left.
     """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = origin.runs / folder_name(name)
+    folder = runs_of(config) / folder_name(name)
     # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
     alphabet = "bcdfghjkmnpqrstvwxz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
     directory = folder / f"{config.log.name}-{moment}-{suffix}"
-    about = describe(name) | {"commit": origin.commit} | dict(described)
+    about = describe(name) | {"commit": git_commit()} | dict(described)
     try:
         with storage.folders_around(directory):
             directory.mkdir()
@@ -96,7 +91,7 @@ def describe(environment: str) -> dict[str, Any]:
     return {
         "format": RUN_FORMAT,
         "environment": environment,
-        "status": "running",
+        "status": RUNNING,
         "process": os.getpid(),
         "host": platform.node(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -112,7 +107,9 @@ def git_commit() -> str | None:
     """Return the commit of the folder that the user works in, if it is under git."""
     command = ["git", "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        found = subprocess.run(
+            command, cwd=home(), capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None

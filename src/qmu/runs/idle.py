@@ -1,28 +1,37 @@
-"""Options that a run has a use for, and a model has none: it refuses what would be ignored."""
+"""Options that a model has no use for, or none unless it logs: it refuses what would be ignored."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from qmu.errors import ConfigError
 
-RUN = "qmu.train(...) makes a run, which does"
-SAVE = "a model is saved when you call save(path), and qmu.train(...) makes a run with checkpoints"
-# What a model does instead; with a value of `OFF` an option asks for nothing, and is no mistake.
-INSTEAD = {
-    ("log", "dir"): f"a model writes nothing while it learns: {RUN}",
-    ("log", "name"): f"a model writes nothing while it learns: {RUN}",
-    ("log", "tensorboard"): f"a model writes no event files: {RUN}",
-    ("log", "video_interval"): f"a model makes no videos: {RUN}",
-    ("log", "wandb"): f"a model has no Weights & Biases: {RUN}",
-    ("log", "wandb_project"): f"a model has no Weights & Biases: {RUN}",
-    ("log", "wandb_runs"): f"a model has no Weights & Biases: {RUN}",
-    ("train", "total_episodes"): "learn(total_steps) takes steps; a callback may end it",
-    ("train", "eval_interval"): "give it to learn(..., eval_interval=...)",
-    ("train", "final_episodes"): "evaluate(episodes) scores a model",
+LOG = "give log={'dir': 'runs'}, too, and the model writes a run"
+SAVE = f"a model is saved when you call save(path); {LOG}, with checkpoints"
+# What a model that writes no run does instead.
+UNLOGGED = {
+    ("log", "name"): LOG,
+    ("log", "tensorboard"): LOG,
+    ("log", "video_interval"): LOG,
+    ("log", "wandb"): LOG,
+    ("log", "wandb_project"): LOG,
+    ("log", "wandb_runs"): LOG,
+    ("train", "eval_interval"): f"give it to learn(..., eval_interval=...); {LOG}",
+    ("train", "final_episodes"): f"evaluate(episodes) scores a model; {LOG}",
     ("train", "save_interval"): SAVE,
     ("train", "keep_checkpoints"): SAVE,
 }
+# What every model does instead.
+INSTEAD = {
+    ("train", "total_episodes"): "learn(total_steps) takes steps, and a callback may end it",
+}
+# With such a value an option asks for nothing, and is no mistake.
 OFF: tuple[Any, ...] = (False, 0, None, "disabled")
+
+
+def logs(groups: Mapping[str, Any]) -> bool:
+    """Tell whether options ask a model to write a run."""
+    log = groups.get("log")
+    return isinstance(log, Mapping) and log.get("dir") is not None
 
 
 def check_idle(model: str, groups: Mapping[str, Any]) -> None:
@@ -33,9 +42,10 @@ def check_idle(model: str, groups: Mapping[str, Any]) -> None:
         groups: what the user has set, group -> option -> value. A recipe is made for runs, too,
             and may have such options.
     """
-    for (group, option), instead in INSTEAD.items():
+    idle = INSTEAD if logs(groups) else INSTEAD | UNLOGGED
+    for (group, option), instead in idle.items():
         given = groups.get(group)
         if isinstance(given, Mapping) and option in given and given[option] not in OFF:
             raise ConfigError(
-                f"{group}.{option} has no effect on a qmu.{model}: {instead}; leave it out"
+                f"{group}.{option} has no effect on a qmu.{model}: {instead}; or leave it out"
             )

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,16 +20,18 @@ from qmu.deploy.seal import SUM
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
-from qmu.learning.events import Broken, Logged, Progress
+from qmu.learning.events import Broken, Event, Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, absolute
-from qmu.runs.idle import check_idle
-from qmu.runs.results import check_shown, evaluate_policy
+from qmu.runs.idle import check_idle, logs
+from qmu.runs.journal import Journal
+from qmu.runs.results import Run, check_shown, evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays, storage
+from qmu.signals import handlers, handlers_of_user
 from qmu.world.centre import centred, read_centre, written_centre
 from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
@@ -39,13 +42,14 @@ from qmu.world.normalizing import notes_on
 # Files of the first format have no sum.
 UNSEALED, FORMAT = "qmu agent 1", "qmu agent 2"
 Model = TypeVar("Model")
+Events = Iterator[Event]
 
 
 class DDPG:
     """A deterministic-policy-gradient agent for one environment.
 
-    Nothing is written to disk until `save`; `qmu.train` is the way to a run with files, curves
-    and the best policy of several seeds.
+    Nothing is written to disk until `save`, unless `log={"dir": ...}` asks for a run: then `learn`
+    writes what `qmu.train` writes, which is the way to the best policy of several seeds.
 
     Attributes:
         log: the newest metrics, renewed every `log.interval` steps and at the end of `learn`.
@@ -75,9 +79,11 @@ class DDPG:
             preset: the recipe to start from, as in `qmu.train`; None: the class's own.
             schedules: functions of the step by the names of numeric options, as in `qmu.train`.
             networks: what makes actor or critics, instead of what the options say, as there.
-            **groups: a dictionary per group of options, as in `qmu.train`. The options that say
-                when something is evaluated, and where and when it is saved, are refused: they
-                would have no effect here, and `save`, `learn` and `evaluate` do it. Learning rates
+            **groups: a dictionary per group of options, as in `qmu.train`. With `log={"dir": ...}`
+                the model writes a run into a directory there, from the first call of `learn` on,
+                each of which ends as a run does: evaluated, saved and scored. Without it, the
+                options that say when something is evaluated, and what is written when, are refused:
+                they would have no effect, and `save`, `learn` and `evaluate` do it. Learning rates
                 fall only if `train={"total_steps": ...}` says over how many steps.
 
         Raises:
@@ -88,7 +94,7 @@ class DDPG:
         check_idle(type(self).__name__, groups)
         if networks is not None:
             check_options(networks, groups, config)
-        self.begin(config, env, schedules, networks)
+        self.begin(config, env, schedules, networks, logs(groups))
 
     def begin(
         self,
@@ -96,17 +102,22 @@ class DDPG:
         env: Source,
         schedules: Mapping[str, Schedule] | None,
         networks: Networks | None,
+        logging: bool,
         described: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the worlds and an agent that has learned nothing, as the configuration says.
 
-        The centre of observations is that of a model that is `described`, or measured.
+        The centre of observations is that of a model that is `described`, or measured. Where it is
+        `logging`, it writes a run.
         """
         if config.train.seeds != 1:
             raise ConfigError(
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
             )
         config = options.replace(config, "env", id=id_of(env))
+        self.logging = logging
+        self.journal: Journal | None = None
+        self.source, before = env, handlers()
         self.folder = WorkingFolder()
         with self.folder:
             config, maker = prepare(config, env)
@@ -116,8 +127,10 @@ class DDPG:
                 elif described is None and config.env.normalize_obs:
                     maker = centred(maker)
                 self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
-        for note in notes_on(maker.normalizers):
-            warn(note)
+        self.handlers = before, handlers()
+        if not logging:
+            for note in notes_on(maker.normalizers):
+                warn(note)
         self.log: dict[str, float] = {}
         self.stopped: Stop | None = None
         self.shown: Policy | None = None
@@ -134,20 +147,23 @@ class DDPG:
 
         Args:
             total_steps: how many.
-            callbacks: what is told of chunks and evaluations, and may end the call. A model saves
-                nothing by itself, so `on_save` is never called.
+            callbacks: what is told of chunks and evaluations, and may end the call. A model that
+                does not log saves nothing by itself, and never calls `on_save`.
             eval_interval: steps between two evaluations of `train.eval_episodes` episodes, of which
                 the callbacks are told, each at the end of a chunk, with `env.single` at that of an
-                episode; None: there are none.
+                episode; None: there are none. A model that logs has `train.eval_interval`.
 
         Returns:
             The model itself. `log` holds the newest metrics.
 
         Raises:
             ConfigError: the steps would exceed the model's own `train={"total_steps": ...}`, or
-                what is given is none of the above.
+                what is given is none of the above, or the directory of a model that logs cannot be
+                made or written into.
             WorldError: an environment failed. The model is as it was until then.
             DivergedError: its weights are no longer finite.
+            LostRunError: the directory of a model that logs is gone; the next call makes another.
+            UnsavedError: something could not be written into it.
         """
         check_callbacks(callbacks)
         steps = read_count("total_steps", total_steps)
@@ -159,27 +175,76 @@ class DDPG:
                 f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
                 "make the model without train={'total_steps': ...}, and it learns on and on"
             )
-        listeners = Listeners(callbacks, self.trainer, self.steps + steps)
-        before, broken, due = self.steps, set[str](), False
+        if every and self.logging:
+            raise ConfigError(
+                f"eval_interval={eval_interval}: this model writes a run, whose evaluations have "
+                "an interval of their own: make it with train={'eval_interval': ...}"
+            )
+        end = self.steps + steps
         with self.folder:
-            for event in self.trainer.run(steps, evaluating=False, stopped=listeners.stopped):
-                if isinstance(event, Logged):
-                    self.log = event.members[0]
-                elif isinstance(event, Broken) and event.breakdown.cause not in broken:
-                    broken.add(event.breakdown.cause)
-                    warn(event.told)
-                listeners.hear(event)
-                if isinstance(event, Progress):
-                    due |= crossed(before, self.steps, every)
-                    if self.trainer.interrupts(due):
-                        listeners.hear(self.trainer.evaluate())
-                        due = False
-                    before = self.steps
+            journal = self.open_journal()
+            scores = [] if journal is None else journal.record.last
+            listeners = Listeners(callbacks, self.trainer, end, scores)
+            if journal is not None:
+                work = partial(self.work, steps)
+                journal.learn(work, end, listeners, handlers_of_user(*self.handlers))
+            else:
+                self.learn_alone(steps, every, listeners)
         self.stopped = listeners.stop
-        if self.trainer.logged_at[0] != self.trainer.step:
-            self.log = self.trainer.log().members[0]
         self.trainer.actors(lag=False)  # raises if they are not finite
         return self
+
+    def open_journal(self) -> Journal | None:
+        """Return the run that is written, which the first call begins; None: none is.
+
+        A run whose directory has been lost is followed by another.
+        """
+        if not self.logging:
+            return None
+        if self.journal is None or not self.journal.close.alive:
+            self.journal = Journal(self.trainer)
+        return self.journal
+
+    def work(self, steps: int, stopped: Callable[[], bool], evaluating: bool = True) -> Events:
+        """Take more steps, or until `stopped`; yield what happens, at last what was not logged."""
+        for event in self.trainer.run(steps, evaluating=evaluating, stopped=stopped):
+            if isinstance(event, Logged):
+                self.log = event.members[0]
+            yield event
+        if self.trainer.logged_at[0] != self.trainer.step:
+            event = self.trainer.log()
+            self.log = event.members[0]
+            yield event
+
+    def learn_alone(self, steps: int, every: int, listeners: Listeners) -> None:
+        """Learn without a run, evaluated after `every` so many steps."""
+        before, broken, due = self.steps, set[str](), False
+        for event in self.work(steps, listeners.stopped, evaluating=False):
+            if isinstance(event, Broken) and event.breakdown.cause not in broken:
+                broken.add(event.breakdown.cause)
+                warn(event.told)
+            listeners.hear(event)
+            if isinstance(event, Progress):
+                due |= crossed(before, self.steps, every)
+                if self.trainer.interrupts(due):
+                    listeners.hear(self.trainer.evaluate())
+                    due = False
+                before = self.steps
+
+    @property
+    def run(self) -> Run:
+        """The run that the model writes, read anew: its curves, its best policy, its scores.
+
+        Raises:
+            ConfigError: it writes none, or has not begun to.
+        """
+        if self.journal is None:
+            raise ConfigError(
+                "this model has written no run: with log={'dir': 'runs'} it does when it learns"
+            )
+        wrappers, networks = self.trainer.config.env.wrappers, self.trainer.networks
+        directory = self.journal.record.directory
+        return Run(directory, self.source, wrappers=wrappers, networks=networks)
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
@@ -258,6 +323,7 @@ class DDPG:
         wrappers: Sequence[str] | None = None,
         schedules: Mapping[str, Schedule] | None = None,
         networks: Networks | None = None,
+        log: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return the model saved in a file; of the class that was saved, if that is a kind of this.
 
@@ -270,6 +336,8 @@ class DDPG:
             wrappers: the dotted names of its wrappers, if it has some; the same as before.
             schedules: functions of the step; those that the model followed have to be given again.
             networks: the same as before, if the model has networks of its own.
+            log: options of what is written; with `dir` the model goes on in a new run there. What
+                the saved model wrote is not gone on with.
 
         Raises:
             ConfigError: no such file, a damaged one, one of another class, or an environment that
@@ -307,9 +375,13 @@ class DDPG:
         way_out = "as load(..., networks=...)"
         check_networks(file, described.get("networks", []), networks, way_out)
         kind = cls.kind_of(described, file)
+        given = {} if log is None else {"log": log}
+        check_idle(kind.__name__, given)
+        config = reading.from_dict(reading.merge(options.to_dict(config), given))
+        config = in_world(config, source)
         model = kind.__new__(kind)
         try:
-            model.begin(in_world(config, source), source, schedules, networks, described)
+            model.begin(config, source, schedules, networks, logs(given), described)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the description in {file} is damaged: {error}") from None
         learner = model.trainer.learner
@@ -354,7 +426,7 @@ class DDPG:
         """Go on in another environment with the same spaces; what was stored stays in the stream.
 
         The episodes that were going on are cut off, as by a time limit. `env.kwargs` stay those of
-        the id that they were given for.
+        the id that they were given for. A model that logs ends its run, and begins another.
 
         Raises:
             ConfigError: its observations, actions or bounds are others, or the model's world is the
@@ -375,8 +447,15 @@ class DDPG:
                 f"{self.trainer.config.env.count}: give as many"
             )
         with self.folder:
+            self.end_journal()
             self.trainer.move(config, maker.around(self.trainer.maker.spaces.centre))
-        self.shown = None
+        self.source, self.shown = env, None
+
+    def end_journal(self) -> None:
+        """Close the run that is written, if there is one."""
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
 
     @staticmethod
     def check_world(before: Mapping[str, Any], maker: Maker) -> None:
@@ -399,8 +478,10 @@ class DDPG:
         return self.trainer.seeds[0]
 
     def close(self) -> None:
-        """Close the worlds."""
+        """Close the worlds, and the run that is written, which stays to be read in `run`."""
         with self.folder:
+            if self.journal is not None:
+                self.journal.close()
             self.trainer.close()
 
 

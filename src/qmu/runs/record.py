@@ -28,9 +28,9 @@ from qmu.records.directory import (
     MESSAGES,
     METRICS,
     RUN_FILE,
-    Origin,
     describe,
     make_directory,
+    runs_of,
     write_json,
 )
 from qmu.records.lines import trim_lines
@@ -546,20 +546,20 @@ def equip(trainer: Trainer) -> Camera:
     return Camera(trainer)
 
 
-def open_record(trainer: Trainer, origin: Origin, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
     """Make the run's directory, and return the record that writes into it, and to `sinks`.
 
     Raises:
         ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
             something that is not there.
     """
-    check_disk(trainer, origin.runs)
+    check_disk(trainer, runs_of(trainer.config))
     camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
     if normalizers := trainer.maker.normalizers:
         described["normalizers"] = listed(normalizers)
     try:
-        directory = make_directory(trainer.config, origin, trainer.maker.spaces.name, described)
+        directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
     except ConfigError:
         camera.close()
         raise

@@ -20,6 +20,7 @@ from qmu.learning.provisions import check_disk, written_bytes
 from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder, shown
+from qmu.records.described import goes_on
 from qmu.records.directory import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -57,8 +58,6 @@ MAY_CHANGE = {
     ("train", "keep_checkpoints"),
     ("train", "device"),
 } | {("log", name) for name in vars(options.Log()) if name != "interval"}
-# What is said of a run's end, and no longer holds when it goes on.
-OF_THE_END = ("stopped", "members", "best_seed", "best_arm")
 
 
 def resume(
@@ -239,7 +238,7 @@ def frozen(config: Config, before: Config) -> Config:
     """Return a configuration in which what follows from the run's length is what it was before."""
     if config.train.schedule_steps is None:
         horizon = options.schedule_steps(before)
-        config = options.replace(config, "train", schedule_steps=horizon)
+        config = options.replace(config, "train", schedule_steps=horizon or 0)
     if config.explore.start_steps is None:
         config = options.replace(config, "explore", start_steps=options.start_steps(before))
     return config
@@ -387,7 +386,6 @@ def write_resumption(run: Run, trainer: Trainer, saved: Checkpoint, other: Seque
         **{name: now[name] for name in ("started", "command", "versions")},
     } | ({"world_changed": list(other)} if other else {})
     again |= {"lost_rows": saved.lost} if saved.lost else {}
-    described = {name: value for name, value in info.items() if name not in OF_THE_END}
-    described |= {name: now[name] for name in ("status", "process", "host")}
-    described |= trainer.described() | {"error": None, "resumed": [*info.get("resumed", []), again]}
+    resumed = [*info.get("resumed", []), again]
+    described = goes_on(info) | trainer.described() | {"resumed": resumed}
     write_json(run.directory / RUN_FILE, described)

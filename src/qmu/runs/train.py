@@ -1,8 +1,9 @@
 """One run from start to end."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import gymnasium as gym
 
@@ -10,6 +11,8 @@ from qmu import config as options
 from qmu.agent.custom import Networks
 from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
+from qmu.config.env import check_ready_made
+from qmu.config.lengths import check_saves
 from qmu.config.members import Arms
 from qmu.errors import ConfigError, LostRunError, QmuError, UnsavedError, told, warn
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
@@ -20,16 +23,23 @@ from qmu.learning.schedules import Schedule
 from qmu.places import WorkingFolder, shown
 from qmu.presets import read_preset
 from qmu.records.again import how_to_go_on
-from qmu.records.directory import CHECKPOINTS, origin_of
+from qmu.records.directory import CHECKPOINTS
 from qmu.runs.lock import locked
 from qmu.runs.record import Record, open_record
 from qmu.runs.results import Run
 from qmu.saving import store
-from qmu.signals import Signals, handlers
+from qmu.signals import Handlers, Signals, handlers
 from qmu.watching.sinks import Sink, check_sinks
 from qmu.world.centre import centred
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.named import check_id_in_file, check_wrappers_in_file
+
+
+class Work(Protocol):
+    """Takes steps until its end, or until it is `stopped`, and yields what happens."""
+
+    def __call__(self, *, stopped: Callable[[], bool]) -> Iterator[Event]:
+        """Begin."""
 
 
 def train(
@@ -150,17 +160,17 @@ def train_config(
         )
     if isinstance(source, str):
         config = options.replace(config, "env", id=source)
-    if config.train.total_episodes is None:
-        config = options.replace(config, "train", total_steps=options.total_steps(config))
     tell = warn if console is None else console.tell
-    origin, heard = origin_of(config), handlers()
+    heard = handlers()
     with WorkingFolder():
         config, maker = prepare(config, source)
+        if config.train.total_episodes is None:
+            config = options.replace(config, "train", total_steps=options.total_steps(config))
         with contextlib.closing(maker):
             maker = centred(maker) if config.env.normalize_obs else maker
             trainer = Trainer(config, maker, arms, schedules, networks)
         try:
-            record = open_record(trainer, origin, tell, sinks)
+            record = open_record(trainer, tell, sinks)
             with locked(record.directory):
                 return conduct(trainer, record, source, console, callbacks, heard)
         finally:
@@ -175,41 +185,12 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
             "given as it is: give a function that makes it, or leave the option out"
         )
     maker = maker_of(source, config.env)
-    check_episodes(config, maker)
     if maker.vector is not None:
-        if config.train.seeds > 1:
-            raise ConfigError(
-                "a ready-made vector environment serves one member: give the environment's id or "
-                "a factory to train several seeds"
-            )
-        if config.env.workers.number:
-            raise ConfigError(
-                "a ready-made vector environment steps its worlds itself: leave --env.workers out"
-            )
-        if config.env.on_error == "restart":
-            raise ConfigError(
-                "--env.on-error restart cannot replace a world of a ready-made vector environment: "
-                "give the environment's id or a factory"
-            )
+        check_ready_made(config.env, config.train.seeds)
         config = options.replace(config, "env", count=maker.vector.num_envs)
         checks.check(config)
+    check_saves(config, maker.name, maker.longest)
     return config, maker
-
-
-def check_episodes(config: Config, maker: Maker) -> None:
-    """Raise ConfigError if saves cut every episode off, and the run is to end after some.
-
-    In the only world they wait for the end of one.
-    """
-    steps, longest = config.train.save_interval, maker.longest
-    if config.train.total_episodes is None or not steps or longest is None or config.env.single:
-        return
-    if steps < longest * config.env.count:
-        raise ConfigError(
-            f"--train.save-interval {steps} cuts episodes of {maker.name} off, which may take "
-            f"{longest} steps in each of its worlds ({config.env.count}), and "
-            "--train.total-episodes waits for their ends: raise the interval"
-        )
 
 
 def conduct(
@@ -218,11 +199,44 @@ def conduct(
     source: Source,
     console: Any,
     callbacks: Sequence[Callback],
-    heard: dict[int, Any],
+    heard: Handlers,
 ) -> Run:
     """Train until the run's end, close the trainer, and return the run.
 
     `source` has made its worlds, and `heard` are the handlers of signals that there were before.
+    It raises what `go_through` does.
+    """
+    if console is not None:
+        console.start(trainer, record)
+    config = trainer.config
+    end = options.total_steps(config)
+    listeners = Listeners(callbacks, trainer, end, record.last)
+    work = partial(trainer.run, end - trainer.step, config.train.total_episodes)
+    try:
+        go_through(trainer, record, work, console, listeners, heard)
+    finally:
+        record.close()
+        if console is not None:
+            console.stop()
+        trainer.close()
+    wrappers = config.env.wrappers
+    run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
+    if console is not None:
+        console.summary(run)
+    return run
+
+
+def go_through(
+    trainer: Trainer,
+    record: Record,
+    work: Work,
+    console: Any,
+    listeners: Listeners,
+    heard: Handlers,
+) -> None:
+    """Train as `work` does, evaluate, save and score, and write down how it has ended.
+
+    `heard` are the handlers of signals before there was a world.
 
     Raises:
         KeyboardInterrupt: of Ctrl-C; what had been learned is saved.
@@ -230,8 +244,6 @@ def conduct(
         LostRunError: the run's directory is gone.
         UnsavedError: the run came to its end, and something of it could not be written.
     """
-    if console is not None:
-        console.start(trainer, record)
     config = trainer.config
 
     def again() -> str:
@@ -241,12 +253,11 @@ def conduct(
         left = again() if record.saved_at else what_is_saved(trainer, record)
         return f"qmu: the environment hangs where nothing can interrupt it. {left}"
 
-    listeners = Listeners(callbacks, trainer, options.total_steps(config), record.last)
     with trainer.guard.watched(hanging), Signals(record.tell, heard) as signals:
         record.camera.stopped = signals.stopped
         record.break_off = lambda: signals.check(f" at step {trainer.step}")
         try:
-            learn_and_record(trainer, record, console, signals, listeners)
+            learn_and_record(trainer, record, work, console, signals, listeners)
             lost = record.finish("finished", stopped=listeners.why())
         except LostRunError:
             raise
@@ -261,22 +272,12 @@ def conduct(
             if record.saved_at:
                 error.add_note(again())
             raise
-        finally:
-            record.close()
-            if console is not None:
-                console.stop()
-            trainer.close()
     if lost is not None:
         unsaved = UnsavedError(f"the run came to its end, and {lost}")
         unsaved.add_note(what_is_saved(trainer, record))
         if record.saved_at not in (0, trainer.step):
             unsaved.add_note(again())
         raise unsaved
-    wrappers = config.env.wrappers
-    run = Run(record.directory, source, wrappers=wrappers, networks=trainer.networks)
-    if console is not None:
-        console.summary(run)
-    return run
 
 
 def what_is_saved(trainer: Trainer, record: Record) -> str:
@@ -290,9 +291,14 @@ def what_is_saved(trainer: Trainer, record: Record) -> str:
 
 
 def learn_and_record(
-    trainer: Trainer, record: Record, console: Any, signals: Signals, listeners: Listeners
+    trainer: Trainer,
+    record: Record,
+    work: Work,
+    console: Any,
+    signals: Signals,
+    listeners: Listeners,
 ) -> None:
-    """Train until the run's end, a signal, or a callback that ends it; write down what happens."""
+    """Train as `work` does, until a signal or a callback ends it; write down what happens."""
     config = trainer.config
 
     def hear(event: Event) -> None:
@@ -311,9 +317,8 @@ def learn_and_record(
     def stopped() -> bool:
         return signals.stopped() or listeners.stopped()
 
-    left = options.total_steps(config) - trainer.step
     try:
-        for event in trainer.run(left, config.train.total_episodes, stopped=stopped):
+        for event in work(stopped=stopped):
             hear(event)
     except LostError:
         # A worker that says nothing any more holds up nobody who wants the run to end.
