@@ -66,6 +66,7 @@ def test_the_mean_line_is_the_mean_of_the_members(capsys):
     assert by_member["std"] == pytest.approx(abs(by_member["seed-0"] - middle))
 
 
+@pytest.mark.long
 def test_a_preset_gives_way_to_a_file_and_both_to_what_is_typed(capsys):
     Path("mine.toml").write_text("[actor]\nactivation = 'elu'\ninterval = 5\n")
     run = trained(capsys, "--preset", "td3", "--config", "mine.toml", "--critic.activation", "silu")
@@ -87,6 +88,7 @@ def test_a_file_is_held_against_the_rules_together_with_what_is_typed(option, ca
     assert qmu.open_run(run).config.explore.start_steps == 100
 
 
+@pytest.mark.long
 def test_the_automatic_preset_is_that_of_the_environment(capsys):
     run = trained(capsys, "--preset", "auto")
     config = tomllib.loads((run / "config.toml").read_text())

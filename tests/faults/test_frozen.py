@@ -74,6 +74,7 @@ def freeze(folder, monkeypatch, **env):
     return qmu.train("Pendulum-v1", callbacks=[Freezing(100)], **runs.options(folder, changes))
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_noticed_and_what_was_learned_saved(tmp_path, monkeypatch):
     with pytest.raises(qmu.WorldError, match=r"Pendulum-v1 says nothing any more: it is frozen"):
         freeze(tmp_path, monkeypatch)

@@ -106,6 +106,7 @@ def test_a_built_in_network_beside_one_of_the_users_own(tmp_path):
     assert qmu.open_run(run.directory).policy()(np.zeros(3)).shape == (1,)
 
 
+@pytest.mark.long
 def test_a_custom_network_that_is_the_built_in_one_learns_the_same():
     """The built-in layers, given as the user's own, lead to the same agent but for rounding."""
     from qmu.agent.networks import init_actor, init_critic

@@ -330,6 +330,7 @@ def test_a_normalizer_has_seen_every_row_once(tiny_config):
         np.testing.assert_allclose(normalizer.std[member], seen.std(axis=0), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_acting_network_normalizes_with_the_statistics_of_its_chunk(tiny_config):
     config = tiny_config(env={"normalize_obs": True, "obs_clip": 3.0})
     learner = make_learner(config, 7)

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 import runs
-from budget import some
 from probes import Counter
 
 import qmu
@@ -299,7 +298,8 @@ class Tired(Counter):
         return super().step(action)
 
 
-@pytest.mark.parametrize("world", some([Wide, Tired], [Tired]))
+@pytest.mark.long
+@pytest.mark.parametrize("world", [Wide, Tired])
 def test_a_report_of_a_difficult_world_is_written(world, tmp_path, monkeypatch, capsys):
     name = f"{world.__name__}-v0"
     monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, world))

@@ -106,6 +106,7 @@ def refused(capsys, *words):
     return capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_keyword_arguments_are_part_of_the_run(capsys):
     run = train("Pendulum-v1", "--env.kwargs", "{g = 0.0}")
     assert tomllib.loads((run / "config.toml").read_text())["env"]["kwargs"] == {"g": 0.0}

@@ -333,6 +333,7 @@ def test_the_check_leaves_out_what_takes_two_and_says_so(capsys):
     assert "left out" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_without_an_interval_nothing_is_evaluated_and_the_newest_policy_is_the_best(
     tmp_path, capsys
 ):

@@ -339,6 +339,7 @@ def test_what_is_wrong_with_a_request_is_said_before_anything_is_written(tmp_pat
         assert not target.exists()
 
 
+@pytest.mark.long
 def test_a_dry_run_trains_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["study", write(tmp_path), "--dry-run"]) == 0

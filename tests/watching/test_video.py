@@ -310,6 +310,7 @@ class Dark(Drawn):
         return HalfMade()
 
 
+@pytest.mark.long
 def test_what_is_left_of_a_failed_renderer_complains_to_nobody(monkeypatch):
     complaints = []
     monkeypatch.setattr(video, "ffmpeg", lambda: "ffmpeg")
@@ -346,6 +347,7 @@ def test_what_cannot_be_shown_is_a_sentence(words, said, run_directory, monkeypa
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_missing_extra_is_told_with_its_command(tmp_path, monkeypatch, capsys):
     run = runs.train(tmp_path)
     monkeypatch.setattr(video, "find_spec", lambda name: None)
