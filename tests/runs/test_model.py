@@ -191,7 +191,7 @@ def test_a_description_that_makes_no_sense_is_refused(model, tmp_path, changes):
 
 
 def test_a_file_cannot_name_a_module_to_import(tmp_path):
-    from qmu.runs import model
+    from qmu.runs import file
 
     described = {
         "config": {"env": {"id": "antigravity:Pendulum-v1"}},
@@ -199,7 +199,7 @@ def test_a_file_cannot_name_a_module_to_import(tmp_path):
         "updates": 0,
         "episodes": [0],
     }
-    header = {"format": model.FORMAT, "described": json.dumps(described)}
+    header = {"format": file.FORMAT, "described": json.dumps(described)}
     data = arrays.pack({"": {"a": np.zeros((1, 1))}}, header)
     (tmp_path / "evil.safetensors").write_bytes(data)
     with pytest.raises(qmu.ConfigError, match="may not import"):

@@ -1,7 +1,6 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
 from qmu.deploy.policy import Policy
-from qmu.deploy.seal import SUM
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
@@ -25,22 +23,21 @@ from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
-from qmu.places import WorkingFolder, absolute
+from qmu.places import WorkingFolder
+from qmu.runs.file import read, write
 from qmu.runs.idle import check_idle, logs
 from qmu.runs.journal import Journal
 from qmu.runs.results import Run, check_shown, evaluate_policy
 from qmu.runs.train import configure_run, prepare
-from qmu.saving import arrays, storage
+from qmu.saving import arrays
 from qmu.signals import handlers, handlers_of_user
-from qmu.world.centre import centred, read_centre, written_centre
+from qmu.world.centre import centred, read_centre
 from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
 from qmu.world.make import Maker, Source
 from qmu.world.named import check_id_in_file, check_wrappers_again
 from qmu.world.normalizing import notes_on
 
-# Files of the first format have no sum.
-UNSEALED, FORMAT = "qmu agent 1", "qmu agent 2"
 Model = TypeVar("Model")
 Events = Iterator[Event]
 
@@ -291,28 +288,8 @@ class DDPG:
         Raises:
             ConfigError: the file cannot be written.
         """
-        trainer = self.trainer
-        described = {
-            "class": type(self).__name__,
-            "recipe": self.RECIPE,
-            **trainer.described(),
-            "config": options.to_dict(trainer.config),
-            "environment": trainer.maker.spaces.name,
-            "spaces": declared(trainer.maker.spaces, trainer.maker.longest),
-            **written_centre(trainer.maker.spaces),
-            "step": trainer.step,
-            "updates": trainer.learner.updates,
-            "episodes": trainer.episodes.tolist(),
-        }
-        agents = arrays.stacked([members.agents for members in trainer.learner.members])
-        header = {"format": FORMAT, "described": json.dumps(described)}
-        file = with_suffix(path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            held = {"": agents, "statistics": trainer.learner.statistics}
-            storage.replace_file(file, arrays.pack(held, header))
-        except OSError as error:
-            raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+        own = {"class": type(self).__name__, "recipe": self.RECIPE}
+        write(self.trainer, path, own)
 
     @classmethod
     def load(
@@ -343,33 +320,17 @@ class DDPG:
             ConfigError: no such file, a damaged one, one of another class, or an environment that
                 does not fit it.
         """
-        file = with_suffix(path)
-        try:
-            data = file.read_bytes()
-        except FileNotFoundError:
-            raise ConfigError(f"there is no file {file}") from None
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
-        try:
-            held = arrays.unpack(data)
-        except arrays.UnreadableError as error:
-            raise ConfigError(f"{file} cannot be read as a safetensors file: {error}") from None
-        described = description_in(file, data)
-        try:
-            config = reading.from_dict(described["config"])
-            step, updates = int(described["step"]), int(described["updates"])
-            (episodes,) = map(int, described["episodes"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
-        source = config.env.id if env is None else env
+        saved = read(path)
+        file, described = saved.file, saved.described
+        source = saved.config.env.id if env is None else env
         if source is None:
             raise ConfigError(
                 f"{file} was saved from an environment without an id: give it as env=..."
             )
         if env is None:
-            check_id_in_file(config.env.id, file, "give it as env=...")
+            check_id_in_file(saved.config.env.id, file, "give it as env=...")
         way_out = "name them again as wrappers=[...]"
-        check_wrappers_again(config.env.wrappers, wrappers, file, way_out)
+        check_wrappers_again(saved.config.env.wrappers, wrappers, file, way_out)
         way_out = "as load(..., schedules={...})"
         check_again(file, described.get("schedules", []), schedules, way_out)
         way_out = "as load(..., networks=...)"
@@ -377,7 +338,7 @@ class DDPG:
         kind = cls.kind_of(described, file)
         given = {} if log is None else {"log": log}
         check_idle(kind.__name__, given)
-        config = reading.from_dict(reading.merge(options.to_dict(config), given))
+        config = reading.from_dict(reading.merge(options.to_dict(saved.config), given))
         config = in_world(config, source)
         model = kind.__new__(kind)
         try:
@@ -389,10 +350,10 @@ class DDPG:
             # Versions before wrote no spaces.
             if "spaces" in described:
                 cls.check_world(described["spaces"], model.trainer.maker)
-            learner.load(held, "")
+            learner.load(saved.held, "")
             if learner.statistics is not None and is_old(learner.statistics):
                 warn(OLD)
-            model.trainer.restore(step, updates, [episodes])
+            model.trainer.restore(saved.step, saved.updates, [saved.episodes])
         except arrays.UnreadableError as error:
             model.close()
             raise ConfigError(misfit(file, networks, error)) from None
@@ -520,45 +481,3 @@ def read_count(name: str, value: Any) -> int:
     if not (is_whole(value) and value > 0):
         raise ConfigError(f"{name} must be a whole number above 0, not {value!r}")
     return int(value)
-
-
-def description_in(file: Path, data: bytes) -> dict[str, Any]:
-    """Return the description in the header of a saved model.
-
-    Raises:
-        ConfigError: it is not that of one, or the file is not what was written.
-    """
-    try:
-        header = arrays.header_of(data)
-    except ValueError as error:
-        raise ConfigError(f"{file} is damaged: {error}") from None
-    if header.get("format") not in (UNSEALED, FORMAT):
-        raise ConfigError(f"{file} holds no agents saved by qmu")
-    if header.get("format") == FORMAT and header.get(SUM) != arrays.sum_of_all(data):
-        raise ConfigError(f"{file} is damaged: its SHA-256 sum is another one")
-    if header.get("format") == UNSEALED:
-        warn(
-            f"{file} was written by an older qmu, whose models have no sum: that it is what was "
-            "written cannot be told; save it again"
-        )
-    try:
-        described = json.loads(header["described"])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise ConfigError(f"the description in {file} is damaged: {error}") from None
-    if not isinstance(described, dict):
-        raise ConfigError(f"the description in {file} is damaged: it is no object")
-    return described
-
-
-def with_suffix(path: str | Path) -> Path:
-    """Return the path with the ending .safetensors.
-
-    Raises:
-        ConfigError: it is a folder's.
-    """
-    file = absolute(path)
-    if Path(path).name in ("", ".."):
-        raise ConfigError(
-            f"{file} is a folder, and a model is one file: give its name, too, such as model"
-        )
-    return file if file.suffix == ".safetensors" else file.with_name(file.name + ".safetensors")
