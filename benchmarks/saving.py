@@ -72,7 +72,7 @@ def measure(rows: int, saves: int, prioritized: bool) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(rows, Path(folder), prioritized)
-        record = open_record(trainer, print)
+        record = open_record(trainer, None, print)
         fill(trainer, rows)
         record.save(False)
         first = record.save_seconds

@@ -9,22 +9,26 @@ from types import TracebackType
 from qmu.errors import ConfigError
 
 
-def absolute(path: str | Path) -> Path:
-    """Return where a path leads from the user's working folder; `~` and `$NAME` are expanded.
+def absolute(path: str | Path, folder: str | None = None) -> Path:
+    """Return where a path leads from a folder; `~` and `$NAME` are expanded.
 
     A path that is there as it is spelled is taken as it is.
+
+    Args:
+        path: what somebody has given.
+        folder: from where; None: from the working folder as it is now.
 
     Raises:
         ConfigError: it names a home or a variable that there is not.
     """
-    text, folder = os.fspath(path), home() or ""
-    if not os.path.lexists(os.path.join(folder, text)):
+    text = os.fspath(path)
+    if not os.path.lexists(os.path.join(folder or "", text)):
         text = os.path.expandvars(os.path.expanduser(text))
         unknown = re.search(r"^~[^/\\]*|\$\{?\w+\}?", text)
         if unknown:
             what = "home" if unknown[0].startswith("~") else "environment variable"
             raise ConfigError(f"{path}: there is no {what} {unknown[0]}; write the path out")
-    return Path(folder, text).absolute()
+    return Path(folder or "", text).absolute()
 
 
 def shown(path: Path) -> str:
@@ -55,10 +59,12 @@ class WorkingFolder:
         """Begin with the folder that there is."""
         self.theirs: str | None = None
 
-    def __enter__(self) -> None:
-        """Go where the worlds have been."""
-        HOMES.append(here())
+    def __enter__(self) -> str | None:
+        """Go where the worlds have been; return the folder that there was, if it is there."""
+        before = here()
+        HOMES.append(before)
         go(self.theirs)
+        return before
 
     def __exit__(
         self,

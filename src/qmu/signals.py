@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Any
 
@@ -124,8 +124,13 @@ class Signals:
     KeyboardInterrupt.
     """
 
-    def __init__(self, tell: Callable[[str], None], at_first: Handlers | None = None) -> None:
-        """Say what a signal does by `tell`; `at_first` are the handlers before a world was made."""
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        at_first: Handlers | None = None,
+        only: Collection[int] = tuple(ORDINARY),
+    ) -> None:
+        """Take what is told of signals, who heard them before a world was made, and which count."""
         self.tell = tell
         self.received: int | None = None
         heard = handlers() if at_first is None else at_first
@@ -133,7 +138,7 @@ class Signals:
         self.before = {
             number: handler
             for number, handler in heard.items()
-            if here and handler in ORDINARY[number]
+            if here and number in only and handler in ORDINARY[number]
         }
 
     def __enter__(self) -> "Signals":
@@ -159,6 +164,10 @@ class Signals:
         """Tell whether a signal has come."""
         self.listen()
         return self.received is not None
+
+    def or_stopped(self, stopped: Callable[[], bool]) -> Callable[[], bool]:
+        """Return what tells whether a signal has come, or somebody else has ended it."""
+        return lambda: self.stopped() or stopped()
 
     def check(self, where: str = "") -> None:
         """Raise what the signal that has come is to end the run with, if one has; say `where`."""

@@ -27,7 +27,7 @@ def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
     }
     config = reading.from_dict(runs.options(tmp_path, changes))
     trainer = Trainer(config, find_maker("Pendulum-v1"))
-    record = open_record(trainer, print)
+    record = open_record(trainer, None, print)
     process, samples = psutil.Process(), []
     # What a run allocates once, it has allocated when the stream is full and all was done once.
     began = time.monotonic() + min(SECONDS / 4, 30)

@@ -91,7 +91,9 @@ def test_every_call_goes_on_in_one_run_and_ends_as_a_run_does(tmp_path):
     scored = [line["step"] for line in runs.metrics(first) if "eval/mean_reward" in line]
     assert scored == [40, 60, 80, 120, 160]
     assert len(runs.checkpoints(first)) == 3
-    with pytest.raises(qmu.ConfigError, match=f"is being trained by process {os.getpid()}"):
+    with pytest.raises(
+        qmu.ConfigError, match=r"is being trained by this process: close\(\) the model"
+    ):
         qmu.resume(first, total_steps=200)
     model.close()
     rates = {line["train/actor_lr"] for line in runs.metrics(first) if "train/actor_lr" in line}
@@ -134,11 +136,91 @@ def test_ctrl_c_saves_and_the_model_learns_on(tmp_path):
 def test_a_directory_that_is_gone_is_said_and_followed_by_another(tmp_path):
     model = model_in(tmp_path, **CONSTANT).learn(60)
     lost = model.run.directory
-    with pytest.raises(LostRunError, match="was deleted before step"):
+    with pytest.raises(LostRunError, match="The model has what it has learned"):
         model.learn(60, callbacks=[At(80, lambda: shutil.rmtree(lost, ignore_errors=True))])
-    assert model.learn(40).run.directory != lost
-    assert not lost.exists()
+    steps = model.steps
+    second = model.learn(40).run.directory
+    assert second != lost
+    shutil.rmtree(second)
+    with pytest.raises(LostRunError, match="another run"):
+        model.learn(40)
+    third = model.learn(40).run.directory
+    shutil.rmtree(third)
+    with pytest.raises(LostRunError, match="another run"):
+        model.run  # noqa: B018
+    fourth = model.learn(40).run
+    assert fourth.info["steps"] == model.steps == steps + 120
+    assert len({lost, second, third, fourth.directory}) == 4
+    assert not any(folder.exists() for folder in (lost, second, third))
     model.close()
+
+
+def test_a_run_that_is_moved_between_two_calls_is_read_and_gone_on_with(tmp_path):
+    model = model_in(tmp_path, **CONSTANT).learn(60)
+    moved = tmp_path / "elsewhere"
+    model.run.directory.rename(moved)
+    with pytest.warns(RuntimeWarning, match="was moved: the run goes on in"):
+        assert model.run.directory == moved
+    assert model.learn(40).run.info["steps"] == 100
+    model.close()
+    assert not any(tmp_path.glob("*/*/run.json"))
+
+
+@pytest.mark.parametrize("what", ["close", "set_env", "learn"])
+def test_a_callback_does_not_take_the_model_away_from_itself(what, tmp_path):
+    model = model_in(tmp_path, **CONSTANT)
+    asked = {"close": (), "set_env": ("Pendulum-v1",), "learn": (10,)}
+    with pytest.raises(qmu.ConfigError, match=rf"^{what}: this model is learning; a callback ends"):
+        model.learn(100, callbacks=[At(30, lambda: getattr(model, what)(*asked[what]))])
+    assert model.learn(20).run.info["status"] == "finished"
+    model.close()
+    model.close()
+    with pytest.raises(qmu.ConfigError, match="worlds are closed"):
+        model.learn(20)
+
+
+def test_a_signal_at_the_very_end_of_a_call_is_heard_when_it_is_over(tmp_path, monkeypatch):
+    model = model_in(tmp_path, **CONSTANT).learn(40)
+    record = model.journal.record
+    monkeypatch.setattr(record, "show_curves", interrupting)
+    with (
+        pytest.warns(RuntimeWarning, match="stopping when"),
+        pytest.raises(KeyboardInterrupt) as raised,
+    ):
+        model.learn(40)
+    assert "the run is whole" in raised.value.__notes__[0]
+    assert model.run.info["status"] == "finished"
+    model.close()
+
+
+def test_ctrl_c_leaves_a_model_without_a_run_whole(tmp_path):
+    model = qmu.DDPG("Pendulum-v1", **runs.of_a_model(runs.options(tmp_path, CONSTANT)))
+    with (
+        pytest.warns(RuntimeWarning, match="stopping when this chunk is done"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.learn(200, callbacks=[At(50, interrupting)])
+    assert model.steps == 50
+    assert model.learn(50).steps == 100
+    model.close()
+
+
+def test_time_without_a_call_does_not_count_and_failed_calls_take_none_of_it(tmp_path, monkeypatch):
+    model = model_in(tmp_path, **CONSTANT).learn(40)
+    now = time.monotonic
+    before = model.run.info["seconds"]
+    for hour in range(1, 4):
+        monkeypatch.setattr(time, "monotonic", lambda hour=hour: now() + 3_600 * hour)
+        monkeypatch.setattr("qmu.runs.journal.write_config", failing_disk)
+        with pytest.raises(qmu.ConfigError, match="no room"):
+            model.learn(40)
+    monkeypatch.setattr("qmu.runs.journal.write_config", lambda *given: None)
+    assert before < model.learn(40).run.info["seconds"] < before + 100
+    model.close()
+
+
+def failing_disk(*given):
+    raise OSError("no room")
 
 
 def pendulum():
@@ -175,6 +257,39 @@ def test_a_run_that_is_too_short_to_learn_in_can_be_read(tmp_path):
     model.close()
     assert model.run.config.train.total_steps is None
     assert model.run.info["steps"] == 50
+    with pytest.raises(qmu.ConfigError, match=r"names no end: give one, such as --train\.total-"):
+        qmu.resume(model.run.directory)
+    assert qmu.resume(model.run.directory, total_steps=1_040).info["steps"] == 1_040
+
+
+def test_a_model_that_knows_all_its_steps_ends_where_its_call_ends(tmp_path):
+    model = model_in(tmp_path, train={"total_steps": 240, "schedule_steps": None})
+    model.learn(80)
+    assert model.run.config.train.total_steps == 80
+    with pytest.raises(RuntimeError, match="enough"):
+        model.learn(80, callbacks=[At(130, failing)])
+    model.close()
+    run = qmu.resume(model.run.directory)
+    assert run.info["steps"] == 160
+    assert run.config.train.schedule_steps == 240
+
+
+def test_where_a_run_is_written_is_where_the_model_was_made(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    model = model_in("own", **CONSTANT)
+    monkeypatch.chdir(tmp_path / "second")
+    model.learn(40)
+    model.save("model")
+    model.close()
+    assert model.run.directory.is_relative_to(tmp_path / "first" / "own")
+    assert (tmp_path / "second" / "model.safetensors").is_file()
+
+
+def test_a_place_that_there_is_not_is_told_when_the_model_is_made():
+    with pytest.raises(qmu.ConfigError, match="there is no environment variable"):
+        model_in("$NOWHERE_AT_ALL/runs")
 
 
 @pytest.mark.parametrize(

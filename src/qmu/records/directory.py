@@ -18,7 +18,7 @@ from qmu import config as options
 from qmu.config import Config
 from qmu.deploy.files import BEST as BEST
 from qmu.errors import ConfigError
-from qmu.places import absolute, home
+from qmu.places import absolute
 from qmu.saving import storage
 
 RUN_FILE = "run.json"
@@ -33,30 +33,33 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 
 
-def runs_of(config: Config) -> Path:
-    """Return the folder that holds the runs.
+def runs_of(config: Config, home: str | None) -> Path:
+    """Return the folder that holds the runs of somebody who is at `home`.
 
     Raises:
         ConfigError: `log.dir` names a home or a variable that there is not.
     """
-    return absolute(config.log.dir)
+    return absolute(config.log.dir, home)
 
 
-def make_directory(config: Config, name: str, described: Mapping[str, Any]) -> Path:
+def make_directory(
+    config: Config, home: str | None, name: str, described: Mapping[str, Any]
+) -> Path:
     """Make the run's directory, with its configuration, and a description with this in it.
 
     Its path is one without links: what a link of `log.dir` leads to may change, the run does not.
+    `home` is the user's working folder, which worlds may have changed.
 
     Raises:
         ConfigError: it cannot be made, or takes no files. Nothing of it is left.
     """
     moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = runs_of(config) / folder_name(name)
+    folder = runs_of(config, home) / folder_name(name)
     # Without vowels it makes no words, and without 0, 1 and l it is read aloud well.
     alphabet = "bcdfghjkmnpqrstvwxz23456789"
     suffix = "".join(secrets.choice(alphabet) for _ in range(4))
     directory = folder / f"{config.log.name}-{moment}-{suffix}"
-    about = describe(name) | {"commit": git_commit()} | dict(described)
+    about = describe(name) | {"commit": git_commit(home)} | dict(described)
     try:
         with storage.folders_around(directory):
             directory.mkdir()
@@ -103,12 +106,12 @@ def describe(environment: str) -> dict[str, Any]:
     }
 
 
-def git_commit() -> str | None:
+def git_commit(home: str | None) -> str | None:
     """Return the commit of the folder that the user works in, if it is under git."""
     command = ["git", "rev-parse", "HEAD"]
     try:
         found = subprocess.run(
-            command, cwd=home(), capture_output=True, text=True, timeout=5, check=False
+            command, cwd=home, capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -3,6 +3,7 @@
 import contextlib
 import time
 import weakref
+from pathlib import Path
 
 from qmu import config as options
 from qmu.config import Config, checks
@@ -23,14 +24,14 @@ class Journal:
     Every call of `learn` ends as a run does: evaluated, saved and scored.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        """Make the directory.
+    def __init__(self, trainer: Trainer, home: str | None) -> None:
+        """Make the directory; a relative one is one of `home`.
 
         Raises:
             ConfigError: it cannot be made, or the options ask for something that is not there.
         """
         self.trainer = trainer
-        self.record = open_record(trainer, warn)
+        self.record = open_record(trainer, home, warn)
         self.held = contextlib.ExitStack()
         self.held.enter_context(locked(self.record.directory))
         self.held.callback(self.record.close)
@@ -46,20 +47,42 @@ class Journal:
         Raises:
             ConfigError: the directory cannot be written into.
         """
-        self.go_on(end)
+        # It did not run since the last call.
+        self.record.started += time.monotonic() - self.rested_at
         try:
+            self.go_on(end)
             go_through(self.trainer, self.record, work, None, listeners, heard)
         except LostRunError:
-            self.close()
-            raise
+            raise self.gone() from None
         finally:
             self.rested_at = time.monotonic()
 
+    def place(self) -> Path:
+        """Return where the directory is now.
+
+        Raises:
+            LostRunError: it is gone.
+        """
+        if self.close.alive:
+            try:
+                self.record.look()
+            except LostRunError:
+                raise self.gone() from None
+        return self.record.directory
+
+    def gone(self) -> LostRunError:
+        """Return what to raise where the directory is gone, which is not written into again."""
+        self.close()
+        return LostRunError(
+            f"{self.record.directory}, which the model writes its run into, is not there any more "
+            f"at step {self.trainer.step}. The model has what it has learned: its next learn "
+            "begins another run, and save writes it into a file"
+        )
+
     def go_on(self, end: int) -> None:
-        """Say in the run's files that it goes on, and until when; it did not run meanwhile."""
+        """Say in the run's files that it goes on, and until when."""
         record = self.record
         record.look()
-        record.started += time.monotonic() - self.rested_at
         try:
             write_config(record.directory, until(self.trainer.config, end))
             write_json(record.directory / RUN_FILE, goes_on(said_of(record.directory)))
@@ -72,7 +95,7 @@ def until(config: Config, end: int) -> Config:
 
     With too few steps to learn in there is no such run: then it is the model's own.
     """
-    if config.train.total_steps is not None:
+    if config.train.total_steps == end:
         return config
     schedule = options.schedule_steps(config) or 0
     ending = options.replace(

@@ -25,9 +25,7 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(
-            f"{directory} is being trained by {holder(directory)}: wait for its end, or stop it"
-        ) from None
+        raise ConfigError(f"{directory} is being trained by {holder(directory)}") from None
     except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(
@@ -43,12 +41,15 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def holder(directory: Path) -> str:
-    """Return which process trains the run, as it has written into the lock's file.
+    """Return which process trains the run, as it has written into the lock's file; and a way out.
 
     What the run says of itself may be of the process before.
     """
+    way_out = "wait for its end, or stop it"
     try:
         process, host = (directory / LOCK_FILE).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
-        return "another process"
-    return f"process {process:.20} on {host:.80}"
+        return f"another process: {way_out}"
+    if (process, host) == (str(os.getpid()), platform.node()):
+        return "this process: close() the model that writes it, or wait for the end of its training"
+    return f"process {process:.20} on {host:.80}: {way_out}"

@@ -1,6 +1,7 @@
 """The interface that users of other libraries know: a model that learns, predicts, is saved."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,13 +25,15 @@ from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
 from qmu.learning.schedules import Schedule, check_again
 from qmu.learning.statistics import OLD, is_old
 from qmu.places import WorkingFolder
+from qmu.records.directory import runs_of
 from qmu.runs.file import read, write
 from qmu.runs.idle import check_idle, logs
 from qmu.runs.journal import Journal
 from qmu.runs.results import Run, check_shown, evaluate_policy
 from qmu.runs.train import configure_run, prepare
 from qmu.saving import arrays
-from qmu.signals import handlers, handlers_of_user
+from qmu.signals import Signals, handlers, handlers_of_user
+from qmu.watching.wandb_sink import check_wandb
 from qmu.world.centre import centred, read_centre
 from qmu.world.declared import declared, misfits
 from qmu.world.hearing import aloud
@@ -112,11 +115,15 @@ class DDPG:
                 f"qmu.{type(self).__name__} is one agent: use qmu.train for several seeds"
             )
         config = options.replace(config, "env", id=id_of(env))
-        self.logging = logging
+        self.logging, self.at_work = logging, False
         self.journal: Journal | None = None
         self.source, before = env, handlers()
         self.folder = WorkingFolder()
-        with self.folder:
+        with self.folder as home:
+            self.home = home
+            if logging:
+                runs_of(config, home)
+                check_wandb(config)
             config, maker = prepare(config, env)
             with contextlib.closing(maker):
                 if described is not None and "centre" in described:
@@ -169,8 +176,8 @@ class DDPG:
         if planned is not None and self.steps + steps > planned:
             raise ConfigError(
                 f"{self.steps} steps and {steps} more are beyond this model's total_steps, "
-                f"{planned}, at which its learning rates have fallen to their end: learn fewer, or "
-                "make the model without train={'total_steps': ...}, and it learns on and on"
+                f"{planned}: learn fewer, or make the model without train={{'total_steps': ...}}, "
+                "and it learns on and on"
             )
         if every and self.logging:
             raise ConfigError(
@@ -178,7 +185,7 @@ class DDPG:
                 "an interval of their own: make it with train={'eval_interval': ...}"
             )
         end = self.steps + steps
-        with self.folder:
+        with self.folder, self.working():
             journal = self.open_journal()
             scores = [] if journal is None else journal.record.last
             listeners = Listeners(callbacks, self.trainer, end, scores)
@@ -199,7 +206,7 @@ class DDPG:
         if not self.logging:
             return None
         if self.journal is None or not self.journal.close.alive:
-            self.journal = Journal(self.trainer)
+            self.journal = Journal(self.trainer, self.home)
         return self.journal
 
     def work(self, steps: int, stopped: Callable[[], bool], evaluating: bool = True) -> Events:
@@ -214,19 +221,47 @@ class DDPG:
             yield event
 
     def learn_alone(self, steps: int, every: int, listeners: Listeners) -> None:
-        """Learn without a run, evaluated after `every` so many steps."""
+        """Learn without a run, evaluated after `every` so many steps.
+
+        Ctrl-C waits for the end of a chunk: in the middle of one it would leave no agent.
+        """
         before, broken, due = self.steps, set[str](), False
-        for event in self.work(steps, listeners.stopped, evaluating=False):
-            if isinstance(event, Broken) and event.breakdown.cause not in broken:
-                broken.add(event.breakdown.cause)
-                warn(event.told)
-            listeners.hear(event)
-            if isinstance(event, Progress):
-                due |= crossed(before, self.steps, every)
-                if self.trainer.interrupts(due):
-                    listeners.hear(self.trainer.evaluate())
-                    due = False
-                before = self.steps
+        with Signals(warn, handlers_of_user(*self.handlers), [signal.SIGINT]) as signals:
+            for event in self.work(steps, signals.or_stopped(listeners.stopped), evaluating=False):
+                if isinstance(event, Broken) and event.breakdown.cause not in broken:
+                    broken.add(event.breakdown.cause)
+                    warn(event.told)
+                listeners.hear(event)
+                if isinstance(event, Progress):
+                    due |= crossed(before, self.steps, every)
+                    if self.trainer.interrupts(due):
+                        listeners.hear(self.trainer.evaluate())
+                        due = False
+                    before = self.steps
+            signals.check()
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Let nobody close the model, or go on with it, while it learns.
+
+        Raises:
+            ConfigError: it is closed, or learning, as where a callback asks for something of it.
+        """
+        self.check_rests("learn")
+        self.at_work = True
+        try:
+            yield
+        finally:
+            self.at_work = False
+
+    def check_rests(self, what: str) -> None:
+        """Raise ConfigError if something cannot be done, since the model learns, or is closed."""
+        if self.at_work:
+            raise ConfigError(
+                f"{what}: this model is learning; a callback ends that with qmu.Stop('why')"
+            )
+        if self.trainer.closed and what != "close":
+            raise ConfigError(f"{what}: this model's worlds are closed; make another, or load it")
 
     @property
     def run(self) -> Run:
@@ -234,13 +269,14 @@ class DDPG:
 
         Raises:
             ConfigError: it writes none, or has not begun to.
+            LostRunError: its directory is gone.
         """
         if self.journal is None:
             raise ConfigError(
                 "this model has written no run: with log={'dir': 'runs'} it does when it learns"
             )
         wrappers, networks = self.trainer.config.env.wrappers, self.trainer.networks
-        directory = self.journal.record.directory
+        directory = self.journal.place()
         return Run(directory, self.source, wrappers=wrappers, networks=networks)
 
     def policy(self) -> Policy:
@@ -393,6 +429,7 @@ class DDPG:
             ConfigError: its observations, actions or bounds are others, or the model's world is the
                 only one.
         """
+        self.check_rests("set_env")
         if self.trainer.only is not None:
             raise ConfigError(
                 "set_env makes a world before it leaves the one that there is, which with "
@@ -408,15 +445,10 @@ class DDPG:
                 f"{self.trainer.config.env.count}: give as many"
             )
         with self.folder:
-            self.end_journal()
+            if self.journal is not None:
+                self.journal.close()
             self.trainer.move(config, maker.around(self.trainer.maker.spaces.centre))
         self.source, self.shown = env, None
-
-    def end_journal(self) -> None:
-        """Close the run that is written, if there is one."""
-        if self.journal is not None:
-            self.journal.close()
-            self.journal = None
 
     @staticmethod
     def check_world(before: Mapping[str, Any], maker: Maker) -> None:
@@ -439,7 +471,12 @@ class DDPG:
         return self.trainer.seeds[0]
 
     def close(self) -> None:
-        """Close the worlds, and the run that is written, which stays to be read in `run`."""
+        """Close the worlds, and the run that is written, which stays to be read in `run`.
+
+        Raises:
+            ConfigError: the model is learning.
+        """
+        self.check_rests("close")
         with self.folder:
             if self.journal is not None:
                 self.journal.close()

@@ -546,20 +546,24 @@ def equip(trainer: Trainer) -> Camera:
     return Camera(trainer)
 
 
-def open_record(trainer: Trainer, tell: Tell, sinks: Sequence[Sink] = ()) -> Record:
+def open_record(
+    trainer: Trainer, home: str | None, tell: Tell, sinks: Sequence[Sink] = ()
+) -> Record:
     """Make the run's directory, and return the record that writes into it, and to `sinks`.
+
+    `home` is the user's working folder, which worlds may have changed.
 
     Raises:
         ConfigError: the disk has no room for the run, its directory cannot be made, or it asks for
             something that is not there.
     """
-    check_disk(trainer, runs_of(trainer.config))
+    check_disk(trainer, runs_of(trainer.config, home))
     camera = equip(trainer)
     described = ({"arms": trainer.arms} if trainer.arms else {}) | trainer.described()
     if normalizers := trainer.maker.normalizers:
         described["normalizers"] = listed(normalizers)
     try:
-        directory = make_directory(trainer.config, trainer.maker.spaces.name, described)
+        directory = make_directory(trainer.config, home, trainer.maker.spaces.name, described)
     except ConfigError:
         camera.close()
         raise

@@ -265,6 +265,11 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
             f"{run.directory / CONFIG_FILE} has changed since the checkpoint was written: "
             f"{', '.join(changed)}. Such options shape a run: put them back, or begin a new one"
         )
+    if config.train.total_steps is None and config.train.total_episodes is None:
+        raise ConfigError(
+            f"{run.directory} is a model's, which was not asked for enough steps to learn in, and "
+            "names no end: give one, such as --train.total-steps 10000"
+        )
     checks.check(config)
     return config
 
@@ -316,7 +321,8 @@ def check_work_left(
     config, step = trainer.config, int(saved.state["step"])
     total, horizon = options.total_steps(config), options.schedule_steps(config)
     ends = {"actor.lr": config.actor.lr_end, "critic.lr": config.critic.lr_end}
-    falling = any(ends[rate] == 0 for rate in ends.keys() - trainer.schedules.names)
+    rates = ends.keys() - trainer.schedules.names
+    falling = horizon is not None and any(ends[rate] == 0 for rate in rates)
     episodes, wanted = min(saved.state["episodes"]), config.train.total_episodes
     ended = step >= total or (wanted is not None and episodes >= wanted)
     # A run that was killed at its very end still has to be scored.

@@ -162,7 +162,7 @@ def train_config(
         config = options.replace(config, "env", id=source)
     tell = warn if console is None else console.tell
     heard = handlers()
-    with WorkingFolder():
+    with WorkingFolder() as home:
         config, maker = prepare(config, source)
         if config.train.total_episodes is None:
             config = options.replace(config, "train", total_steps=options.total_steps(config))
@@ -170,7 +170,7 @@ def train_config(
             maker = centred(maker) if config.env.normalize_obs else maker
             trainer = Trainer(config, maker, arms, schedules, networks)
         try:
-            record = open_record(trainer, tell, sinks)
+            record = open_record(trainer, home, tell, sinks)
             with locked(record.directory):
                 return conduct(trainer, record, source, console, callbacks, heard)
         finally:
@@ -272,6 +272,12 @@ def go_through(
             if record.saved_at:
                 error.add_note(again())
             raise
+        # Whoever has asked for an end does not want what would come after this one.
+        try:
+            signals.check(f" at step {trainer.step}, where the run has ended")
+        except BaseException as error:
+            error.add_note(f"the run is whole: {shown(record.directory)}")
+            raise
     if lost is not None:
         unsaved = UnsavedError(f"the run came to its end, and {lost}")
         unsaved.add_note(what_is_saved(trainer, record))
@@ -314,11 +320,8 @@ def learn_and_record(
         if record.saved_at == trainer.step:
             listeners.saved(store.complete(record.directory / CHECKPOINTS)[0])
 
-    def stopped() -> bool:
-        return signals.stopped() or listeners.stopped()
-
     try:
-        for event in work(stopped=stopped):
+        for event in work(stopped=signals.or_stopped(listeners.stopped)):
             hear(event)
     except LostError:
         # A worker that says nothing any more holds up nobody who wants the run to end.
