@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from qmu.deploy.policy import Policy as Policy
     from qmu.errors import ConfigError as ConfigError
     from qmu.errors import DivergedError as DivergedError
+    from qmu.errors import LostRunError as LostRunError
     from qmu.errors import QmuError as QmuError
     from qmu.errors import StoppedError as StoppedError
+    from qmu.errors import UnsavedError as UnsavedError
     from qmu.errors import WorldError as WorldError
     from qmu.health.check import Checkup as Checkup
     from qmu.health.check import check_env as check_env
@@ -46,6 +48,7 @@ _HOMES = {
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.runs.model",
     "DivergedError": "qmu.errors",
+    "LostRunError": "qmu.errors",
     "MediaSink": "qmu.watching.sinks",
     "Moment": "qmu.learning.callbacks",
     "Networks": "qmu.agent.custom",
@@ -59,6 +62,7 @@ _HOMES = {
     "StoppedError": "qmu.errors",
     "TD3": "qmu.runs.model",
     "Text": "qmu.watching.sinks",
+    "UnsavedError": "qmu.errors",
     "Video": "qmu.watching.sinks",
     "WorldError": "qmu.errors",
     "check_env": "qmu.health.check",
@@ -78,6 +82,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DivergedError",
+    "LostRunError",
     "MediaSink",
     "Moment",
     "Networks",
@@ -90,6 +95,7 @@ __all__ = [
     "Stop",
     "StoppedError",
     "Text",
+    "UnsavedError",
     "Video",
     "WorldError",
     "check_env",

@@ -12,7 +12,6 @@ import runs
 
 import qmu
 from qmu import cli
-from qmu.errors import LostRunError
 from qmu.runs.lock import locked
 
 CONSTANT = {"train": {"total_steps": None, "schedule_steps": None}}
@@ -136,17 +135,17 @@ def test_ctrl_c_saves_and_the_model_learns_on(tmp_path):
 def test_a_directory_that_is_gone_is_said_and_followed_by_another(tmp_path):
     model = model_in(tmp_path, **CONSTANT).learn(60)
     lost = model.run.directory
-    with pytest.raises(LostRunError, match="The model has what it has learned"):
+    with pytest.raises(qmu.LostRunError, match="The model has what it has learned"):
         model.learn(60, callbacks=[At(80, lambda: shutil.rmtree(lost, ignore_errors=True))])
     steps = model.steps
     second = model.learn(40).run.directory
     assert second != lost
     shutil.rmtree(second)
-    with pytest.raises(LostRunError, match="another run"):
+    with pytest.raises(qmu.LostRunError, match="another run"):
         model.learn(40)
     third = model.learn(40).run.directory
     shutil.rmtree(third)
-    with pytest.raises(LostRunError, match="another run"):
+    with pytest.raises(qmu.LostRunError, match="another run"):
         model.run  # noqa: B018
     fourth = model.learn(40).run
     assert fourth.info["steps"] == model.steps == steps + 120
