@@ -79,7 +79,9 @@ test-robotics: $(ROBOTICS_STAMP)  ## train in the worlds of Gymnasium-Robotics (
 
 # The newest Python that is here, and wheels only: what a user gets who installs without constraints.
 ifeq ($(NAMED),)
-newest: PYTHON = $(shell for name in python3.14 python3.13 python3.12 python3.11; do \
+# With pyenv, a name on the PATH runs only where its version was chosen.
+newest: PYTHON = $(shell for name in $(foreach minor,14 13 12 11,python3.$(minor) \
+	$(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python)); do \
 	if $$name -c '$(USABLE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
 newest: NAMED = $(shell $(PYTHON) -c '$(VERSION)')
 endif
