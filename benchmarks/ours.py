@@ -49,13 +49,30 @@ def plain_ddpg(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     }
 
 
+def recipe(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of a recipe of qmu's own instead, in the same lengths."""
+    if arguments.preset is None:
+        return plain_ddpg(arguments)
+    from qmu.config import reading
+    from qmu.presets import read_preset
+
+    plain = plain_ddpg(arguments)
+    lengths = {
+        "env": plain["env"],
+        "explore": {"start_steps": RANDOM_STEPS},
+        "replay": {"capacity": 1_000_000},
+        "train": plain["train"],
+    }
+    return reading.merge(read_preset(arguments.preset), lengths)
+
+
 def measure_loop(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time a whole training loop; rates are summed over the members."""
     from qmu.config import reading
     from qmu.learning.loop import Trainer
     from qmu.world.make import find_maker
 
-    config = reading.from_dict(plain_ddpg(arguments))
+    config = reading.from_dict(recipe(arguments))
     trainer = Trainer(config, find_maker(arguments.env))
     total = arguments.warmup_steps + arguments.steps
     first_update = started = float("nan")
@@ -104,7 +121,7 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     from qmu.learning.learner import Learner
 
     obs_size, action_size, steps = 17, 6, 32
-    config = reading.from_dict(plain_ddpg(arguments))
+    config = reading.from_dict(recipe(arguments))
     groups = divide(members_of(config, {}), find_devices("cpu"))
     learner = Learner(groups, obs_size, action_size)
     rows = random_rows(arguments.members, obs_size, action_size, steps)
@@ -214,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=MEASURE)
     parser.add_argument("--env", default="Pendulum-v1")
+    parser.add_argument("--preset", help="a recipe, instead of plain DDPG with these sizes")
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--members", type=int, default=1)

@@ -9,7 +9,8 @@ from qmu.agent import update as algorithm
 from qmu.agent.vitals import Vitals
 from qmu.config.members import Member
 from qmu.learning.groups import divide
-from qmu.learning.learner import BLOCK, INIT, SAMPLE, UPDATE, Learner
+from qmu.learning.learner import BLOCK, Learner
+from qmu.learning.members import INIT, SAMPLE, UPDATE
 from qmu.replay.priority import draw, init_priorities, note_rows, renewed
 from qmu.replay.stream import append, init_stream, sample, windows
 from qmu.rows import Rows

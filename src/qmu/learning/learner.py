@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping, Set
 from functools import lru_cache, partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,18 +23,24 @@ from qmu.learning.custom import acting_device
 from qmu.learning.devices import in_single_precision
 from qmu.learning.groups import Group, for_each
 from qmu.learning.handover import to_networks
+from qmu.learning.members import (
+    SAMPLE,
+    UPDATE,
+    VITALS,
+    Members,
+    copied,
+    init_members,
+    stack_numbers,
+)
 from qmu.learning.schedules import Values, stacked_values, with_values
 from qmu.learning.statistics import no_statistics, observed, statistics_in, with_deviations
-from qmu.replay.priority import Priorities, draw, init_priorities, note_rows, renewed
-from qmu.replay.stream import Stream, append, init_stream, sample, windows
+from qmu.replay.priority import Priorities, draw, note_rows, renewed
+from qmu.replay.stream import Stream, append, sample, windows
 from qmu.rows import Batch, Rows
 from qmu.saving.arrays import like_groups
 
 # Batches drawn at once: 12,300 updates/s against 9,300 (docs/decisions/0001-jax.md).
 BLOCK = 32
-
-# What a member's random numbers are for: each purpose has its own key, derived from the seed.
-INIT, SAMPLE, UPDATE, VITALS = 0, 1, 2, 3
 
 Carry = tuple[Agent, Metrics, Priorities | None]
 # Vitals are measured once per so many updates, beginning with the first: small networks, of which a
@@ -44,58 +49,6 @@ MEASURED_EVERY = 256
 MEASURED = "measured"
 # Name of a metric -> its sum over the updates of a chunk, one per member.
 Totals = dict[str, Array]
-
-
-class Members(eqx.Module):
-    """A group's state: agents, their stream, and what their random numbers derive from."""
-
-    agents: Agent
-    stream: Stream
-    priorities: Priorities | None
-    keys: Array
-
-
-def init_members(
-    group: Group, obs_size: int, action_size: int, makers: Makers = BUILT_IN
-) -> Members:
-    """Return the group's fresh members, on its device."""
-    size, config = len(group.members), group.members[0].config
-    with jax.default_device(group.device):
-        roots = [jax.random.key(member.seed) for member in group.members]
-        agents = [
-            algorithm.init(
-                jax.random.fold_in(root, INIT), obs_size, action_size, member.config, makers
-            )
-            for root, member in zip(roots, group.members, strict=True)
-        ]
-        stream = init_stream(config.replay.capacity, size, config.env.count, obs_size, action_size)
-        slots = config.env.count * stream.rows_per_world
-        members = Members(
-            agents=jax.tree.map(lambda *leaves: jnp.stack(leaves), *agents),
-            stream=stream,
-            priorities=init_priorities(size, slots) if config.replay.prioritized else None,
-            keys=jnp.stack([jax.random.key_data(root) for root in roots]),
-        )
-    return jax.device_put(members, group.device)
-
-
-def stack_numbers(group: Group) -> Config:
-    """Return the members' configuration with each numeric option as an array over them.
-
-    Of the options that are part of the program, those that it never asks for are the default ones:
-    runs that differ in nothing else share a program.
-    """
-    traced = [algorithm.trace_numbers(learned_by(member.config)) for member in group.members]
-    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
-
-
-def learned_by(config: Config) -> Config:
-    """Return a configuration without what says where, how long and in which world is learned."""
-    usual = Config()
-    env = dataclasses.replace(
-        usual.env, obs_clip=config.env.obs_clip, reward_scale=config.env.reward_scale
-    )
-    return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)
 
 
 def learn(
@@ -280,7 +233,8 @@ class Learner:
         self.compiled = program(groups[0].device.platform, frozenset(given), self.shape())
         # A copy: the members' own arrays are given away with the next chunk.
         self.newest = [
-            jax.tree.map(jnp.copy, algorithm.acting(members.agents)) for members in self.members
+            copied(algorithm.acting(members.agents), group.device)
+            for members, group in zip(self.members, groups, strict=True)
         ]
         self.previous = self.newest
         self.totals: list[tuple[list[Totals], int]] = []
@@ -339,7 +293,10 @@ class Learner:
             dataclasses.replace(members, agents=loaded)
             for loaded, members in zip(agents, self.members, strict=True)
         ]
-        self.newest = [jax.tree.map(jnp.copy, algorithm.acting(loaded)) for loaded in agents]
+        self.newest = [
+            copied(algorithm.acting(loaded), group.device)
+            for loaded, group in zip(agents, self.groups, strict=True)
+        ]
         self.previous = self.newest
 
     def settle(self) -> None:

@@ -1,0 +1,105 @@
+"""The members of a group: what they are on a device, and what they begin as."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from qmu.agent import update as algorithm
+from qmu.agent.custom import BUILT_IN, Makers
+from qmu.agent.update import Agent
+from qmu.config import Config
+from qmu.learning.groups import Group
+from qmu.replay.priority import Priorities, init_priorities
+from qmu.replay.stream import Stream, init_stream
+
+# What a member's random numbers are for: each purpose has its own key, derived from the seed.
+INIT, SAMPLE, UPDATE, VITALS = 0, 1, 2, 3
+
+
+class Members(eqx.Module):
+    """A group's state: agents, their stream, and what their random numbers derive from."""
+
+    agents: Agent
+    stream: Stream
+    priorities: Priorities | None
+    keys: Array
+
+
+def init_members(
+    group: Group, obs_size: int, action_size: int, makers: Makers = BUILT_IN
+) -> Members:
+    """Return the group's fresh members, on its device."""
+    size, config = len(group.members), group.members[0].config
+    # Functions of the user's own may do anything with a key.
+    made = init_compiled if makers == BUILT_IN else init_member
+    with jax.default_device(group.device):
+        found = [
+            made(np.uint32(member.seed), made_by(member.config), obs_size, action_size, makers)
+            for member in group.members
+        ]
+        sizes = config.replay.capacity, size, config.env.count, obs_size, action_size
+        stream = init_empty(*sizes)
+        slots = config.env.count * stream.rows_per_world
+        priorities = init_priorities(size, slots) if config.replay.prioritized else None
+    # Stacked on the host, which compiles nothing.
+    agents, keys = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(found))
+    return jax.device_put(Members(agents, stream, priorities, keys), group.device)
+
+
+def init_member(
+    seed: Any, numbers: Config, obs_size: int, action_size: int, makers: Makers
+) -> tuple[Agent, Array]:
+    """Return a member's fresh agent, and what its random numbers derive from."""
+    root = jax.random.key(seed)
+    key = jax.random.fold_in(root, INIT)
+    agent = algorithm.init(key, obs_size, action_size, numbers, makers)
+    return agent, jax.random.key_data(root)
+
+
+# One program instead of one for each of its operations: a start takes a second less. It runs once:
+# what a compiler takes its time for does not pay.
+init_compiled = jax.jit(
+    init_member,
+    static_argnums=(2, 3, 4),
+    compiler_options={"xla_llvm_disable_expensive_passes": True},
+)
+init_empty = jax.jit(init_stream, static_argnums=(0, 1, 2, 3, 4))
+
+
+def made_by(config: Config) -> Config:
+    """Return what a fresh agent is made by, its numbers as arrays; the rest is as usual."""
+    usual = Config()
+    env = dataclasses.replace(
+        usual.env, normalize_obs=config.env.normalize_obs, obs_clip=config.env.obs_clip
+    )
+    made = dataclasses.replace(usual, env=env, actor=config.actor, critic=config.critic)
+    return jax.tree.map(np.float32, made)
+
+
+def copied(arrays: Any, device: Any) -> Any:
+    """Return arrays on a device that share no memory with these."""
+    return jax.device_put(jax.tree.map(np.array, arrays), device)
+
+
+def stack_numbers(group: Group) -> Config:
+    """Return the members' configuration with each numeric option as an array over them.
+
+    Of the options that are part of the program, those that it never asks for are the default ones:
+    runs that differ in nothing else share a program.
+    """
+    traced = [algorithm.trace_numbers(learned_by(member.config)) for member in group.members]
+    return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
+
+
+def learned_by(config: Config) -> Config:
+    """Return a configuration without what says where, how long and in which world is learned."""
+    usual = Config()
+    env = dataclasses.replace(
+        usual.env, obs_clip=config.env.obs_clip, reward_scale=config.env.reward_scale
+    )
+    return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)
