@@ -9,6 +9,7 @@ from qmu.config import reading
 from qmu.config.members import members_of
 from qmu.errors import ConfigError
 from qmu.learning.groups import divide, for_each
+from qmu.learning.members import init_member, init_members
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,35 @@ def test_every_seed_of_every_arm_is_a_member():
 def test_members_of_one_program_differ_in_numbers_only(changes, said):
     with pytest.raises(ConfigError, match=said):
         members_of(reading.from_dict({}), {"arm": changes})
+
+
+KINDS = {
+    "default": {},
+    "batch norm and normalized observations": {
+        "env": {"normalize_obs": True, "obs_clip": 3.0},
+        "actor": {"norm": "batch", "final_range": 3e-3},
+    },
+    "regions": {
+        "actor": {"climbs": "mean"},
+        "critic": {"count": 3, "batches": "regions", "bootstrap": "mean"},
+    },
+    "momentum": {"critic": {"optimizer": "sgd", "momentum": 0.9, "action_layer": 1}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_program_makes_the_agents_that_their_operations_make(kind):
+    config = reading.from_dict(
+        reading.merge(KINDS[kind], {"train": {"seed": 2**31 - 3, "seeds": 2}})
+    )
+    members = members_of(config, {})
+    (group,) = divide(members, jax.devices("cpu")[:1])
+    found = init_members(group, obs_size=4, action_size=2)
+    for position, member in enumerate(members):
+        agent, key = init_member(member.seed, member.config, 4, 2)
+        own = jax.tree.map(lambda leaf, position=position: leaf[position], found.agents)
+        assert jax.tree.structure(own) == jax.tree.structure(agent)
+        for one, other in zip(jax.tree.leaves(own), jax.tree.leaves(agent), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(found.keys[position], key)

@@ -35,15 +35,15 @@ def init_members(
 ) -> Members:
     """Return the group's fresh members, on its device."""
     size, config = len(group.members), group.members[0].config
-    # Functions of the user's own may do anything with a key.
-    made = init_compiled if makers == BUILT_IN else init_member
     with jax.default_device(group.device):
         found = [
-            made(np.uint32(member.seed), made_by(member.config), obs_size, action_size, makers)
+            init_compiled(np.uint32(member.seed), made_by(member.config), obs_size, action_size)
+            if makers == BUILT_IN
+            # Functions of the user's own may do anything with a key, and with numbers.
+            else init_member(member.seed, member.config, obs_size, action_size, makers)
             for member in group.members
         ]
-        sizes = config.replay.capacity, size, config.env.count, obs_size, action_size
-        stream = init_empty(*sizes)
+        stream = init_empty(config.replay.capacity, size, config.env.count, obs_size, action_size)
         slots = config.env.count * stream.rows_per_world
         priorities = init_priorities(size, slots) if config.replay.prioritized else None
     # Stacked on the host, which compiles nothing.
@@ -52,12 +52,12 @@ def init_members(
 
 
 def init_member(
-    seed: Any, numbers: Config, obs_size: int, action_size: int, makers: Makers
+    seed: Any, config: Config, obs_size: int, action_size: int, makers: Makers = BUILT_IN
 ) -> tuple[Agent, Array]:
     """Return a member's fresh agent, and what its random numbers derive from."""
     root = jax.random.key(seed)
     key = jax.random.fold_in(root, INIT)
-    agent = algorithm.init(key, obs_size, action_size, numbers, makers)
+    agent = algorithm.init(key, obs_size, action_size, config, makers)
     return agent, jax.random.key_data(root)
 
 
@@ -65,7 +65,7 @@ def init_member(
 # what a compiler takes its time for does not pay.
 init_compiled = jax.jit(
     init_member,
-    static_argnums=(2, 3, 4),
+    static_argnums=(2, 3),
     compiler_options={"xla_llvm_disable_expensive_passes": True},
 )
 init_empty = jax.jit(init_stream, static_argnums=(0, 1, 2, 3, 4))
