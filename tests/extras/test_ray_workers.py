@@ -128,14 +128,13 @@ def test_a_lost_actor_is_replaced_or_ends_the_run(cluster, tmp_path):
     wait_for(lambda: checkpointed(tmp_path), process)
     (lost, _) = processes(ACTOR)
     lost.kill()
-    before = len(checkpointed(tmp_path))
-    newest = checkpointed(tmp_path)[-1]
-    wait_for(lambda: checkpointed(tmp_path, before)[-1] > newest, process)
+    # A checkpoint may come before the loss is noticed: a line of metrics counts it.
+    wait_for(lambda: restarts(tmp_path) == [1], process)
     os.killpg(process.pid, signal.SIGINT)
     code, said = ended(process)
     assert code == 130, said
     assert "the process of Pendulum-v1 on Ray was lost" in said
-    assert runs.metrics(runs.only_run(tmp_path))[-1]["rollout/restarts"] == 1
+    assert restarts(tmp_path) == [1]
     wait_until_gone()
     other = tmp_path / "other"
     other.mkdir()
@@ -147,6 +146,12 @@ def test_a_lost_actor_is_replaced_or_ends_the_run(cluster, tmp_path):
     assert "the process of Pendulum-v1 on Ray was lost" in said
     assert "Traceback" not in said
     wait_until_gone()
+
+
+def restarts(folder):
+    """Return what a run's metrics have counted of restarts, above 0."""
+    counted = (line.get("rollout/restarts") for line in runs.metrics(runs.only_run(folder)))
+    return sorted({int(number) for number in counted if number})
 
 
 def wait_until_gone():
