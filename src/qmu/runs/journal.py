@@ -32,12 +32,12 @@ class Journal:
         """
         self.trainer = trainer
         self.record = open_record(trainer, home, warn)
-        self.held = contextlib.ExitStack()
-        self.held.enter_context(locked(self.record.directory))
-        self.held.callback(self.record.close)
+        held = contextlib.ExitStack()
+        held.enter_context(locked(self.record.directory))
+        held.callback(self.record.close)
         self.rested_at = time.monotonic()
         # Whoever closes no model leaves whole files, too.
-        self.close = weakref.finalize(self, self.held.close)
+        self.close = weakref.finalize(self, held.close)
 
     def learn(self, work: Work, end: int, listeners: Listeners, heard: Handlers) -> None:
         """Train as `work` does until step `end`, and write what a run writes.
