@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,6 +48,34 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def wake_microseconds(rounds: int = 2000) -> float:
+    """Microseconds that two processes, a core each, need to wake each other: median over rounds.
+
+    It is what every hand-over between two threads of an update costs at least, and differs by
+    machine and by what else its host does.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return float("nan")
+    there, back = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.sched_setaffinity(0, {cores[1]})
+        for _ in range(rounds):
+            os.write(back[1], os.read(there[0], 1))
+        os._exit(0)
+    os.sched_setaffinity(0, {cores[0]})
+    halves = []
+    for _ in range(rounds):
+        before = time.perf_counter()
+        os.write(there[1], b"x")
+        os.read(back[0], 1)
+        halves.append((time.perf_counter() - before) / 2 * 1e6)
+    os.waitpid(child, 0)
+    os.sched_setaffinity(0, cores)
+    return statistics.median(halves)
 
 
 def machine() -> dict[str, str | int | None]:
