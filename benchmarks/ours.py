@@ -116,6 +116,7 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from qmu.config import reading
     from qmu.config.members import members_of
+    from qmu.layout import Layout
     from qmu.learning.devices import find_devices
     from qmu.learning.groups import divide
     from qmu.learning.learner import Learner
@@ -123,7 +124,7 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     obs_size, action_size, steps = 17, 6, 32
     config = reading.from_dict(recipe(arguments))
     groups = divide(members_of(config, {}), find_devices("cpu"))
-    learner = Learner(groups, obs_size, action_size)
+    learner = Learner(groups, Layout(obs_size), action_size)
     rows = random_rows(arguments.members, obs_size, action_size, steps)
     matrix = jnp.eye(256)
     products = 200

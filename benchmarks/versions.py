@@ -71,6 +71,7 @@ class Student:
 
         from qmu.config import reading
         from qmu.config.members import members_of
+        from qmu.layout import Layout
         from qmu.learning.devices import find_devices
         from qmu.learning.groups import divide
         from qmu.learning.learner import Learner
@@ -80,7 +81,7 @@ class Student:
         devices = find_devices("cpu")
         jax.config.update("jax_enable_compilation_cache", False)  # type: ignore[no-untyped-call]
         groups = divide(members_of(reading.from_dict(options), {}), devices)
-        self.learner = Learner(groups, OBS, ACTION)
+        self.learner = Learner(groups, Layout(OBS), ACTION)
         self.rows = random_rows(kind.members, OBS, ACTION, STEPS)
         started, used = time.perf_counter(), time.process_time()
         self.learner.learn(self.rows, STEPS)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from qmu import config
 from qmu.agent import exploration, losses
+from qmu.layout import Layout
 from qmu.replay import priority, stream
 from qmu.rows import Rows
 
@@ -128,7 +129,7 @@ def chain(states: int, steps: int, gamma: float) -> stream.Batch:
         last=padded(last),
         count=jnp.full((1, 1), states + 1),
     )
-    filled = stream.append(stream.init_stream(2 * states, 1, 1, 1, 1), rows)
+    filled = stream.append(stream.init_stream(2 * states, 1, 1, Layout(1), 1), rows)
     slot = jnp.arange(states)
     valid = jnp.ones(states, bool)
     return stream.windows(filled, 0, jnp.zeros_like(slot), slot, valid, steps, gamma)

@@ -14,6 +14,7 @@ from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
 from qmu.deploy.policy import Policy
 from qmu.deploy.seal import signed
+from qmu.layout import Layout
 from qmu.learning.handover import to_network
 from qmu.parts import Part
 
@@ -36,18 +37,21 @@ def as_trained(norm):
     return jax.tree.unflatten(structure, changed)
 
 
-def make_network(actor, normalizer=None):
-    return to_network(jax.device_get(Acting(actor, normalizer)))
+def make_network(actor, normalizer=None, frames=1):
+    layout = Layout(actor.layers[0].weight.shape[0] // frames, frames=frames)
+    return to_network(jax.device_get(Acting(actor, normalizer)), layout)
 
 
-def make_policy(obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalized=False, **options):
-    size = int(np.prod(obs_shape))
+def make_policy(
+    obs_shape=(3,), action_shape=(2,), low=LOW, high=HIGH, normalized=False, frames=1, **options
+):
+    size = int(np.prod(obs_shape)) * frames
     normalizer = None
     if normalized:
         mean, variance = jnp.linspace(-2, 3, size), jnp.linspace(0.1, 4, size)
         normalizer = Normalizer(mean, jnp.sqrt(variance), jnp.float32(1.5))
     actor = make_actor(size, action_size=len(low), **options)
-    return Policy(make_network(actor, normalizer), obs_shape, action_shape, low, high, INFO)
+    return Policy(make_network(actor, normalizer, frames), obs_shape, action_shape, low, high, INFO)
 
 
 def described(folder, **changes):
@@ -134,6 +138,52 @@ def check_takes_parts(call, policy):
     for wrong in ({"cart": {"place": [0.0, 0.1], "gear": 2}}, {**one, "goal": [0.5, 1.0]}):
         with pytest.raises(ValueError, match=r"there have to be|it has to be"):
             call(wrong)
+
+
+def make_with_frames(**options):
+    """Return a policy that sees three frames of (2, 3) numbers together, and one that is told all.
+
+    The second takes the nine rows of three frames at once.
+    """
+    policy = make_shaped((2, 3), (2, 2), frames=3, **options)
+    network = dataclasses.replace(policy.network, layout=Layout(18))
+    return policy, dataclasses.replace(policy, network=network, obs_shape=(18,))
+
+
+def check_carries_its_past(call, whole):
+    """Check that something sees the last three observations of each episode, as `whole` is told."""
+    obs = 4 * draw_obs(6, 2, 2, 3)
+
+    def told(row, first, last):
+        rows = [obs[max(last - back, first), row].reshape(-1) for back in (2, 1, 0)]
+        return whole(np.concatenate(rows))
+
+    state = call.initial_state(2)
+    for time in range(6):
+        # The second row's episode ends, and another one begins.
+        if time == 3:
+            state = tuple(
+                np.concatenate([own[:1], new])
+                for own, new in zip(state, call.initial_state(), strict=True)
+            )
+        action, state = call.step(obs[time], state)
+        assert (action.dtype, action.shape) == (np.float32, (2, 2, 2))
+        for row, first in ((0, 0), (1, 3 if time >= 3 else 0)):
+            np.testing.assert_allclose(action[row], told(row, first, time), rtol=1e-4, atol=1e-5)
+    for first in (0, 2):
+        call.reset()
+        for time in range(first, 5):
+            expected = told(0, first, time)
+            np.testing.assert_allclose(call(obs[time, 0]), expected, rtol=1e-4, atol=1e-5)
+    alone = call.initial_state()
+    action, alone = call.step(obs[0, 0].tolist(), alone)
+    np.testing.assert_allclose(action, told(0, 0, 0), rtol=1e-4, atol=1e-5)
+    for wrong in (call, call.batch):
+        with pytest.raises(ValueError, match=r"policy.initial_state\(batch\), then"):
+            wrong(obs[0])
+    for state in ((), None, call.initial_state(3), call.initial_state(2)[::-1]):
+        with pytest.raises(ValueError, match=r"policy's for 2 observations has float32\[2, 2, 6"):
+            call.step(obs[0], state)
 
 
 def check_like(call, policy):

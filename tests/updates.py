@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmu.agent.update import init, update
+from qmu.layout import Layout
 from qmu.rows import Batch
 
 OBS, ACTION, BATCH = 2, 1, 4
@@ -29,7 +30,7 @@ def make_batch(seed=0, rows=BATCH, **columns):
 
 
 def make_agent(config, seed=0):
-    return INIT(jax.random.key(seed), OBS, ACTION, config)
+    return INIT(jax.random.key(seed), Layout(OBS), ACTION, config)
 
 
 def assert_same(left, right, rtol=0.0, atol=0.0):

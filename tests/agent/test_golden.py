@@ -18,6 +18,7 @@ from budget import some
 
 from qmu.agent.update import init, trace_numbers, update
 from qmu.config import reading
+from qmu.layout import Layout
 from qmu.presets import read_preset
 from qmu.rows import Batch
 
@@ -68,7 +69,7 @@ def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
     config = reading.from_dict(reading.merge(RECIPES[recipe], SMOOTH))
     generator = np.random.default_rng(0)
-    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), OBS, ACTION, config)
+    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), Layout(OBS), ACTION, config)
     agent = jax.tree.map(doubled, agent)
     probe = jnp.asarray(generator.normal(size=(1, OBS)))
     step, numbers = jax.jit(update), trace_numbers(config)

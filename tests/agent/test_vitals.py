@@ -10,6 +10,7 @@ import pytest
 from qmu.agent import update as algorithm
 from qmu.agent.networks import Linear
 from qmu.agent.vitals import dead, gradient_length, vitals
+from qmu.layout import Layout
 from qmu.rows import Batch
 
 OBS = np.array([[1.0, 0.0], [-1.0, 0.0], [3.0, 0.0], [1.0, 0.0]], np.float32)
@@ -36,7 +37,7 @@ def test_vitals_of_small_networks_by_hand(tiny_config):
         actor={"hidden_sizes": [2]}, critic={"hidden_sizes": [2], "norm": "none"},
         env={"reward_scale": 0.5},
     )  # fmt: skip
-    agent = algorithm.init(jax.random.key(0), 2, 1, config)
+    agent = algorithm.init(jax.random.key(0), Layout(2), 1, config)
     # Hidden units relu(x) and relu(-9): the second says 0 whatever it sees. Then 2 relu(x).
     actor = dataclasses.replace(
         agent.actor,

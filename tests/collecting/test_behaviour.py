@@ -7,6 +7,7 @@ from qmu.agent.exploration import LARGEST, distance
 from qmu.collecting.behaviour import MEASURED_ON, Behaviour, first_size, perturbed
 from qmu.config import Explore
 from qmu.deploy.policy import Network
+from qmu.layout import Layout
 
 OBS, ACTION = 3, 2
 NEW, OLD = np.array([True]), np.array([False])
@@ -21,7 +22,12 @@ def make_network(seed=0, norm=False):
     scales = (np.ones(8, np.float32),) if norm else ()
     offsets = (np.zeros(8, np.float32),) if norm else ()
     return Network(
-        (drawn(OBS, 8), drawn(8, ACTION)), (drawn(8), drawn(ACTION)), scales, offsets, "relu"
+        (drawn(OBS, 8), drawn(8, ACTION)),
+        (drawn(8), drawn(ACTION)),
+        scales,
+        offsets,
+        "relu",
+        Layout(OBS),
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from actors import Acting
 from probes import Counter
 
 from qmu.collecting import evaluate as module
@@ -18,6 +19,7 @@ def make_worlds(count, lengths=LENGTHS, kind=Counter, **options):
     return HostWorlds([kind(lengths=lengths, **options) for _ in range(count)], spaces)
 
 
+@Acting
 def half(obs):
     """Act half way to the upper bound: 4 in the world's units, which is also the reward."""
     return np.full((len(obs), 1), 0.5, np.float32)
@@ -35,6 +37,7 @@ def test_each_seed_is_one_episode_however_many_worlds_there_are(worlds, terminat
 def test_the_actor_sees_each_running_world_s_observation():
     seen = []
 
+    @Acting
     def actor(obs):
         seen.append(obs.tolist())
         # As an action in [-1, 1]: -2 + 8 · episode / 10 in the world's units.

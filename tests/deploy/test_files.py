@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from policies import (
     KINDS,
     SHAPES,
+    check_carries_its_past,
     check_like,
     check_reads_large_numbers,
     check_takes_parts,
@@ -22,6 +23,7 @@ from policies import (
     make_of_parts,
     make_policy,
     make_shaped,
+    make_with_frames,
 )
 
 import qmu
@@ -59,6 +61,12 @@ def test_a_npz_file_keeps_the_shapes(tmp_path, shapes):
 def test_a_npz_file_takes_observations_of_several_parts(tmp_path):
     policy = make_of_parts()
     check_takes_parts(qmu.load(write(tmp_path / "p.npz", policy)), policy)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[-1]], ids=str)
+def test_a_file_carries_the_past_along_an_episode(tmp_path, kind):
+    policy, whole = make_with_frames(**kind)
+    check_carries_its_past(qmu.load(write(tmp_path / "p.npz", policy)), whole)
 
 
 def test_all_that_a_policy_is_comes_back():
@@ -182,7 +190,7 @@ def test_an_array_of_objects_is_not_unpickled(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 4},
+        {"format": 5},
         {"format": [2]},
         {"layers": 2},
         {"layers": 10**12},

@@ -11,6 +11,7 @@ from policies import (
     INFO,
     KINDS,
     SHAPES,
+    check_carries_its_past,
     check_like,
     check_reads_large_numbers,
     check_takes_parts,
@@ -19,6 +20,7 @@ from policies import (
     make_of_parts,
     make_policy,
     make_shaped,
+    make_with_frames,
 )
 
 import qmu
@@ -52,6 +54,12 @@ def test_the_graph_has_the_shapes(tmp_path, shapes, hidden_sizes):
 def test_the_graph_takes_observations_of_several_parts(tmp_path):
     policy = make_of_parts()
     check_takes_parts(qmu.load(write(tmp_path / "p.onnx", policy)), policy)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[-1]], ids=str)
+def test_a_file_carries_the_past_along_an_episode(tmp_path, kind):
+    policy, whole = make_with_frames(**kind)
+    check_carries_its_past(qmu.load(write(tmp_path / "p.onnx", policy)), whole)
 
 
 def test_the_graph_tells_itself_in_one_line(tmp_path):
@@ -178,7 +186,7 @@ def test_numbers_of_other_files_are_not_read(tmp_path, monkeypatch, named):
         (lambda model: model.SerializeToString()[:-200], "it is damaged, or not from qmu"),
         (lambda model: sealed(b"nonsense"), "cannot be read"),
         (without_description, "it is not from qmu"),
-        (lambda model: changed(model, format=4), "this version of qmu reads up to"),
+        (lambda model: changed(model, format=5), "this version of qmu reads up to"),
         (
             lambda model: changed(model, observation_shape=[4]),
             r"is described as observation tensor\(float\) \(4,\)",

@@ -27,6 +27,7 @@ from qmu.deploy import npz
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
 from qmu.errors import ConfigError
+from qmu.layout import Layout
 from qmu.parts import Part
 
 
@@ -248,7 +249,7 @@ def test_a_cut_off_file_is_refused(tmp_path, name):
         {"observation_shape": ["a"]},
         {"observation_shape": 3},
         {"action_shape": [3]},
-        {"format": 4},
+        {"format": 5},
         {"normalized": True},
     ],
     ids=str,
@@ -275,7 +276,7 @@ def test_a_description_that_does_not_fit_the_weights_is_refused(tmp_path, change
 )
 def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
     arrays = (tuple(np.ones(shape, np.float32) for shape in shapes) for shapes in (weights, biases))
-    Policy(Network(*arrays, (), (), "relu"), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
+    Policy(Network(*arrays, (), (), "relu", Layout(3)), (3,), (2,), LOW, HIGH, INFO).save(tmp_path)
     with pytest.raises(ConfigError, match="layers that do not fit together"):
         load_policy(tmp_path)
 

@@ -11,6 +11,7 @@ import pytest
 from policies import (
     KINDS,
     SHAPES,
+    check_carries_its_past,
     check_like,
     check_reads_large_numbers,
     check_takes_parts,
@@ -19,6 +20,7 @@ from policies import (
     make_of_parts,
     make_policy,
     make_shaped,
+    make_with_frames,
 )
 
 import qmu
@@ -50,6 +52,12 @@ def test_the_module_has_the_shapes(tmp_path, shapes, hidden_sizes):
 def test_the_module_takes_observations_of_several_parts(tmp_path):
     policy = make_of_parts()
     check_takes_parts(qmu.load(write(tmp_path / "p.pt", policy)), policy)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[-1]], ids=str)
+def test_a_file_carries_the_past_along_an_episode(tmp_path, kind):
+    policy, whole = make_with_frames(**kind)
+    check_carries_its_past(qmu.load(write(tmp_path / "p.pt", policy)), whole)
 
 
 def test_the_module_tells_itself_in_one_line(tmp_path):

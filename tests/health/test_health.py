@@ -18,6 +18,7 @@ from qmu.config import reading
 from qmu.health import chart, conditions, doctor, rules
 from qmu.health.advice import not_given
 from qmu.health.doctor import examine_run, lines_of
+from qmu.layout import Layout
 from qmu.learning.foresight import STATES, chosen, discounted, overestimation, sizes
 
 BASE = {
@@ -293,15 +294,15 @@ def trace(*episodes):
 def test_a_value_that_is_too_large_everywhere_is_too_large_by_that():
     # A reward of 1 for ever is worth 10; an episode of three steps that terminates 1.9 ** ... less.
     endless = trace(([1.0] * 40, False))
-    found = overestimation(endless, lambda obs: np.full(len(obs), 13.0), 0.9, 1.0)
+    found = overestimation(endless, lambda obs: np.full(len(obs), 13.0), Layout(2), 0.9, 1.0)
     assert found["health/q_bias"] == pytest.approx(3.0)
     ended = trace(([1.0] * 3, True))
     # Returns 2.71, 1.9, 1: their mean is 1.87.
-    found = overestimation(ended, lambda obs: np.full(len(obs), 2.87), 0.9, 1.0)
+    found = overestimation(ended, lambda obs: np.full(len(obs), 2.87), Layout(2), 0.9, 1.0)
     assert found["health/q_bias"] == pytest.approx(1.0)
     assert found["health/return_mean"] == pytest.approx(1.87)
     # Rewards that are scaled where they are learned from.
-    found = overestimation(ended, lambda obs: np.full(len(obs), 18.7), 0.9, 10.0)
+    found = overestimation(ended, lambda obs: np.full(len(obs), 18.7), Layout(2), 0.9, 10.0)
     assert found["health/q_bias"] == pytest.approx(0.0, abs=1e-9)
 
 
@@ -310,11 +311,11 @@ def test_returns_that_are_nearly_all_foreseen_say_nothing_about_what_is_foreseen
         return np.full(len(obs), 13.0)
 
     cut, ended = ([1.0] * 40, False), ([1.0] * 40, True)
-    assert overestimation(trace(cut), values, 1.0, 1.0) == {}
-    assert overestimation(trace(cut), values, 0.9999, 1.0) == {}
-    assert "health/q_bias" in overestimation(trace(cut), values, 0.999, 1.0)
+    assert overestimation(trace(cut), values, Layout(2), 1.0, 1.0) == {}
+    assert overestimation(trace(cut), values, Layout(2), 0.9999, 1.0) == {}
+    assert "health/q_bias" in overestimation(trace(cut), values, Layout(2), 0.999, 1.0)
     # Returns 40, 39, ... 1: their mean is 20.5.
-    found = overestimation(trace(ended, cut), values, 1.0, 1.0)
+    found = overestimation(trace(ended, cut), values, Layout(2), 1.0, 1.0)
     assert found["health/q_bias"] == pytest.approx(13.0 - 20.5 - 20.5)
 
 
@@ -324,7 +325,10 @@ def test_of_many_states_some_are_chosen_from_all_episodes():
     assert len(places) <= STATES - 10
     assert {episode for episode, _ in places} == set(range(10))
     many = trace(*([([0.0] * 10, False)] * 400))
-    assert overestimation(many, lambda obs: np.zeros(len(obs)), 0.9, 1.0)["health/q_bias"] == 0
+    assert (
+        overestimation(many, lambda obs: np.zeros(len(obs)), Layout(2), 0.9, 1.0)["health/q_bias"]
+        == 0
+    )
 
 
 def train(tmp_path, world=PENDULUM, **changes):

@@ -20,6 +20,7 @@ from qmu import cli
 from qmu.agent.custom import CustomActor, CustomCritic, makers_of
 from qmu.agent.update import Acting
 from qmu.config import reading
+from qmu.layout import Layout
 from qmu.learning.custom import CustomNetwork
 from qmu.learning.loop import Trainer
 from qmu.watching.console import Console
@@ -291,7 +292,7 @@ def test_of_actors_that_are_gone_few_programs_are_kept():
         def say(weight, obs):
             return (obs @ weight) ** power
 
-        network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None))
+        network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None), Layout(3))
         assert network(np.full((2, 3), 2, np.float32)) == pytest.approx(6.0**power)
         return weakref.ref(network.compiled)
 

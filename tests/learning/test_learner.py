@@ -8,6 +8,7 @@ import pytest
 from qmu.agent import update as algorithm
 from qmu.agent.vitals import Vitals
 from qmu.config.members import Member
+from qmu.layout import Layout
 from qmu.learning.groups import divide
 from qmu.learning.learner import BLOCK, Learner
 from qmu.learning.members import INIT, SAMPLE, UPDATE
@@ -38,7 +39,7 @@ def of_member(rows, member):
 
 def make_learner(config, *seeds, devices=1):
     members = tuple(Member(f"seed-{seed}", "", seed, config) for seed in seeds)
-    return Learner(divide(members, jax.devices("cpu")[:devices]), OBS, ACTION)
+    return Learner(divide(members, jax.devices("cpu")[:devices]), Layout(OBS), ACTION)
 
 
 def assert_close(left, right, rtol=1e-4, atol=1e-5):
@@ -52,8 +53,8 @@ def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
     learner.learn(rows, due)
 
     root = jax.random.key(7)
-    agent = algorithm.init(jax.random.fold_in(root, INIT), OBS, ACTION, config)
-    empty = init_stream(config.replay.capacity, 1, 1, OBS, ACTION)
+    agent = algorithm.init(jax.random.fold_in(root, INIT), Layout(OBS), ACTION, config)
+    empty = init_stream(config.replay.capacity, 1, 1, Layout(OBS), ACTION)
     stream = jax.jit(append)(empty, rows)
     sample_key = jax.random.fold_in(jax.random.fold_in(root, SAMPLE), 0)
     batches = jax.jit(sample, static_argnums=(3, 4))(
@@ -292,8 +293,8 @@ def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_con
     learner.learn(rows, due)
 
     root = jax.random.key(7)
-    agent = algorithm.init(jax.random.fold_in(root, INIT), OBS, ACTION, config)
-    empty = init_stream(config.replay.capacity, 1, 1, OBS, ACTION)
+    agent = algorithm.init(jax.random.fold_in(root, INIT), Layout(OBS), ACTION, config)
+    empty = init_stream(config.replay.capacity, 1, 1, Layout(OBS), ACTION)
     priorities = note_rows(init_priorities(1, empty.rows_per_world), empty, rows)
     own = jax.tree.map(lambda leaf: leaf[0], priorities)
     stream = append(empty, rows)

@@ -8,6 +8,7 @@ import pytest
 from qmu.config import reading
 from qmu.config.members import members_of
 from qmu.errors import ConfigError
+from qmu.layout import Layout
 from qmu.learning.groups import divide, for_each
 from qmu.learning.members import init_member, init_members
 
@@ -107,9 +108,9 @@ def test_one_program_makes_the_agents_that_their_operations_make(kind):
     )
     members = members_of(config, {})
     (group,) = divide(members, jax.devices("cpu")[:1])
-    found = init_members(group, obs_size=4, action_size=2)
+    found = init_members(group, Layout(4), action_size=2)
     for position, member in enumerate(members):
-        agent, key = init_member(member.seed, member.config, 4, 2)
+        agent, key = init_member(member.seed, member.config, Layout(4), 2)
         own = jax.tree.map(lambda leaf, position=position: leaf[position], found.agents)
         assert jax.tree.structure(own) == jax.tree.structure(agent)
         for one, other in zip(jax.tree.leaves(own), jax.tree.leaves(agent), strict=True):

@@ -16,6 +16,7 @@ import pytest
 
 from qmu.config import reading
 from qmu.config.members import members_of
+from qmu.layout import Layout
 from qmu.learning.groups import divide
 from qmu.learning.learner import Learner
 from qmu.presets import read_preset
@@ -35,7 +36,7 @@ def text_of(recipe, seeds):
     """Return what the learner of a recipe asks the compiler for; unused arguments are left out."""
     config = reading.from_dict(RECIPES[recipe] | {"train": {"seeds": SEEDS[seeds], "chunk": 4}})
     groups = divide(members_of(config, {}), jax.devices("cpu")[:1])
-    learner = Learner(groups, obs_size=3, action_size=2)
+    learner = Learner(groups, Layout(3), action_size=2)
     shape = (SEEDS[seeds], 1, 2 * config.train.chunk + 1)
     rows = Rows(
         obs=np.zeros((*shape, 3), np.float32),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from qmu.layout import Layout
 from qmu.replay.priority import (
     CHILDREN,
     EPSILON,
@@ -165,7 +166,7 @@ def rows_of(*worlds):
 
 
 def test_new_rows_get_the_largest_priority_and_those_that_start_nothing_none():
-    stream, priorities = init_stream(10, 1, 2, 1, 1), init_priorities(1, 12)
+    stream, priorities = init_stream(10, 1, 2, Layout(1), 1), init_priorities(1, 12)
     for chunk in (("sse", "s"), ("ss", "es")):
         rows = rows_of(*chunk)
         priorities = NOTE(priorities, stream, rows)
@@ -187,7 +188,7 @@ def test_new_rows_get_the_largest_priority_and_those_that_start_nothing_none():
 
 @given(st.lists(st.lists(st.text("se", max_size=7), min_size=2, max_size=2), max_size=12))
 def test_exactly_the_stored_transitions_can_be_drawn(chunks):
-    stream, priorities = init_stream(14, 1, 2, 1, 1), init_priorities(1, 16)
+    stream, priorities = init_stream(14, 1, 2, Layout(1), 1), init_priorities(1, 16)
     for chunk in chunks:
         rows = rows_of(*chunk)
         priorities = NOTE(priorities, stream, rows)

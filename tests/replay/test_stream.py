@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from qmu.layout import Layout, Seen
+from qmu.layout import row as pack
 from qmu.replay.stream import append, init_stream, sample, startable, stream_bytes, windows
 from qmu.rows import Rows
 
@@ -19,6 +21,9 @@ JUNK = -999.0
 APPEND = jax.jit(append)
 SAMPLE = jax.jit(sample, static_argnames=("shape", "steps"))
 WINDOWS = jax.jit(windows, static_argnames="steps")
+PLAIN = Layout(OBS)
+# What is in places that nobody may look at.
+JUNK_OF = {np.float32: JUNK, np.uint8: 251}
 # Halves and quarters are exact in float32.
 GAMMA = 0.5
 
@@ -43,6 +48,45 @@ class Row(NamedTuple):
         return 0.0 if self.last else 2.0 * self.number
 
 
+def stored_as(layout, row):
+    """Return a row's observation as it is stored; its pictures tell its number, too."""
+    if not layout.images:
+        return row.obs
+    shades = [
+        np.full(image, (row.number + 7 * index) % 240, np.uint8)
+        for index, image in enumerate(layout.images)
+    ]
+    for shade in shades:
+        # Channels differ, and so do corners.
+        shade[..., -1] += 3
+        shade[0, 0] += 5
+    return pack(layout, np.float32(row.obs), shades)
+
+
+def seen_at(kept, place, layout):
+    """Return the numbers of what is seen in one of some rows, frame by frame, then its pictures."""
+    frames = [place]
+    for _ in range(layout.frames - 1):
+        before = frames[0] - 1
+        inside = before >= 0 and not kept[before].last
+        frames.insert(0, before if inside else frames[0])
+    rows = [stored_as(layout, kept[one]) for one in frames]
+    numbers = [number for one in frames for number in kept[one].obs]
+    pictures = []
+    for part, (height, width, deep) in zip(layout.places, layout.images, strict=True):
+        each = [row[part].reshape(height, width, deep) for row in rows]
+        for y, x in np.ndindex(height, width):
+            pictures += [int(one[y, x, channel]) for one in each for channel in range(deep)]
+    return (*numbers, *pictures)
+
+
+def flat(seen):
+    """Return observations as columns: numbers, or numbers and then every picture's bytes."""
+    if not isinstance(seen, Seen):
+        return [seen]
+    return [seen.numbers, *(image.reshape(len(image), -1) for image in seen.images)]
+
+
 class World:
     """One world's whole history, and which transitions a ring of some rows keeps of it."""
 
@@ -63,13 +107,18 @@ class World:
         self.rows += rows
         return rows
 
-    def windows(self, capacity, steps):
+    def windows(self, capacity, steps, layout):
         """Return (obs, action, return, discount, final obs) of the windows still kept."""
         kept = [*self.rows[-capacity:], Row(self.newest, terminated=False, last=True)]
-        return [self.window(kept[start:], steps) for start, row in enumerate(kept) if not row.last]
+        return [
+            self.window(kept, start, steps, layout)
+            for start, row in enumerate(kept)
+            if not row.last
+        ]
 
-    def window(self, rows, steps):
-        """Return the window that starts at the first of these rows."""
+    def window(self, kept, start, steps, layout):
+        """Return the window that starts at one of these rows."""
+        rows = kept[start:]
         total, discount, taken = 0.0, 1.0, 0
         while taken < steps and not rows[taken].last:
             row = rows[taken]
@@ -79,15 +128,16 @@ class World:
             if row.terminated:
                 discount = 0.0
                 break
-        return (*rows[0].obs, *rows[0].action, total, discount, *rows[taken].obs)
+        first, end = (seen_at(kept, place, layout) for place in (start, start + taken))
+        return (*first, *rows[0].action, total, discount, *end)
 
 
 class Members:
     """A stream of some members' worlds beside their histories."""
 
-    def __init__(self, members, worlds, capacity, steps=1):
-        self.capacity, self.steps = capacity, steps
-        self.stream = init_stream(capacity, members, worlds, OBS, ACTION)
+    def __init__(self, members, worlds, capacity, steps=1, layout=PLAIN):
+        self.capacity, self.steps, self.layout = capacity, steps, layout
+        self.stream = init_stream(capacity, members, worlds, layout, ACTION)
         self.histories = [
             [World(1000 * (member * worlds + world)) for world in range(worlds)]
             for member in range(members)
@@ -97,7 +147,7 @@ class Members:
         """Play a chunk: a list of events for each member and world."""
         shape = (len(self.histories), len(self.histories[0]), slots)
         rows = Rows(
-            obs=np.full((*shape, OBS), JUNK, np.float32),
+            obs=np.full((*shape, self.layout.size), JUNK_OF[self.layout.dtype], self.layout.dtype),
             action=np.full((*shape, ACTION), JUNK, np.float32),
             reward=np.full(shape, JUNK, np.float32),
             terminated=np.ones(shape, bool),
@@ -109,7 +159,7 @@ class Members:
             played = history.play(events[index[0]][index[1]])
             # The newest observation stands behind the rows that count.
             for time, row in enumerate([*played, Row(history.newest, terminated=False, last=True)]):
-                rows.obs[(*index, time)] = row.obs
+                rows.obs[(*index, time)] = stored_as(self.layout, row)
                 rows.action[(*index, time)] = row.action
                 rows.reward[(*index, time)] = row.reward
                 rows.terminated[(*index, time)] = row.terminated
@@ -121,7 +171,7 @@ class Members:
         """Return the windows that each world of a member should have, oldest first."""
         histories = self.histories[member]
         share = -(-self.capacity // len(histories))
-        return [history.windows(share, self.steps) for history in histories]
+        return [history.windows(share, self.steps, self.layout) for history in histories]
 
     def stored(self, member):
         """Return the windows that each world of a member has, oldest first."""
@@ -134,7 +184,7 @@ class Members:
         ):
             slot = (head - 1 - age) % ring
             valid = (age < size) & startable(stream.flags[member, world, slot])
-            place = np.full_like(slot, member), np.full_like(slot, world)
+            place = jnp.int32(member), np.full_like(slot, world)
             batch = WINDOWS(self.stream, *place, slot, valid, steps=self.steps, gamma=GAMMA)
             found.append(list(itertools.compress(as_tuples(batch), valid)))
         return found
@@ -153,7 +203,8 @@ class Members:
 def as_tuples(batch):
     """Return a batch as one tuple of numbers per slot, without the weight."""
     batch = jax.tree.map(np.asarray, batch)
-    table = np.column_stack([*batch[:2], batch.reward, batch.discount, batch.next_obs])
+    obs, next_obs = flat(batch.obs), flat(batch.next_obs)
+    table = np.column_stack([*obs, batch.action, batch.reward, batch.discount, *next_obs])
     return [tuple(row) for row in table.tolist()]
 
 
@@ -173,6 +224,33 @@ def test_a_stream_holds_what_plain_lists_hold(members, worlds, capacity, steps):
     @given(st.lists(chunk, min_size=1, max_size=8))
     def check(chunks):
         group = Members(members, worlds, capacity, steps)
+        for events in chunks:
+            group.play(events)
+            for member in range(members):
+                assert group.stored(member) == group.expected(member)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("members", "worlds", "capacity", "steps", "layout"),
+    [
+        (1, 1, 5, 1, Layout(OBS, frames=2)),
+        (2, 3, 12, 3, Layout(OBS, frames=4)),
+        (1, 2, 8, 2, Layout(OBS, ((2, 3, 1),))),
+        (2, 1, 6, 1, Layout(OBS, ((2, 2, 3), (3, 1, 1)), frames=3)),
+    ],
+    ids=["two frames", "four frames", "a picture", "pictures of three frames"],
+)
+def test_frames_and_pictures_are_read_as_plain_lists_are(members, worlds, capacity, steps, layout):
+    """No frame is of another episode, or older than the ring; the first one is repeated."""
+    chunk = st.lists(
+        st.lists(EVENTS, min_size=worlds, max_size=worlds), min_size=members, max_size=members
+    )
+
+    @given(st.lists(chunk, min_size=1, max_size=6))
+    def check(chunks):
+        group = Members(members, worlds, capacity, steps, layout)
         for events in chunks:
             group.play(events)
             for member in range(members):
@@ -296,19 +374,19 @@ def test_a_batch_has_the_shape_that_was_asked_for():
 def test_the_announced_bytes_are_those_of_the_arrays(
     capacity, members, worlds, obs_size, action_size
 ):
-    stream = init_stream(capacity, members, worlds, obs_size, action_size)
-    announced = stream_bytes(capacity, members, worlds, obs_size, action_size)
+    stream = init_stream(capacity, members, worlds, Layout(obs_size), action_size)
+    announced = stream_bytes(capacity, members, worlds, Layout(obs_size), action_size)
     assert announced == stream.numbers.nbytes + stream.flags.nbytes
 
 
 def test_a_million_rows_of_halfcheetah_take_hardly_more_than_their_numbers():
     # 17 + 6 numbers and a reward, 4 bytes each; one byte each for the end and its kind.
     raw = 1_000_000 * ((17 + 6 + 1) * 4 + 2)
-    assert stream_bytes(1_000_000, 1, 1, 17, 6) <= 1.05 * raw
+    assert stream_bytes(1_000_000, 1, 1, Layout(17), 6) <= 1.05 * raw
 
 
 @pytest.mark.parametrize("worlds", [1, 2, 3, 7])
 def test_a_stream_has_room_for_its_capacity(worlds):
-    stream = init_stream(20, 1, worlds, OBS, ACTION)
+    stream = init_stream(20, 1, worlds, Layout(OBS), ACTION)
     rows = worlds * (stream.rows_per_world - 1)
     assert 20 <= rows < 20 + worlds

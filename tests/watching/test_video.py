@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import runs
+from actors import Acting
 from budget import some
 
 import qmu
@@ -24,6 +25,7 @@ from qmu.watching.play import rate_of, watch
 from qmu.world.make import find_maker
 
 FINE = np.zeros(2, np.float32)
+STILL = Acting(lambda obs: np.zeros((1, 3), np.float32))
 
 
 class Drawn(gym.Env):
@@ -212,7 +214,7 @@ def test_a_world_whose_pictures_change_their_size_is_told(tmp_path, encoder):
     out = tmp_path / "new" / "out.mp4"
     said = "Growing returned a picture of 242 × 251 from render after one of 240 × 251"
     with pytest.raises(qmu.WorldError, match=said):
-        video.film(lambda obs: np.zeros((1, 3), np.float32), worlds, [1], out, 10)
+        video.film(STILL, worlds, [1], out, 10)
     assert list(out.parent.iterdir()) == []
 
 
@@ -373,7 +375,7 @@ def test_episodes_are_shown_in_real_time(monkeypatch):
     monkeypatch.setattr("time.sleep", slept.append)
     maker = find_maker(Drawn)
     worlds = maker.evaluation_worlds(1, render=False)
-    score = watch(lambda obs: np.zeros((1, 3), np.float32), worlds, [1, 2], 3)
+    score = watch(STILL, worlds, [1, 2], 3)
     assert (score.rewards, score.lengths) == ((4.5, 4.5), (3, 3))
     # One moment before the first step, and three after it, a tenth of a second each.
     assert len(slept) == 2 * 4
@@ -387,7 +389,7 @@ def test_a_first_observation_beyond_float32_is_told_without_a_warning_of_numpys(
 
     worlds = find_maker(Far).evaluation_worlds(1, render=False)
     with pytest.raises(qmu.WorldError, match=r"Far returned 1e\+300 at position 1"):
-        watch(lambda obs: np.zeros((1, 3), np.float32), worlds, [1], 3)
+        watch(STILL, worlds, [1], 3)
 
 
 def test_a_window_shows_episodes(tmp_path, monkeypatch, capsys):

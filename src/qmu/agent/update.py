@@ -36,6 +36,7 @@ from qmu.agent.normalize import Normalizer, init_normalizer
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions, Share, init_regions
 from qmu.config import Config
+from qmu.layout import Layout
 from qmu.rows import Batch
 
 Value = Float[Array, " batch"]
@@ -102,12 +103,13 @@ def trace_numbers(config: Config) -> Config:
 
 def init(
     key: PRNGKeyArray,
-    obs_size: int,
+    layout: Layout,
     action_size: int,
     config: Config,
     makers: Makers = BUILT_IN,
 ) -> Agent:
     """Return a fresh agent, whose networks the makers make; its targets equal its networks."""
+    obs_size = layout.seen_numbers
     actor_key, critic_key = jax.random.split(key)
     actor = makers.actor(actor_key, obs_size, action_size, config.actor)
     keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]

@@ -17,6 +17,7 @@ from qmu.agent.exploration import (
     uniform_actions,
 )
 from qmu.config import Explore
+from qmu.deploy.past import State, begun_anew, initial_state
 from qmu.deploy.policy import Acts, Network
 
 # The size of the parameter noise is adapted once per so many observations, and measured on them
@@ -45,32 +46,32 @@ class PerturbedActors:
         """Take the newest actor, and how far actions should be apart."""
         self.network, self.wanted = network, wanted
 
-    def __call__(self, obs: Floats, started: Bools) -> Floats:
+    def __call__(self, seen: Floats, started: Bools) -> Floats:
         """Return each world's action [worlds, action], of its perturbed actor."""
-        self.seen.extend(obs)
+        self.seen.extend(seen)
         if len(self.seen) >= MEASURED_ON:
             self.adapt(np.stack(self.seen))
             self.seen = []
         return np.stack(
-            [self.action(world, obs[world], started[world]) for world in range(len(obs))]
+            [self.action(world, seen[world], started[world]) for world in range(len(seen))]
         )
 
-    def action(self, world: int, obs: Floats, started: np.bool_) -> Floats:
+    def action(self, world: int, seen: Floats, started: np.bool_) -> Floats:
         """Return the action of one world, whose actor stays the same until its episode ends."""
         actor = self.actors[world]
         if self.size is None:
-            return self.network(obs)
+            return self.network(seen)
         if actor is None or started:
             actor = perturbed(self.generator, self.network, self.size)
             self.actors[world] = actor
-        return actor(obs)
+        return actor(seen)
 
-    def adapt(self, obs: Floats) -> None:
-        """Change the size towards the wanted distance on these observations [rows, obs]."""
-        plain = self.network(obs)
+    def adapt(self, seen: Floats) -> None:
+        """Change the size towards the wanted distance on what was seen [rows, obs]."""
+        plain = self.network(seen)
 
         def measured(size: float) -> float:
-            return distance(plain, perturbed(self.generator, self.network, size)(obs))
+            return distance(plain, perturbed(self.generator, self.network, size)(seen))
 
         if self.size is None:
             self.size = first_size(measured, self.wanted)
@@ -106,6 +107,8 @@ class Behaviour:
         """Take the member's seed, and how its worlds are explored."""
         self.generator = np.random.default_rng(seed)
         self.noise = NOISES[settings.noise]()
+        # What the actor carries along each world's episode; every chunk may bring another actor.
+        self.past: State | None = None
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
         )
@@ -134,7 +137,7 @@ class Behaviour:
         return {"generator": self.generator.bit_generator.state, "size": size}
 
     def seen(self) -> list[Floats]:
-        """Return the observations that the size of the parameter noise will be measured on."""
+        """Return what was seen that the size of the parameter noise will be measured on."""
         return [] if self.perturbed is None else self.perturbed.seen
 
     def restore(self, state: Mapping[str, Any], seen: Floats) -> None:
@@ -145,10 +148,16 @@ class Behaviour:
             self.perturbed.seen = list(seen)
 
     def act(self, time: int, obs: Floats, started: Bools) -> Floats:
-        """Return the actions [worlds, action] of a step of the chunk, in [-1, 1]."""
+        """Return the actions [worlds, action] of a step of the chunk, in [-1, 1].
+
+        `started` marks the worlds of which these are the first observations of an episode.
+        """
+        if self.past is None:
+            self.past = initial_state(self.network.layout, len(obs))
+        seen, self.past = self.network.see(obs, begun_anew(self.past, started))
         if time < self.random_steps:
             return self.random[time]
-        action = self.network(obs) if self.perturbed is None else self.perturbed(obs, started)
+        action = self.network(seen) if self.perturbed is None else self.perturbed(seen, started)
         action = explore(action, self.noise.at(time, started))
         if self.settings.epsilon > 0:
             action = np.where(self.replaced[time][:, None], self.replacing[time], action)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from qmu.collecting.limit import TimeLimit
 from qmu.config import Config
+from qmu.deploy.past import chosen, initial_state, replaced
+from qmu.deploy.policy import Actor
 from qmu.errors import ConfigError, WorldError
 from qmu.wording import counted
 from qmu.world.hearing import stepping
@@ -88,14 +90,14 @@ def worlds_of(maker: Maker, config: Config, guard: TimeLimit) -> HostWorlds:
 
 @stepping()
 def evaluate(
-    actor: Callable[[Floats], Floats],
+    actor: Actor,
     worlds: HostWorlds,
     seeds: Sequence[int],
     trace: Trace | None = None,
 ) -> Score:
     """Return the score of one episode per seed; write down in `trace` what was seen.
 
-    `actor` maps observations [worlds, obs] to actions [worlds, action] in [-1, 1]. As many
+    `actor` maps what it sees of observations to actions [worlds, action] in [-1, 1]. As many
     episodes run side by side as there are worlds; a world's next episode starts when all have
     ended, so that every episode begins with its own seed. Where failing worlds are replaced, the
     episode begins again in the new one.
@@ -117,21 +119,23 @@ def evaluate(
 
 
 def evaluate_side_by_side(
-    actor: Callable[[Floats], Floats],
+    actor: Actor,
     worlds: HostWorlds,
     seeds: Sequence[int],
     trace: Trace,
 ) -> Score:
     """Return the score of one episode per seed; at most as many seeds as worlds."""
     spaces = worlds.spaces
-    obs = np.zeros((len(seeds), spaces.obs_size), np.float32)
+    obs = np.zeros((len(seeds), spaces.layout.size), spaces.layout.dtype)
     rewards = np.zeros(len(seeds))
     lengths = np.zeros(len(seeds), np.int64)
     running, cut = list(range(len(seeds))), 0
     longest = worlds.longest or LONGEST_EPISODE
     first = trace.begin(len(seeds))
+    state = initial_state(actor.layout, len(seeds))
 
     def begin(index: int) -> None:
+        replaced(state, [index], initial_state(actor.layout, 1))
         obs[index] = start_surely(worlds, index, seeds[index])
         rewards[index] = lengths[index] = 0
         trace.obs[first + index] = [obs[index].copy()]
@@ -140,7 +144,9 @@ def evaluate_side_by_side(
     for index in running:
         begin(index)
     while running:
-        actions = to_environment(actor(obs[running]), spaces.low, spaces.high)
+        seen, after = actor.see(obs[running], chosen(state, running))
+        replaced(state, running, after)
+        actions = to_environment(actor(seen), spaces.low, spaces.high)
         still = []
         for index, action in zip(running, actions, strict=True):
             try:

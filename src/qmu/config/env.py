@@ -7,6 +7,7 @@ from qmu.config.declared import (
     NOT_NEGATIVE,
     NOTICEABLE,
     POSITIVE,
+    UP_TO_1000,
     Rule,
     numeric,
     one_of,
@@ -77,6 +78,11 @@ class Env:
         (),
         help="Gymnasium wrappers by dotted name, the innermost first; files only record them",
         rule=DOTTED,
+    )
+    frames: int = structural(
+        1,
+        help="the last so many observations of an episode are seen together",
+        rule=UP_TO_1000,
     )
     normalize_obs: bool = structural(
         False, help="observations to mean 0 and variance 1, by what the member has seen"

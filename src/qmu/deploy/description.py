@@ -18,6 +18,7 @@ from qmu.deploy.policy import (
     ACTIVATIONS,
     CENTRE,
     FORMAT,
+    WITH_PAST,
     Acts,
     Doubles,
     Floats,
@@ -26,12 +27,15 @@ from qmu.deploy.policy import (
     Policy,
 )
 from qmu.errors import ConfigError, warn
+from qmu.layout import Layout
 
 # Descriptions of these formats have no sum. Format 1 knows no normalized observations.
 UNSEALED = (1, 2)
-READABLE = (*UNSEALED, FORMAT)
+SEALED = (FORMAT, WITH_PAST)
+READABLE = (*UNSEALED, *SEALED)
 # Of an observation or an action. Libraries have an end at 32 or 64, and a batch takes one more.
 MOST_AXES = 31
+MOST_FRAMES = 1000
 # Makes a network of a file's name, description and arrays.
 Read = Callable[[Path, Mapping[str, Any], Mapping[str, Floats]], Acts]
 
@@ -59,7 +63,7 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
     """
     if description["format"] not in READABLE:
         raise ValueError(
-            f"format {description['format']}, this version of qmu reads up to {FORMAT}"
+            f"format {description['format']}, this version of qmu reads up to {WITH_PAST}"
         )
     if not isinstance(description["info"], dict):
         raise ValueError("its info is no object")
@@ -80,7 +84,7 @@ def check_unsealed(description: Any, source: Path) -> None:
         ValueError: its format has one.
     """
     written = description.get("format") if isinstance(description, dict) else None
-    if written == FORMAT:
+    if written in SEALED:
         raise ValueError("it is damaged: its description has no sum")
     if written in UNSEALED:
         warn(
@@ -146,8 +150,21 @@ def read_network(
         tuple(arrays[f"actor.{index}.scale"] for index in norms),
         tuple(arrays[f"actor.{index}.offset"] for index in norms),
         description["activation"],
+        read_layout(description),
         read_normalization(arrays) if description.get("normalized") else None,
     )
+
+
+def read_layout(description: Mapping[str, Any]) -> Layout:
+    """Return how a policy's observations lie in a row, and are seen.
+
+    Raises:
+        ValueError: so many frames make no sense.
+    """
+    frames = description.get("frames", 1)
+    if type(frames) is not int or not 0 < frames <= MOST_FRAMES:
+        raise ValueError(f"{frames!r:.80} is no number of frames")
+    return Layout(math.prod(description["observation_shape"]), frames=frames)
 
 
 def unreadable(source: Path, error: Exception) -> ConfigError:
@@ -208,7 +225,8 @@ def fits(policy: Policy) -> bool:
     if centre is not None and centre.shape != (obs_size,):
         return False
     network = policy.network
-    return not isinstance(network, Network) or network_fits(network, obs_size, action_size)
+    seen = network.layout.frames * obs_size
+    return not isinstance(network, Network) or network_fits(network, seen, action_size)
 
 
 def network_fits(network: Network, obs_size: int, action_size: int) -> bool:

@@ -1,14 +1,18 @@
 """A policy as a graph for ONNX runtimes: observations in, actions out, in the environment's units.
 
 The graph takes `observation` [batch, ...] and gives `action` [batch, ...], both float32; where
-observations have a centre, they are float64. Its metadata hold the policy's description. It uses
-operators of opset 17 (2022), so that runtimes that are not the newest run it, too. The file ends in
-one more entry of the metadata: the sum of all bytes before.
+observations have a centre, they are float64. Where several frames are seen together it takes those
+before, too: `frames` [batch, frames - 1, size], zeros at first, and `begun` [batch], false at an
+episode's first step. What the next step is given are `frames_next` and `begun_next`.
+
+Its metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes
+that are not the newest run it, too. The file ends in one more entry of the metadata: the sum of all
+bytes before.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,25 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.description import check_bounds, network_of, shapes_of, unreadable
-from qmu.deploy.parts import observed, observed_batch, read_parts
+from qmu.deploy.description import (
+    check_bounds,
+    network_of,
+    read_layout,
+    shapes_of,
+    unreadable,
+)
+from qmu.deploy.parts import observed, read_parts
+from qmu.deploy.past import Carries, State, initial_state
 from qmu.deploy.policy import CENTRE, NORM_EPSILON, SLOPE, Floats, Observation, Policy
 from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
 from qmu.deploy.told import told
+from qmu.layout import Layout
 from qmu.parts import Part
 
 OBSERVATION, ACTION = "observation", "action"
+# Of a policy with a past, further inputs and outputs: what each step is given of the one before.
+STATES = ("frames", "begun")
+AFTER = ("frames_next", "begun_next")
 # The keys of the description and of the sum among the metadata.
 DESCRIPTION, SUM = "qmu", b"qmu.sha256"
 # How the entry of the sum begins, to which only the sum is lacking: metadata_props is field 14 of a
@@ -38,7 +53,12 @@ OPENING = b"".join(
 # What comes before the length of the description, and the most bytes of a length.
 MARK, LENGTH_BYTES = bytes([1 << 3 | 2, len(DESCRIPTION)]) + DESCRIPTION.encode() + b"\x12", 10
 BOUNDS = ("low", "high")
-KINDS: dict[Any, str] = {np.float32: "tensor(float)", np.float64: "tensor(double)"}
+KINDS: dict[Any, str] = {
+    np.float32: "tensor(float)",
+    np.float64: "tensor(double)",
+    np.uint8: "tensor(uint8)",
+    np.bool_: "tensor(bool)",
+}
 OPSET, IR = 17, 8
 SERIOUS = 3
 # The number of single precision among ONNX's types.
@@ -46,7 +66,7 @@ FLOAT = 1
 
 
 @dataclass(frozen=True)
-class OnnxPolicy:
+class OnnxPolicy(Carries):
     """A policy that onnxruntime computes; it is called as a `Policy` is."""
 
     session: Any
@@ -55,8 +75,10 @@ class OnnxPolicy:
     low: Floats
     high: Floats
     info: dict[str, Any]
+    layout: Layout
     parts: tuple[Part, ...] = ()
     dtype: Any = np.float32
+    carried: list[State] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -68,24 +90,28 @@ class OnnxPolicy:
             float32 actions in the environment's units, inside its bounds.
 
         Raises:
-            ValueError: the observation has another shape.
+            ValueError: the observation has another shape, or it is a batch, and the policy has a
+                past: `step` takes those.
         """
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
-        action = self.act(obs if batch else obs[None])
+        if self.layout.frames > 1:
+            return self.act_on_own(obs, batch)
+        action, _ = self.advance(obs if batch else obs[None], ())
         return action if batch else action[0]
 
     def batch(self, observations: Observation) -> Floats:
         """Return the actions [batch, ...] for a batch of observations, also for one of one.
 
         Raises:
-            ValueError: they are no batch, or have another shape.
+            ValueError: they are no batch, have another shape, or the policy has a past.
         """
-        return self.act(observed_batch(self.parts, self.obs_shape, observations, self.dtype))
+        return self.advance(self.whole_batch(observations), ())[0]
 
-    def act(self, obs: NDArray[Any]) -> Floats:
-        """Return the actions for observations [batch, *obs_shape]."""
-        action: Floats = self.session.run([ACTION], {OBSERVATION: obs})[0]
-        return action
+    def advance(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
+        given = dict(zip(STATES, state, strict=False))
+        action, *after = self.session.run(None, {OBSERVATION: obs} | given)
+        return action, tuple(after)
 
     def __repr__(self) -> str:
         return told(self)
@@ -112,16 +138,20 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
         description = read_json(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
         dtype = np.float64 if description.get("centred") else np.float32
-        check_ends(session.get_inputs(), OBSERVATION, obs_shape, KINDS[dtype])
-        check_ends(session.get_outputs(), ACTION, action_shape, KINDS[np.float32])
+        layout = read_layout(description)
+        past = [(part.shape[1:], KINDS[part.dtype.type]) for part in initial_state(layout, 1)]
+        check_ends(session.get_inputs(), (OBSERVATION, *STATES), [(obs_shape, KINDS[dtype]), *past])
+        ends = [(action_shape, KINDS[np.float32]), *past]
+        check_ends(session.get_outputs(), (ACTION, *AFTER), ends)
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
         check_bounds(low, high)
-        check_answer(session, np.zeros((1, *obs_shape), dtype), low, high)
+        zeros = dict(zip(STATES, initial_state(layout, 1), strict=False))
+        check_answer(session, {OBSERVATION: np.zeros((1, *obs_shape), dtype)} | zeros, low, high)
     except Exception as error:
         raise unreadable(source, error) from None
     info = description["info"]
-    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, parts, dtype)
+    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, layout, parts, dtype)
 
 
 def check_alone(data: bytes) -> None:
@@ -145,20 +175,28 @@ def check_alone(data: bytes) -> None:
         raise ValueError("it is not from qmu: it takes numbers from other files")
 
 
-def check_answer(session: Any, obs: NDArray[Any], low: Floats, high: Floats) -> None:
+def check_answer(session: Any, given: dict[str, Any], low: Floats, high: Floats) -> None:
     """Raise ValueError unless a graph's actions are what is described, by one of them."""
-    action = session.run([ACTION], {OBSERVATION: obs})[0].reshape(-1)
+    action = session.run([ACTION], given)[0].reshape(-1)
     if not (low.shape == high.shape == action.shape and np.isfinite(action).all()):
         raise ValueError("its actions are not finite, or not as many as its bounds")
     if not ((low <= action) & (action <= high)).all():
         raise ValueError("its actions lie outside of its bounds")
 
 
-def check_ends(ends: Sequence[Any], name: str, shape: tuple[int, ...], kind: str) -> None:
-    """Raise ValueError unless the graph's only input, or output, is what is described."""
-    there = [(end.name, end.type, tuple(end.shape[1:])) for end in ends]
-    if there != [(name, kind, shape)]:
-        raise ValueError(f"{there} is described as {name} {kind} {shape}")
+def check_ends(
+    ends: Sequence[Any], names: Sequence[str], described: Sequence[tuple[Any, str]]
+) -> None:
+    """Raise ValueError unless a graph's inputs, or outputs, are what is described.
+
+    Each is described by its shape behind the batch's axis, and its kind.
+    """
+    there = [f"{end.name} {end.type} {tuple(end.shape[1:])}" for end in ends]
+    wanted = [
+        f"{name} {kind} {shape}" for name, (shape, kind) in zip(names, described, strict=False)
+    ]
+    if there != wanted:
+        raise ValueError(f"{', '.join(there)} is described as {', '.join(wanted)}")
 
 
 def pack(policy: Policy) -> bytes:
@@ -169,13 +207,20 @@ def pack(policy: Policy) -> bytes:
     graph = Graph(policy.arrays())
     build(graph, policy)
     seen = TensorProto.FLOAT if policy.centre is None else TensorProto.DOUBLE
-    ends = [
-        helper.make_tensor_value_info(name, kind, ["batch", *shape])
-        for name, kind, shape in (
-            (OBSERVATION, seen, policy.obs_shape),
-            (ACTION, TensorProto.FLOAT, policy.action_shape),
-        )
+    past = [
+        (helper.np_dtype_to_tensor_dtype(part.dtype), part.shape[1:])
+        for part in policy.initial_state()
     ]
+    inputs, outputs = (
+        [
+            helper.make_tensor_value_info(name, kind, ["batch", *shape])
+            for name, (kind, shape) in zip(names, [end, *past], strict=False)
+        ]
+        for names, end in (
+            ((OBSERVATION, *STATES), (seen, policy.obs_shape)),
+            ((ACTION, *AFTER), (TensorProto.FLOAT, policy.action_shape)),
+        )
+    )
     model = helper.make_model(
         helper.make_graph(
             [
@@ -183,8 +228,8 @@ def pack(policy: Policy) -> bytes:
                 for kind, inputs, outputs, attributes in graph.nodes
             ],
             "policy",
-            ends[:1],
-            ends[1:],
+            inputs,
+            outputs,
             [numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -222,11 +267,13 @@ def build(graph: Graph, policy: Policy) -> None:
     """Add the nodes that lead from an observation to an action, as `Policy` computes it."""
     network = network_of(policy)
     # The number 0 stands for the batch axis as it is.
-    size = [0, network.weights[0].shape[0]]
+    size = [0, policy.layout.size]
     hidden = graph.node("Reshape", OBSERVATION, graph.constant("obs.size", size, np.int64))
     if policy.centre is not None:
         hidden = graph.node("Sub", hidden, CENTRE)
         hidden = graph.node("Cast", hidden, to=FLOAT)
+    if policy.layout.frames > 1:
+        hidden = with_frames(graph, hidden, policy.layout)
     if network.normalization is not None:
         lowest = graph.constant("obs.lowest", -network.normalization.clip)
         hidden = graph.node("Sub", hidden, "obs.mean")
@@ -241,6 +288,23 @@ def build(graph: Graph, policy: Policy) -> None:
                 hidden = graph.node("LayerNormalization", hidden, *names, epsilon=NORM_EPSILON)
             hidden = activated(graph, network.activation, hidden)
     scaled(graph, graph.node("Tanh", hidden), policy)
+
+
+def with_frames(graph: Graph, newest: str, layout: Layout) -> str:
+    """Add what sees a row [batch, size] with those before it, and what they are next time.
+
+    Returns the name of [batch, frames * size].
+    """
+    before, begun = STATES
+    row = graph.node("Unsqueeze", newest, graph.constant("axis.1", [1], np.int64))
+    known = graph.node("Unsqueeze", begun, graph.constant("axes.1.2", [1, 2], np.int64))
+    older = graph.node("Where", known, before, row)
+    frames = graph.node("Concat", older, row, axis=1)
+    ends = [graph.constant(name, [end], np.int64) for name, end in (("one.1", 1), ("end", 2**31))]
+    graph.node("Slice", frames, *ends, "axis.1", output=AFTER[0])
+    graph.node("Or", begun, graph.node("Not", begun), output=AFTER[1])
+    whole = graph.constant("seen.size", [0, layout.frames * layout.size], np.int64)
+    return graph.node("Reshape", frames, whole)
 
 
 def activated(graph: Graph, activation: str, hidden: str) -> str:

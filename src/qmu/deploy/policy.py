@@ -3,16 +3,18 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.parts import observed, observed_batch
+from qmu.deploy.parts import observed
+from qmu.deploy.past import Carries, State, stacked
 from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
+from qmu.layout import Layout, seen
 from qmu.parts import Part
 from qmu.places import absolute
 
@@ -26,6 +28,8 @@ ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
 FORMAT = 3
+# Descriptions of policies with a past have this format: versions before would give them one row.
+WITH_PAST = 4
 # The name of what is taken from observations before they are rounded.
 CENTRE = "obs.centre"
 
@@ -92,11 +96,25 @@ def all_finite(array: Floats) -> bool:
         return math.isfinite(float(array.sum())) or bool(np.isfinite(array).all())
 
 
-class Acts(Protocol):
-    """What a policy consists of but for scaling: it computes actions, and can be written down."""
+class Actor(Protocol):
+    """Something that acts: `see` makes of observations and their past what layers are given.
 
-    def __call__(self, obs: Floats) -> Floats:
-        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+    Of that the call makes actions.
+    """
+
+    @property
+    def layout(self) -> Layout:
+        """How observations lie in a row, and how many of them are seen together."""
+
+    def __call__(self, seen: Floats, /) -> Floats:
+        """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
+
+    def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return what is seen of observations [batch, size], and the state after them."""
+
+
+class Acts(Actor, Protocol):
+    """What a policy consists of but for scaling: it acts, and can be written down."""
 
     def finite(self) -> bool:
         """Tell whether all its numbers are finite."""
@@ -113,7 +131,8 @@ class Network:
     """An actor's layers: weights [inputs, outputs] and biases [outputs].
 
     `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
-    empty without one. Without a `normalization`, observations are taken as they come.
+    empty without one. Without a `normalization`, observations are taken as they come. `layout` says
+    what these are, and how many of them are seen together.
     """
 
     weights: tuple[Floats, ...]
@@ -121,12 +140,20 @@ class Network:
     scales: tuple[Floats, ...]
     offsets: tuple[Floats, ...]
     activation: str
+    layout: Layout
     normalization: Normalization | None = None
 
-    def __call__(self, obs: Floats) -> Floats:
-        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+    def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return what is seen of observations [batch, size], and the state after them."""
+        if not state:
+            return obs, state
+        frames, state = stacked(self.layout, obs, state)
+        return seen(self.layout, frames), state
+
+    def __call__(self, seen: Floats) -> Floats:
+        """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
         activate = ACTIVATIONS[self.activation]
-        hidden = obs if self.normalization is None else self.normalization(obs)
+        hidden = seen if self.normalization is None else self.normalization(seen)
         for depth in range(len(self.weights) - 1):
             hidden = hidden @ self.weights[depth] + self.biases[depth]
             if self.scales:
@@ -166,13 +193,16 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(Carries):
     """A deterministic policy: one observation, or a batch of them, to actions.
 
     `info` says where it comes from: environment, seed, step, score. Everything that the policy
     needs is in it; training is not. `parts` are those of the environment's own observations, where
     they are dictionaries or tuples. A `centre` [obs] is taken from observations in double
     precision, before they are rounded to single.
+
+    A policy that sees several frames has a past: `step` takes it and returns it; called with single
+    observations, the policy carries it itself, until `reset`.
     """
 
     network: Acts
@@ -183,6 +213,7 @@ class Policy:
     info: dict[str, Any]
     parts: tuple[Part, ...] = ()
     centre: Doubles | None = None
+    carried: list[State] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __call__(self, observation: Observation) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
@@ -197,18 +228,27 @@ class Policy:
             float32 actions in the environment's units, inside its bounds.
 
         Raises:
-            ValueError: the observation has another shape.
+            ValueError: the observation has another shape, or it is a batch, and the policy has a
+                past: `step` takes those.
         """
-        return self.act(*observed(self.parts, self.obs_shape, observation, self.dtype))
+        obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
+        if self.layout.frames > 1:
+            return self.act_on_own(obs, batch)
+        return self.act(obs, batch)
 
     def batch(self, observations: Observation) -> Floats:
         """Return the actions [batch, ...] for a batch of observations, also for one of one.
 
         Raises:
-            ValueError: they are no batch, or have another shape.
+            ValueError: they are no batch, have another shape, or the policy has a past.
         """
-        obs = observed_batch(self.parts, self.obs_shape, observations, self.dtype)
+        obs = self.whole_batch(observations)
         return self.act(obs, obs.shape[:1])
+
+    @property
+    def layout(self) -> Layout:
+        """How observations lie in a row, and how many of them are seen together."""
+        return self.network.layout
 
     @property
     def dtype(self) -> Any:
@@ -216,11 +256,26 @@ class Policy:
         return np.float32 if self.centre is None else np.float64
 
     def act(self, obs: NDArray[Any], batch: tuple[int, ...]) -> Floats:
-        """Return the actions for observations [*batch, *obs_shape]."""
+        """Return the actions for observations [*batch, *obs_shape] of a policy without a past."""
+        seen, _ = self.network.see(self.flat(obs, batch), ())
+        return self.scaled(self.network(seen), batch)
+
+    def advance(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
+        batch = obs.shape[:1]
+        seen, state = self.network.see(self.flat(obs, batch), state)
+        return self.scaled(self.network(seen), batch), state
+
+    def flat(self, obs: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
+        """Return observations [*batch, *obs_shape] as rows [*batch, size]."""
         flat = obs.reshape(*batch, math.prod(self.obs_shape))
-        if self.centre is not None:
-            flat = (flat - self.centre).astype(np.float32)
-        action = self.network(flat)
+        if self.centre is None:
+            return flat
+        centred: Floats = (flat - self.centre).astype(np.float32)
+        return centred
+
+    def scaled(self, action: Floats, batch: tuple[int, ...]) -> Floats:
+        """Return actions [*batch, action] in [-1, 1] in the environment's units and shape."""
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)
         return scaled.reshape((*batch, *self.action_shape))
@@ -264,11 +319,12 @@ class Policy:
     def description(self) -> dict[str, Any]:
         """Return what the arrays are, as JSON holds it."""
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.layout.frames == 1 else WITH_PAST,
             **self.network.description(),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
             "parts": [part._asdict() for part in self.parts],
             **({} if self.centre is None else {"centred": True}),
+            **({} if self.layout.frames == 1 else {"frames": self.layout.frames}),
             "info": self.info,
         }

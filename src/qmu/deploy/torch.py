@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
-from qmu.deploy.parts import batch_of, observed, observed_batch
+from qmu.deploy.parts import batch_of, observed
+from qmu.deploy.past import Carries, State, check_state
 from qmu.deploy.policy import (
     NORM_EPSILON,
     SLOPE,
@@ -37,10 +38,11 @@ ACTIVATIONS: dict[str, Any] = {
 }
 
 
-class TorchPolicy(nn.Module):
+class TorchPolicy(Carries, nn.Module):
     """A policy with its weights as parameters: observations to actions in the environment's units.
 
     It is called as a `Policy` is, and then gives arrays. A tensor gives a tensor, with gradients.
+    With a past, `step` takes and gives tensors for a tensor, too.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -49,7 +51,8 @@ class TorchPolicy(nn.Module):
         self.obs_shape, self.action_shape = policy.obs_shape, policy.action_shape
         self.info, self.parts = policy.info, policy.parts
         self.layers = nn.Sequential(*layers_of(policy))
-        self.dtype = policy.dtype
+        self.dtype, self.layout = policy.dtype, policy.layout
+        self.carried: list[State] = []
         centre = None if policy.centre is None else torch.tensor(policy.centre)
         self.register_buffer("centre", centre)
         self.register_buffer("low", torch.tensor(policy.low))
@@ -67,35 +70,93 @@ class TorchPolicy(nn.Module):
             device, of anything else a float32 array.
 
         Raises:
-            ValueError: the observation has another shape.
+            ValueError: the observation has another shape, or it is a batch or a tensor, and the
+                policy has a past: `step` takes those.
         """
         if isinstance(observation, torch.Tensor):
+            if self.layout.frames > 1:
+                self.refuse_batch()
             return self.act(observation)
-        return self.act_on_array(observed(self.parts, self.obs_shape, observation, self.dtype)[0])
+        obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
+        if self.layout.frames > 1:
+            return self.act_on_own(obs, batch)
+        return self.act_on_array(obs)
 
     def batch(self, observations: Observation) -> Floats:
         """Return the actions [batch, ...] for a batch of observations, also for one of one.
 
         Raises:
-            ValueError: they are no batch, or have another shape.
+            ValueError: they are no batch, have another shape, or the policy has a past.
         """
-        return self.act_on_array(
-            observed_batch(self.parts, self.obs_shape, observations, self.dtype)
-        )
+        return self.act_on_array(self.whole_batch(observations))
+
+    def step(self, observation: Any, state: Any) -> tuple[Any, Any]:
+        """Return the action for one observation, or one per row of a batch, and the next state.
+
+        As that of a `Policy`; of a tensor, and a state of tensors, they are tensors.
+
+        Raises:
+            ValueError: as for a `Policy`.
+        """
+        if not isinstance(observation, torch.Tensor):
+            return super().step(observation, state)
+        batch = batch_of(observation.shape, self.obs_shape)
+        rows = observation if batch else observation[None]
+        check_state(self.layout, tuple(part.detach().cpu().numpy() for part in state), len(rows))
+        action, state = self.act_after(rows, state)
+        return (action if batch else action[0]), state
+
+    def advance(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
+        with torch.no_grad():
+            action, after = self.act_after(self.tensor(obs), tuple(map(self.tensor, state)))
+        return action.cpu().numpy(), tuple(part.cpu().numpy() for part in after)
+
+    def tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        """Return a copy of an array where the policy is."""
+        return torch.from_numpy(np.array(array)).to(self.low.device)
 
     def act_on_array(self, obs: NDArray[Any]) -> Floats:
         """Return the actions of an array of observations, as an array."""
         with torch.no_grad():
-            action = self.act(torch.from_numpy(np.array(obs)).to(self.low.device))
+            action = self.act(self.tensor(obs))
         return np.asarray(action.cpu().numpy())
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return the actions of a tensor of observations."""
+        """Return the actions of a tensor of observations, for a policy without a past."""
         batch = batch_of(obs.shape, self.obs_shape)
-        flat = obs.reshape(*batch, self.layers[0].in_features)
+        return self.scaled(self.layers(self.flat(obs, batch)), batch)
+
+    def act_after(
+        self, obs: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return the actions of a batch of observations and what was before them, and the state."""
+        batch = obs.shape[:1]
+        seen, state = self.see(self.flat(obs, batch), state)
+        return self.scaled(self.layers(seen), batch), state
+
+    def see(
+        self, flat: torch.Tensor, state: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return rows [batch, size] with those before them [batch, frames * size], and the state.
+
+        As `stacked` of a `Policy`.
+        """
+        if not state:
+            return flat, state
+        before, begun = state
+        newest = flat[:, None]
+        frames = torch.cat([torch.where(begun[:, None, None], before, newest), newest], dim=1)
+        return frames.flatten(1), (frames[:, 1:], torch.ones_like(begun))
+
+    def flat(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
+        """Return observations [*batch, *obs_shape] as rows [*batch, size]."""
+        flat = obs.reshape(*batch, self.layout.size)
         flat = flat if self.centre is None else flat - self.centre
-        flat = flat.to(self.low.dtype)
-        action = self.layers(flat)
+        return flat.to(self.low.dtype)
+
+    def scaled(self, action: torch.Tensor, batch: Any) -> torch.Tensor:
+        """Return actions [*batch, action] in [-1, 1] in the environment's units and shape."""
         scaled = 0.5 * (1 - action) * self.low + 0.5 * (1 + action) * self.high
         inside = torch.minimum(torch.maximum(scaled, self.low), self.high)
         return inside.reshape((*batch, *self.action_shape))

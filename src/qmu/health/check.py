@@ -346,7 +346,7 @@ def facts(evidence: Evidence) -> list[str]:
             "what takes a second world (--single): whether the same seed gives the same rows in a "
             "new one, and whether two of a process disturb each other"
         )
-    size = row_bytes(spaces.obs_size, spaces.action_size)
+    size = row_bytes(spaces.layout, spaces.action_size)
     lines["memory"] = f"{size:,} bytes a row, {size / 1000:.3g} GB for a million"
     return [evidence.name, *(f"  {name:13} {text}" for name, text in lines.items())]
 

@@ -16,9 +16,12 @@ from qmu.agent.custom import Networks, check_kind, makers_of
 from qmu.agent.normalize import init_normalizer
 from qmu.agent.update import Acting
 from qmu.config import Config
+from qmu.deploy.description import read_layout
 from qmu.deploy.files import read_folder
+from qmu.deploy.past import State, stacked
 from qmu.deploy.policy import Floats, Policy
 from qmu.errors import ConfigError
+from qmu.layout import Layout, seen
 from qmu.learning.devices import in_single_precision
 from qmu.learning.statistics import with_deviations
 from qmu.saving import arrays
@@ -32,16 +35,24 @@ ONLY_BUILT_IN = {"actor": LAYERS, "critic": (*LAYERS, "action_layer")}
 class CustomNetwork:
     """One member's actor, made by a function of the user's own, as something that acts."""
 
-    def __init__(self, acting: Acting) -> None:
-        """Take the actor, and its normalizer, on the device where it is to act."""
-        self.acting = acting
+    def __init__(self, acting: Acting, layout: Layout) -> None:
+        """Take the actor, and its normalizer, on the device where it is to act.
+
+        `layout` is that of the observations that it acts on.
+        """
+        self.acting, self.layout = acting, layout
         # Flat, because a call walks through the module in Python: 0.3 ms otherwise.
         self.leaves, structure = jax.tree.flatten(acting)
         self.compiled = compiled_for(structure)
 
+    def see(self, obs: Any, state: State) -> tuple[Floats, State]:
+        """Return what is seen of observations [batch, size], and the state after them."""
+        frames, state = stacked(self.layout, obs, state)
+        return seen(self.layout, frames), state
+
     @in_single_precision
     def __call__(self, obs: Floats) -> Floats:
-        """Return actions [..., action] in [-1, 1] for observations [..., obs]."""
+        """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
         rows = obs.reshape(-1, obs.shape[-1])
         # So that evaluations, in which ever fewer worlds are left, are compiled a few times only.
         padded = np.zeros((1 << (len(rows) - 1).bit_length(), rows.shape[1]), np.float32)
@@ -115,9 +126,8 @@ def read_custom(
     config: Config,
 ) -> CustomNetwork:
     """Return the network in a policy's files, as the functions make it."""
-    obs_size, action_size = (
-        int(np.prod(description[f"{name}_shape"])) for name in ("observation", "action")
-    )
+    layout, action_size = read_layout(description), int(np.prod(description["action_shape"]))
+    obs_size = layout.seen_numbers
     makers = makers_of(networks, obs_size, action_size)
     actor = makers.actor(jax.random.key(0), obs_size, action_size, config.actor)
     like, held = Acting(actor, init_normalizer(obs_size, config)), with_deviations(held)
@@ -132,7 +142,7 @@ def read_custom(
         ) from None
     device = acting_device(jax.devices()[:1])
     acting: Acting = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return CustomNetwork(jax.device_put(acting, device))
+    return CustomNetwork(jax.device_put(acting, device), layout)
 
 
 def misfit(place: object, networks: Networks | None, error: Exception) -> str:

@@ -1,12 +1,13 @@
 """What the episodes of an evaluation say of a critic and of the world's numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmu.collecting.evaluate import Trace
+from qmu.layout import Layout, seen
 
 # Values are computed of so many states at once, so that one program serves all evaluations; and
 # of so many episodes at most.
@@ -16,7 +17,11 @@ LEAST_SHARE = 0.01
 
 
 def overestimation(
-    trace: Trace, values: Callable[[Any], Any], gamma: float, reward_scale: float
+    trace: Trace,
+    values: Callable[[Any], Any],
+    layout: Layout,
+    gamma: float,
+    reward_scale: float,
 ) -> dict[str, float]:
     """Return how far Q(s, μ(s)) was above the discounted returns of an evaluation's episodes.
 
@@ -27,7 +32,9 @@ def overestimation(
 
     Args:
         trace: the evaluation.
-        values: observations [states, obs] to Q(s, μ(s)) [states], of rewards that were scaled.
+        values: observations [states, obs] as networks see them to Q(s, μ(s)) [states], of rewards
+            that were scaled.
+        layout: of the observations in the trace.
         gamma: the discount.
         reward_scale: what rewards are multiplied with where they are learned from.
 
@@ -39,11 +46,11 @@ def overestimation(
     """
     episodes = trace.rewards[:EPISODES]
     places = chosen([len(rewards) for rewards in episodes])
-    states = [trace.obs[episode][time] for episode, time in places]
-    ends = [own[-1] for own in trace.obs[:EPISODES]]
-    held = np.zeros((STATES, len(ends[0])), np.float32)
+    states = [frames_at(layout, trace.obs[episode], time) for episode, time in places]
+    ends = [frames_at(layout, own, len(own) - 1) for own in trace.obs[:EPISODES]]
+    held = np.zeros((STATES, *ends[0].shape), layout.dtype)
     held[: len(states) + len(ends)] = np.stack(states + ends)
-    found = np.asarray(values(held), np.float64)
+    found = np.asarray(values(seen(layout, held)), np.float64)
     tails = found[len(states) : len(states) + len(ends)]
     returns = [
         discounted(np.array(rewards) * reward_scale, 0.0 if terminated else tail, gamma)
@@ -69,6 +76,13 @@ def overestimation(
         "health/return_mean": float(np.mean(foreseen) - bias),
         "health/return_std": float(np.std(obtained)),
     }
+
+
+def frames_at(layout: Layout, rows: Sequence[NDArray[Any]], time: int) -> NDArray[Any]:
+    """Return what is seen together at a time of an episode: a row, or rows [frames, size]."""
+    if layout.frames == 1:
+        return rows[time]
+    return np.stack([rows[max(time - back, 0)] for back in reversed(range(layout.frames))])
 
 
 def sizes(trace: Trace) -> dict[str, float]:

@@ -14,21 +14,25 @@ from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
 from qmu.deploy.policy import Acts, Floats, Network, Normalization, Policy
+from qmu.layout import Layout
 from qmu.learning.custom import CustomNetwork
 from qmu.world.spaces import Spaces
 
 
-def to_networks(acting: Acting, device: Any = None) -> list[Acts]:
-    """Return a group's actors as NumPy networks; those of the user's own act on the device."""
+def to_networks(acting: Acting, layout: Layout, device: Any = None) -> list[Acts]:
+    """Return a group's actors as NumPy networks; those of the user's own act on the device.
+
+    `layout` is that of the observations that they act on.
+    """
     host: Any = jax.device_get(acting)
     members = range(len(jax.tree.leaves(host)[0]))
     each = [jax.tree.map(lambda leaf, own=own: leaf[own], host) for own in members]
     if isinstance(acting.actor, CustomActor):
-        return [CustomNetwork(jax.device_put(one, device)) for one in each]
-    return [to_network(one) for one in each]
+        return [CustomNetwork(jax.device_put(one, device), layout) for one in each]
+    return [to_network(one, layout) for one in each]
 
 
-def to_network(acting: Any) -> Network:
+def to_network(acting: Any, layout: Layout) -> Network:
     """Return one member's `Acting`, in NumPy, as a network; batch norms go into its weights."""
     actor, normalizer = acting.actor, acting.normalizer
     layers = [(layer.weight, layer.bias) for layer in actor.layers]
@@ -44,6 +48,7 @@ def to_network(acting: Any) -> Network:
         scales=tuple(norm.scale for norm in scaled),
         offsets=tuple(norm.offset for norm in scaled),
         activation=actor.activation,
+        layout=layout,
         normalization=None
         if normalizer is None
         else Normalization(

@@ -19,6 +19,7 @@ from qmu.agent.update import Acting, Agent, Metrics
 from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
 from qmu.deploy.policy import Acts
+from qmu.layout import Layout
 from qmu.learning.custom import acting_device
 from qmu.learning.devices import in_single_precision
 from qmu.learning.groups import Group, for_each
@@ -204,7 +205,7 @@ class Learner:
     def __init__(
         self,
         groups: list[Group],
-        obs_size: int,
+        layout: Layout,
         action_size: int,
         given: Set[str] = frozenset(),
         makers: Makers = BUILT_IN,
@@ -213,12 +214,13 @@ class Learner:
 
         Args:
             groups: the members, by their devices.
-            obs_size: numbers in an observation.
+            layout: of an observation.
             action_size: numbers in an action.
             given: the options that every call of `learn` gets anew.
             makers: what makes the members' networks.
         """
         self.groups = groups
+        self.layout = layout
         ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
         # Which of all members belong to each group.
         self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -226,9 +228,9 @@ class Learner:
         self.acting_device = acting_device([group.device for group in groups])
         self.updates = 0
         members, normalizing = ends[-1], groups[0].members[0].config.env.normalize_obs
-        self.statistics = no_statistics(members, obs_size) if normalizing else None
+        self.statistics = no_statistics(members, layout.numbers) if normalizing else None
         self.planned = options.planned_updates(groups[0].members[0].config)
-        self.members = [init_members(group, obs_size, action_size, makers) for group in groups]
+        self.members = [init_members(group, layout, action_size, makers) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
         self.compiled = program(groups[0].device.platform, frozenset(given), self.shape())
         # A copy: the members' own arrays are given away with the next chunk.
@@ -264,12 +266,18 @@ class Learner:
             own = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
             changed = stacked_values(values or {}, self.groups[index])
             numbers = with_values(self.numbers[index], changed)
-            scales = None if self.statistics is None else self.statistics.scales(part)
+            scales = None if self.statistics is None else self.scales(part)
             results.append(self.compiled(self.members[index], own, *counts, numbers, scales))
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))
         self.updates += due
+
+    def scales(self, part: slice) -> tuple[Any, Any]:
+        """Return some members' means and deviations [members, obs] of what networks see."""
+        assert self.statistics is not None
+        mean, std = (np.tile(one, self.layout.frames) for one in self.statistics.scales(part))
+        return mean, std
 
     def compile(self, rows: Rows, values: Values | None = None) -> None:
         """Compile the program, by a chunk of which no row counts and no update is due; waits."""
@@ -321,7 +329,11 @@ class Learner:
 
     def networks(self, actors: list[Acting]) -> list[Acts]:
         """Return the groups' actors as each member's network; waits for them."""
-        return [network for group in actors for network in to_networks(group, self.acting_device)]
+        return [
+            network
+            for group in actors
+            for network in to_networks(group, self.layout, self.acting_device)
+        ]
 
     def share(self) -> float:
         """Return the part of all planned updates that has been done, from 0 to 1."""

@@ -32,7 +32,8 @@ from qmu.collecting.limit import TimeLimit
 from qmu.collecting.turns import OnlyWorld
 from qmu.config import Config
 from qmu.config.members import Arms, diverged, members_of
-from qmu.deploy.policy import Acts, Floats
+from qmu.deploy.past import initial_state
+from qmu.deploy.policy import Actor, Acts
 from qmu.errors import ConfigError, DivergedError, WorldError
 from qmu.learning.custom import waiting_note
 from qmu.learning.devices import check_memory, find_devices, share_note
@@ -46,8 +47,6 @@ from qmu.world.breakdowns import Breakdown
 from qmu.world.collector import Episode, no_rows
 from qmu.world.make import Maker
 
-# Computes actions [..., action] in [-1, 1] of observations [..., obs].
-Acting = Callable[[Floats], Floats]
 # Episodes of evaluations have these seeds, whatever the run's seed: scores are comparable.
 SELECTION_SEEDS = 1_000_000
 FINAL_SEEDS = 2_000_000
@@ -105,9 +104,10 @@ class Trainer:
         if config.env.render:
             check_display("--env.render", "leave it out")
         spaces = maker.spaces
-        sizes = spaces.obs_size, spaces.action_size
-        makers = makers_of(networks, *sizes)
-        self.learner = Learner(groups, *sizes, self.schedules.names, makers)
+        makers = makers_of(networks, spaces.layout.seen_numbers, spaces.action_size)
+        self.learner = Learner(
+            groups, spaces.layout, spaces.action_size, self.schedules.names, makers
+        )
         learning = [group.device for group in groups]
         waiting = waiting_note(self.learner.acting_device, learning) if own_actor else None
         self.note = waiting or share_note(self.seeds, devices)
@@ -214,8 +214,10 @@ class Trainer:
         train, spaces = self.config.train, self.maker.spaces
         shape = (len(self.members), self.config.env.count, 2 * train.chunk + 2)
         self.learner.compile(no_rows(shape, spaces), self.follow())
+        layout = spaces.layout
         for actor in self.actors(lag=True):
-            actor(np.zeros((1, spaces.obs_size), np.float32))
+            state = initial_state(layout, 1)
+            actor(actor.see(np.zeros((1, layout.size), layout.dtype), state)[0])
         self.compiled = True
 
     def troubles(self) -> Iterator[Replaced | Broken]:
@@ -381,10 +383,14 @@ class Trainer:
         config = self.now[member]
         values = partial(self.learner.values, member)
         return sizes(trace) | overestimation(
-            trace, values, config.target.gamma, config.env.reward_scale
+            trace,
+            values,
+            self.maker.spaces.layout,
+            config.target.gamma,
+            config.env.reward_scale,
         )
 
-    def score(self, actors: Sequence[Acting], first_seed: int, episodes: int) -> list[Score]:
+    def score(self, actors: Sequence[Actor], first_seed: int, episodes: int) -> list[Score]:
         """Return the score of each member's actor on the episodes that begin with this seed.
 
         Raises:
@@ -393,7 +399,7 @@ class Trainer:
         seeds = range(first_seed, first_seed + episodes)
         return [self.score_one(member, actor, seeds)[0] for member, actor in enumerate(actors)]
 
-    def score_one(self, member: int, actor: Acting, episodes: range) -> tuple[Score, Trace]:
+    def score_one(self, member: int, actor: Actor, episodes: range) -> tuple[Score, Trace]:
         """Return the score of one member, and what was seen.
 
         With `env.on_error restart` an episode that fails begins again in a new world.

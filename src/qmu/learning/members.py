@@ -13,6 +13,7 @@ from qmu.agent import update as algorithm
 from qmu.agent.custom import BUILT_IN, Makers
 from qmu.agent.update import Agent
 from qmu.config import Config
+from qmu.layout import Layout
 from qmu.learning.groups import Group
 from qmu.replay.priority import Priorities, init_priorities
 from qmu.replay.stream import Stream, init_stream
@@ -31,19 +32,19 @@ class Members(eqx.Module):
 
 
 def init_members(
-    group: Group, obs_size: int, action_size: int, makers: Makers = BUILT_IN
+    group: Group, layout: Layout, action_size: int, makers: Makers = BUILT_IN
 ) -> Members:
     """Return the group's fresh members, on its device."""
     size, config = len(group.members), group.members[0].config
     with jax.default_device(group.device):
         found = [
-            init_compiled(np.uint32(member.seed), made_by(member.config), obs_size, action_size)
+            init_compiled(np.uint32(member.seed), made_by(member.config), layout, action_size)
             if makers == BUILT_IN
             # Functions of the user's own may do anything with a key, and with numbers.
-            else init_member(member.seed, member.config, obs_size, action_size, makers)
+            else init_member(member.seed, member.config, layout, action_size, makers)
             for member in group.members
         ]
-        stream = init_empty(config.replay.capacity, size, config.env.count, obs_size, action_size)
+        stream = init_empty(config.replay.capacity, size, config.env.count, layout, action_size)
         slots = config.env.count * stream.rows_per_world
         priorities = init_priorities(size, slots) if config.replay.prioritized else None
     # Stacked on the host, which compiles nothing.
@@ -52,12 +53,12 @@ def init_members(
 
 
 def init_member(
-    seed: Any, config: Config, obs_size: int, action_size: int, makers: Makers = BUILT_IN
+    seed: Any, config: Config, layout: Layout, action_size: int, makers: Makers = BUILT_IN
 ) -> tuple[Agent, Array]:
     """Return a member's fresh agent, and what its random numbers derive from."""
     root = jax.random.key(seed)
     key = jax.random.fold_in(root, INIT)
-    agent = algorithm.init(key, obs_size, action_size, config, makers)
+    agent = algorithm.init(key, layout, action_size, config, makers)
     return agent, jax.random.key_data(root)
 
 

@@ -59,7 +59,7 @@ class Disk(NamedTuple):
 def ring_bytes(config: Config, spaces: Spaces, members: int) -> int:
     """Return the bytes of all members' rings, priorities included; they are taken at the start."""
     capacity, worlds = config.replay.capacity, config.env.count
-    taken = stream_bytes(capacity, members, worlds, spaces.obs_size, spaces.action_size)
+    taken = stream_bytes(capacity, members, worlds, spaces.layout, spaces.action_size)
     if config.replay.prioritized:
         taken += priorities_bytes(members, worlds * ring_length(capacity, worlds))
     return taken
@@ -83,7 +83,7 @@ def disk_bytes(config: Config, spaces: Spaces, members: int, agents: int, polici
     at_once = train.keep_checkpoints + 1
     rows = min(steps, config.replay.capacity)
     lost = min(steps - rows, at_once * train.save_interval)
-    row = members * row_bytes(spaces.obs_size, spaces.action_size)
+    row = members * row_bytes(spaces.layout, spaces.action_size)
     if steps == options.UNLIMITED_STEPS:
         # How many saves and lines there will be is not known: there is one save at least.
         saves, lines = 1, 0

@@ -1,17 +1,19 @@
 """The only storage: per member and world, a ring of rows in time order.
 
 A row's numbers lie side by side in one block, so reading a transition touches neighbouring
-memory: the next observation of row t is the observation of row t + 1, and is not stored twice.
+memory: the next observation of row t is the observation of row t + 1, and is not stored twice. Nor
+are the frames of a stack: a stack is how a row is read.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
+from qmu.layout import NUMBER, Layout, Seen
 from qmu.rows import Batch, Rows
 
 TERMINATED = 1
@@ -20,13 +22,17 @@ CANDIDATES = 4
 
 
 class Stream(eqx.Module):
-    """Rings of rows, one per member and world. Slot `head` holds the newest observation."""
+    """Rings of rows, one per member and world. Slot `head` holds the newest observation.
+
+    Observations lie among the `numbers`, or, where there are images, as rows of `bytes`.
+    """
 
     numbers: Float[Array, "members worlds rows obs+action+1"]
+    bytes: UInt8[Array, "members worlds rows bytes"] | None
     flags: UInt8[Array, "members worlds rows"]
     head: Int[Array, "members worlds"]
     size: Int[Array, "members worlds"]
-    obs_size: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
 
     @property
     def rows_per_world(self) -> int:
@@ -34,14 +40,14 @@ class Stream(eqx.Module):
         return self.flags.shape[2]
 
 
-def stream_bytes(capacity: int, members: int, worlds: int, obs_size: int, action_size: int) -> int:
+def stream_bytes(capacity: int, members: int, worlds: int, layout: Layout, action_size: int) -> int:
     """Return how many bytes a stream takes."""
-    return members * worlds * ring_length(capacity, worlds) * row_bytes(obs_size, action_size)
+    return members * worlds * ring_length(capacity, worlds) * row_bytes(layout, action_size)
 
 
-def row_bytes(obs_size: int, action_size: int) -> int:
+def row_bytes(layout: Layout, action_size: int) -> int:
     """Return how many bytes a row takes."""
-    return 4 * (obs_size + action_size + 1) + 1
+    return layout.bytes + 4 * (action_size + 1) + 1
 
 
 def ring_length(capacity: int, worlds: int) -> int:
@@ -50,16 +56,18 @@ def ring_length(capacity: int, worlds: int) -> int:
 
 
 def init_stream(
-    capacity: int, members: int, worlds: int, obs_size: int, action_size: int
+    capacity: int, members: int, worlds: int, layout: Layout, action_size: int
 ) -> Stream:
     """Return an empty stream with room for `capacity` rows per member."""
     shape = (members, worlds, ring_length(capacity, worlds))
+    obs_size = 0 if layout.images else layout.numbers
     return Stream(
         numbers=jnp.zeros((*shape, obs_size + action_size + 1), jnp.float32),
+        bytes=jnp.zeros((*shape, layout.size), jnp.uint8) if layout.images else None,
         flags=jnp.full(shape, LAST, jnp.uint8),
         head=jnp.zeros(shape[:2], jnp.int32),
         size=jnp.zeros(shape[:2], jnp.int32),
-        obs_size=obs_size,
+        layout=layout,
     )
 
 
@@ -74,11 +82,15 @@ def append(stream: Stream, rows: Rows) -> Stream:
     slot = written_slots(stream, rows)
     member = jnp.arange(members)[:, None, None]
     world = jnp.arange(worlds)[None, :, None]
-    numbers = jnp.concatenate([rows.obs, rows.action, rows.reward[..., None]], axis=-1)
+    obs = [] if stream.bytes is not None else [rows.obs]
+    numbers = jnp.concatenate([*obs, rows.action, rows.reward[..., None]], axis=-1)
     flags = TERMINATED * rows.terminated.astype(jnp.uint8) + LAST * rows.last.astype(jnp.uint8)
     return dataclasses.replace(
         stream,
         numbers=stream.numbers.at[member, world, slot].set(numbers, mode="drop"),
+        bytes=None
+        if stream.bytes is None
+        else stream.bytes.at[member, world, slot].set(rows.obs, mode="drop"),
         flags=stream.flags.at[member, world, slot].set(flags, mode="drop"),
         head=(stream.head + rows.count) % length,
         size=jnp.minimum(stream.size + rows.count, length - 1),
@@ -94,30 +106,35 @@ def written_slots(stream: Stream, rows: Rows) -> Int[Array, "members worlds rows
     return jnp.where(written, (stream.head[..., None] + time) % length, length)
 
 
-def take_rows(
-    stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"]
-) -> tuple[Float[Array, "rows obs+action+1"], UInt8[Array, " rows"]]:
-    """Return what some slots of a world's ring hold, as it is stored."""
-    return stream.numbers[member, world, slot], stream.flags[member, world, slot]
+class Stored(NamedTuple):
+    """Some rows of a world as a stream holds them."""
+
+    numbers: Any  # [rows, obs+action+1] float32
+    bytes: Any  # [rows, bytes] uint8, or None
+    flags: Any  # [rows] uint8
+
+
+def take_rows(stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"]) -> Stored:
+    """Return what some slots of a world's ring hold."""
+    return Stored(
+        stream.numbers[member, world, slot],
+        None if stream.bytes is None else stream.bytes[member, world, slot],
+        stream.flags[member, world, slot],
+    )
 
 
 def put_rows(
-    stream: Stream,
-    member: Any,
-    world: Any,
-    slot: Int[Array, " rows"],
-    numbers: Float[Array, "rows obs+action+1"],
-    flags: UInt8[Array, " rows"],
+    stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"], rows: Stored
 ) -> Stream:
     """Return the stream with some slots of a world's ring as `take_rows` has returned them.
 
     Slots beyond the ring's end are ignored.
     """
-    return dataclasses.replace(
-        stream,
-        numbers=stream.numbers.at[member, world, slot].set(numbers, mode="drop"),
-        flags=stream.flags.at[member, world, slot].set(flags, mode="drop"),
+    held = Stored(stream.numbers, stream.bytes, stream.flags)
+    put = jax.tree.map(
+        lambda ring, own: ring.at[member, world, slot].set(own, mode="drop"), held, rows
     )
+    return dataclasses.replace(stream, **put._asdict())
 
 
 def sample(
@@ -181,7 +198,8 @@ def windows(
     after m steps, 0 after a termination (Sutton and Barto 2018, eq. 7.1). With one step it is a
     transition.
     """
-    obs_size, ring = stream.obs_size, stream.rows_per_world
+    ring, plain = stream.rows_per_world, stream.bytes is None and stream.layout.frames == 1
+    obs_size = 0 if stream.bytes is not None else stream.layout.numbers
     row = stream.numbers[member, world, slot]
     goes_on = valid
     reward, discount = jnp.zeros(slot.shape), jnp.ones(slot.shape)
@@ -194,10 +212,71 @@ def windows(
         end = jnp.where(goes_on, (end + 1) % ring, end)
         goes_on &= ~terminated & startable(stream.flags[member, world, end])
     return Batch(
-        obs=row[..., :obs_size],
+        # The row is there already, and holds a plain observation.
+        obs=row[..., :obs_size] if plain else observed(stream, member, world, slot),
         action=row[..., obs_size:-1],
         reward=reward,
         discount=discount,
-        next_obs=stream.numbers[member, world, end, :obs_size],
+        next_obs=observed(stream, member, world, end),
         weight=valid.astype(jnp.float32),
     )
+
+
+def observed(
+    stream: Stream,
+    member: int | Int[Array, ""],
+    world: Int[Array, "..."],
+    slot: Int[Array, "..."],
+) -> Any:
+    """Return the observations in these slots as networks see them: numbers [..., obs], or `Seen`.
+
+    With frames, each one is seen with those before it in its episode.
+    """
+    layout = stream.layout
+    if layout.frames > 1:
+        world, slot = world[..., None], frames_of(stream, member, world, slot)
+    if stream.bytes is None:
+        numbers = stream.numbers[member, world, slot, : layout.numbers]
+        return numbers if layout.frames == 1 else jax.lax.collapse(numbers, numbers.ndim - 2)
+    return split(layout, stream.bytes[member, world, slot])
+
+
+def frames_of(
+    stream: Stream,
+    member: int | Int[Array, ""],
+    world: Int[Array, "..."],
+    slot: Int[Array, "..."],
+) -> Int[Array, "... frames"]:
+    """Return the slots of the frames that the observations in these slots are seen with.
+
+    The oldest comes first, the slot itself last. What lies before the first row of the episode, or
+    before the oldest row of the ring, is that row again.
+    """
+    ring = stream.rows_per_world
+    head, size = stream.head[member, world], stream.size[member, world]
+    slots = [slot]
+    for _ in range(stream.layout.frames - 1):
+        newer = slots[-1]
+        older = (newer - 1) % ring
+        kept = (head - newer) % ring < size
+        inside = kept & startable(stream.flags[member, world, older])
+        slots.append(jnp.where(inside, older, newer))
+    return jnp.stack(slots[::-1], axis=-1)
+
+
+def split(layout: Layout, rows: UInt8[Array, "..."]) -> Seen:
+    """Return rows of bytes [..., (frames,) size] as networks see them."""
+    batch = rows.shape[: rows.ndim - 1 - (layout.frames > 1)]
+    frames = rows.reshape(*batch, layout.frames, layout.size)
+    held = frames[..., : NUMBER * layout.numbers]
+    words = held.reshape(*batch, layout.frames, layout.numbers, NUMBER)
+    numbers = jax.lax.bitcast_convert_type(words, jnp.float32)
+    images = tuple(
+        jnp.moveaxis(frames[..., place].reshape(*batch, layout.frames, *image), -4, -2).reshape(
+            *batch, *whole
+        )
+        for place, image, whole in zip(
+            layout.places, layout.images, layout.seen_images, strict=True
+        )
+    )
+    return Seen(numbers.reshape(*batch, layout.seen_numbers), images)

@@ -23,6 +23,7 @@ from qmu.saving import arrays, store
 from qmu.saving.arrays import UnreadableError
 from qmu.saving.storage import DamagedError
 from qmu.study.results import Outcome
+from qmu.world.declared import layout_in
 from qmu.world.hearing import stepping
 from qmu.world.make import maker_of
 
@@ -42,9 +43,9 @@ def agents_of(run: Run) -> tuple[Agent, Any]:
         raise DamagedError(f"{run.directory} has no checkpoint")
     saved = store.read_checkpoint(folders[0])
     spaces = saved.state["spaces"]
-    obs_size, action_size = (int(np.prod(spaces[f"{name}_shape"])) for name in ("obs", "action"))
+    action_size, layout = int(np.prod(spaces["action_shape"])), layout_in(spaces)
     fresh = [
-        algorithm.init(jax.random.key(member.seed), obs_size, action_size, member.config)
+        algorithm.init(jax.random.key(member.seed), layout, action_size, member.config)
         for member in run.members
     ]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh)
@@ -56,8 +57,8 @@ def agents_of(run: Run) -> tuple[Agent, Any]:
 def maps(outcome: Outcome, world: str) -> str | None:
     """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 
-    None where observations have more than three numbers, nothing can be read or made again, the
-    world fails, or it is one that exists once, in which a report does not act.
+    None where observations have more than three numbers or several frames, nothing can be read or
+    made again, the world fails, or it is one that exists once, in which a report does not act.
     """
     run, seed = outcome.run, int(np.argmax(outcome.scores))
     names = [member.name for member in run.members]
@@ -66,11 +67,12 @@ def maps(outcome: Outcome, world: str) -> str | None:
         return None
     try:
         maker = maker_of(*run.world())
-        if maker.spaces.obs_size > MOST_NUMBERS:
+        layout = maker.spaces.layout
+        if layout.numbers > MOST_NUMBERS or layout.frames > 1:
             return None
         agents, centre = agents_of(run)
         maker = maker if centre is None else maker.around(np.array(centre, np.float64))
-        act = to_networks(algorithm.acting(agents))[position]
+        act = to_networks(algorithm.acting(agents), layout)[position]
         obs, grid = states(maker, act)
     except (ConfigError, DamagedError, UnreadableError, WorldError, KeyError):
         return None

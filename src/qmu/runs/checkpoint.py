@@ -87,7 +87,7 @@ class Saver:
         """Return how many bytes the rows take that are in no segment yet."""
         spaces = self.trainer.maker.spaces
         new = np.minimum(self.trainer.written - self.stored, self.trainer.alive)
-        return int(new.sum()) * row_bytes(spaces.obs_size, spaces.action_size)
+        return int(new.sum()) * row_bytes(spaces.layout, spaces.action_size)
 
     def go_on(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""
@@ -178,7 +178,8 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
         trainer.gone[:] = np.maximum(trainer.gone, first)
         wait_for_rows(trainer)
     members, worlds = trainer.written.shape
-    cut = arrays.named(saved.arrays, "cut", (members, worlds, spaces.obs_size), np.float32)
+    layout = spaces.layout
+    cut = arrays.named(saved.arrays, "cut", (members, worlds, layout.size), layout.dtype)
     behaviours = state["behaviours"]
     seen = [saved.arrays[f"seen-{index}"] for index in range(len(behaviours))]
     trainer.crew.restore(behaviours, seen, cut)

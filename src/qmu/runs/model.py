@@ -15,6 +15,7 @@ from qmu.agent.custom import Networks
 from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
+from qmu.deploy.past import State, begun_anew
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
@@ -290,18 +291,35 @@ class DDPG:
     def predict(
         self,
         observation: ArrayLike | Mapping[str, Any] | tuple[Any, ...],
+        state: State | None = None,
+        episode_start: ArrayLike | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], None]:
-        """Return the action for an observation, or one per row of a batch, and None.
+    ) -> tuple[NDArray[np.float32], State | None]:
+        """Return the action for an observation, or one per row of a batch, and the next state.
 
-        The second value is the state of a recurrent policy in libraries that have one.
+        Args:
+            observation: one observation, or a batch of them, each of an episode of its own.
+            state: what the call before has returned; None at the beginning of all episodes.
+            episode_start: which rows [batch] begin another episode.
+            deterministic: has to be true.
+
+        Returns:
+            The actions; the state, which is None for a policy that acts on one observation alone.
 
         Raises:
-            ValueError: the observation has another shape, or a random action was asked for.
+            ValueError: the observation has another shape, the state is another policy's, or a
+                random action was asked for.
         """
         if not deterministic:
             raise ValueError("this policy is deterministic; add noise of your own to its actions")
-        return self.policy()(observation), None
+        policy = self.policy()
+        if not policy.initial_state():
+            return policy(observation), None
+        batch = policy.batch_size(observation)
+        before = policy.initial_state(batch) if state is None else state
+        if episode_start is not None:
+            before = begun_anew(before, np.asarray(episode_start, bool).reshape(-1))
+        return policy.step(observation, before)
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes.

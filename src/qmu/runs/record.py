@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from numpy.typing import NDArray
 
 from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
-from qmu.deploy.policy import Acts, Floats, Policy
+from qmu.deploy.past import State
+from qmu.deploy.policy import Actor, Acts, Floats, Policy
 from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
@@ -466,7 +468,7 @@ class Record:
             newest = [] if evaluated else trainer.actors(lag=False)
             best = [best.actor for best in self.best if best.actor is not None]
             finals = trainer.score(
-                [self.heeding(actor) for actor in best or newest],
+                [Heeding(actor, self.break_off) for actor in best or newest],
                 FINAL_SEEDS,
                 trainer.config.train.final_episodes,
             )
@@ -512,15 +514,6 @@ class Record:
             self.tell_alone()
         return lost if lost and status == "finished" else None
 
-    def heeding(self, actor: Acts) -> Callable[[Floats], Floats]:
-        """Return what acts as an actor does, until a signal comes."""
-
-        def act(obs: Floats) -> Floats:
-            self.break_off()
-            return actor(obs)
-
-        return act
-
     def save_again(self) -> None:
         """Save once more what could not be saved."""
         if NEWEST in self.unwritten:
@@ -534,6 +527,23 @@ class Record:
         self.camera.close()
         self.logbook.close()
         self.place.close()
+
+
+class Heeding:
+    """Acts as an actor does, until a signal comes."""
+
+    def __init__(self, actor: Actor, break_off: Callable[[], None]) -> None:
+        """Take the actor, and what raises where the run is to end."""
+        self.actor, self.layout, self.break_off = actor, actor.layout, break_off
+
+    def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
+        """Return what the actor sees."""
+        self.break_off()
+        return self.actor.see(obs, state)
+
+    def __call__(self, seen: Floats) -> Floats:
+        """Return the actor's actions."""
+        return self.actor(seen)
 
 
 def equip(trainer: Trainer) -> Camera:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.learning.learner import Learner
-from qmu.replay.stream import Stream, put_rows, take_rows
+from qmu.replay.stream import Stored, Stream, put_rows, take_rows
 from qmu.saving import arrays, storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
 
-# Rows that are copied from or to a stream in one call, which is compiled for that many.
+# Rows that are copied from or to a stream in one call at most; it is compiled for that many.
 BLOCK = 4096
 Counts = NDArray[np.int64]  # [members, worlds]
 
@@ -39,14 +39,15 @@ def new_rows(
     longest = most_rows(learner.members[0].stream)
     for parts in divided(np.maximum(stored, written - alive), written, longest):
         blocks = [block for part in parts for block in read_part(learner, part)]
-        numbers = np.concatenate([numbers for numbers, _ in blocks])
-        flags = np.concatenate([flags for _, flags in blocks])
-        yield arrays.pack({"numbers": numbers, "flags": flags}), tuple(parts)
+        whole = jax.tree.map(lambda *own: np.concatenate(own), *blocks)
+        held = {name: own for name, own in whole._asdict().items() if own is not None}
+        yield arrays.pack(held), tuple(parts)
 
 
 def most_rows(stream: Stream) -> int:
     """Return how many rows a segment has at most."""
-    return max(LARGEST_ROWS // (4 * stream.numbers.shape[-1] + 1), 1)
+    bytes_each = 0 if stream.bytes is None else stream.bytes.shape[-1]
+    return max(LARGEST_ROWS // (4 * stream.numbers.shape[-1] + bytes_each + 1), 1)
 
 
 def divided(first: Counts, end: Counts, longest: int) -> Iterator[list[Part]]:
@@ -66,15 +67,21 @@ def divided(first: Counts, end: Counts, longest: int) -> Iterator[list[Part]]:
         yield parts
 
 
-def read_part(learner: Learner, part: Part) -> Iterator[tuple[Any, Any]]:
-    """Yield the numbers [rows, ...] and flags [rows] of a part, block by block."""
+def read_part(learner: Learner, part: Part) -> Iterator[Stored]:
+    """Yield a part's rows, block by block."""
     group, position = learner.place_of(part.member)
     stream = learner.members[group].stream
-    for start in range(0, part.rows, BLOCK):
-        slot = (part.first + start + np.arange(BLOCK)) % stream.rows_per_world
+    block = block_of(stream)
+    for start in range(0, part.rows, block):
+        slot = (part.first + start + np.arange(block)) % stream.rows_per_world
         taken = take(stream, np.int32(position), np.int32(part.world), slot.astype(np.int32))
-        rows = min(BLOCK, part.rows - start)
-        yield tuple(np.asarray(one)[:rows] for one in taken)  # type: ignore[misc]
+        rows = min(block, part.rows - start)
+        yield jax.tree.map(lambda one, rows=rows: np.asarray(one)[:rows], taken)
+
+
+def block_of(stream: Stream) -> int:
+    """Return how many rows are copied from or to a stream in one call."""
+    return min(BLOCK, most_rows(stream))
 
 
 take = jax.jit(take_rows)
@@ -94,14 +101,13 @@ def read_back(
     streams = [members.stream for members in learner.members]
     covered = np.zeros_like(written)
     for segment in segments:
-        numbers, flags = rows_of(folder, segment, streams[0])
+        rows = rows_of(folder, segment, streams[0])
         start = 0
         for part in segment.parts:
             end = start + part.rows
             group, position = learner.place_of(part.member)
-            streams[group] = put_part(
-                streams[group], position, part, numbers[start:end], flags[start:end]
-            )
+            own = jax.tree.map(lambda one, place=slice(start, end): one[place], rows)
+            streams[group] = put_part(streams[group], position, part, own)
             oldest = max(
                 part.first, written[part.member, part.world] - alive[part.member, part.world]
             )
@@ -133,36 +139,46 @@ def without_gaps(segments: list[Segment], written: Counts) -> Counts:
     return first
 
 
-def rows_of(folder: Path, segment: Segment, like: Stream) -> tuple[Any, Any]:
-    """Return a segment's numbers [rows, ...] and flags [rows].
+def rows_of(folder: Path, segment: Segment, like: Stream) -> Stored:
+    """Return a segment's rows.
 
     Raises:
         DamagedError: they are not what was written.
     """
     rows = sum(part.rows for part in segment.parts)
-    width = like.numbers.shape[-1]
     if rows > most_rows(like):
         raise DamagedError(f"{segment.entry.name} claims {rows} rows, more than any segment has")
     held = arrays.unpack(storage.read_checked(folder, segment.entry, LARGEST_SEGMENT))
-    return (
-        arrays.named(held, "numbers", (rows, width), np.float32),
-        arrays.named(held, "flags", (rows,), np.uint8),
+    rings = Stored(like.numbers, like.bytes, like.flags)
+    return Stored(
+        *(
+            ring
+            if ring is None
+            else arrays.named(held, name, (rows, *ring.shape[3:]), np.dtype(ring.dtype))
+            for name, ring in rings._asdict().items()
+        )
     )
 
 
-def put_part(stream: Stream, position: int, part: Part, numbers: Any, flags: Any) -> Stream:
+def put_part(stream: Stream, position: int, part: Part, rows: Stored) -> Stream:
     """Return the stream with a part's rows in their slots."""
-    length = stream.rows_per_world
-    for start in range(0, part.rows, BLOCK):
-        rows = min(BLOCK, part.rows - start)
-        slot = np.full(BLOCK, length, np.int32)
-        slot[:rows] = (part.first + start + np.arange(rows)) % length
-        padded = np.zeros((BLOCK, numbers.shape[1]), np.float32)
-        padded[:rows] = numbers[start : start + rows]
-        marks = np.zeros(BLOCK, np.uint8)
-        marks[:rows] = flags[start : start + rows]
-        stream = put(stream, np.int32(position), np.int32(part.world), slot, padded, marks)
+    length, block = stream.rows_per_world, block_of(stream)
+    for start in range(0, part.rows, block):
+        count = min(block, part.rows - start)
+        slot = np.full(block, length, np.int32)
+        slot[:count] = (part.first + start + np.arange(count)) % length
+        own = jax.tree.map(
+            lambda one, place=slice(start, start + count): padded(one[place], block), rows
+        )
+        stream = put(stream, np.int32(position), np.int32(part.world), slot, own)
     return stream
+
+
+def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """Return rows [length, ...], of which the first ones are these."""
+    whole = np.zeros((length, *rows.shape[1:]), rows.dtype)
+    whole[: len(rows)] = rows
+    return whole
 
 
 def still_needed(segments: list[Segment], written: Counts, alive: Counts) -> list[Segment]:

@@ -73,6 +73,7 @@ def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str,
         "calls": f"{CALLS:,}",
         "file": export.path.name,
         "shape": policy.obs_shape,
+        "frames": policy.layout.frames,
         "needs": NEEDS[files.ending(export.path)],
         "scores": scores,
         "episodes": None
@@ -116,6 +117,7 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
+        ("acts on", acts_on(policy)),
         ("arm", str(info.get("arm"))),
         ("seed", str(info.get("seed"))),
         ("trained for", f"{info['step']:,} steps" if "step" in info else "unknown"),
@@ -123,6 +125,14 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
         ("weights", f"SHA-256 `{weights_sum(policy)}` of policy.safetensors"),
     ]
     return [(name, value) for name, value in found if value != "None"]
+
+
+def acts_on(policy: Policy) -> str:
+    """Return how many observations a policy sees at a time, in words; "None" for one."""
+    frames = policy.layout.frames
+    if frames == 1:
+        return str(None)
+    return f"the last {frames} observations of an episode; before the first one, that one again"
 
 
 def part_rows(parts: Sequence[Part]) -> list[list[str]]:

@@ -14,6 +14,7 @@ from qmu.deploy import files
 from qmu.deploy.description import network_of
 from qmu.deploy.policy import Floats, Normalization, Policy
 from qmu.errors import QmuError
+from qmu.layout import Layout, seen
 from qmu.learning.devices import start_jax
 from qmu.learning.handover import to_acting
 from qmu.records.directory import CHECKPOINTS
@@ -26,6 +27,8 @@ from qmu.world.spaces import to_environment
 # An export and the actor are compared on so many observations. Where they are normalized, so many
 # of them have a share of their numbers beyond where normalized ones are cut.
 OBSERVATIONS, CUT, SHARE = 1000, 100, 0.1
+# For a policy with a past so many of them are an episode.
+EPISODE = 50
 # What they may differ by, in action ranges.
 TOLERANCE = 1e-5
 # One observation is timed so often, after some that are not.
@@ -75,7 +78,9 @@ def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
     kind = files.ending(path)
     data = files.packed(kind, policy)
     exported = files.unpacked(kind, data, path)
-    found = difference(exported(observed.obs), actions_of_actor(policy, observed.obs), policy)
+    found = difference(
+        actions_along(exported, observed.obs), actions_of_actor(policy, observed.obs), policy
+    )
     if not found < TOLERANCE:
         raise QmuError(
             f"{path} was not written: on {len(observed.obs):,} observations {observed.origin} its "
@@ -84,6 +89,37 @@ def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
             "it may be rounding)"
         )
     return Export(path, policy, data, observed, found, latency(exported, observed.obs[0]))
+
+
+def actions_along(policy: Any, obs: Floats) -> Floats:
+    """Return a policy's actions on observations [rows, ...]; with a past, those of episodes.
+
+    Each `EPISODE` of them are an episode; all begin at the same time, but for the first, which goes
+    before the others by the calls of a single policy that carries its past itself.
+    """
+    if not policy.initial_state():
+        actions: Floats = policy(obs)
+        return actions
+    episodes = obs.reshape(-1, EPISODE, *obs.shape[1:])
+    policy.reset()
+    alone = np.stack([policy(one) for one in episodes[0]])
+    policy.reset()
+    state, found = policy.initial_state(len(episodes) - 1), []
+    for moment in range(EPISODE):
+        action, state = policy.step(episodes[1:, moment], state)
+        found.append(action)
+    together = np.stack(found, axis=1)
+    return np.concatenate([alone[None], together]).reshape(len(obs), *alone.shape[1:])
+
+
+def seen_along(layout: Layout, rows: Floats) -> Any:
+    """Return rows [rows, size] as networks see them, in the episodes of `actions_along`."""
+    if layout.frames == 1:
+        return seen(layout, rows)
+    places = np.arange(len(rows)) % EPISODE
+    firsts = np.arange(len(rows)) - places
+    before = [np.maximum(places - back, 0) for back in reversed(range(layout.frames))]
+    return seen(layout, rows[firsts[:, None] + np.stack(before, axis=1)])
 
 
 def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
@@ -96,9 +132,11 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
     around = 0.0 if policy.centre is None else policy.centre
     with jax.default_device(host()), jax.default_matmul_precision("highest"):
         acting = to_acting(network_of(policy))
-        flat = jnp.asarray((obs.reshape(len(obs), -1) - around).astype(np.float32))
-        seen = flat if acting.normalizer is None else acting.normalizer(flat)
-        action = np.asarray(acting.actor(seen))
+        rows = (obs.reshape(len(obs), -1) - around).astype(np.float32)
+        held = jnp.asarray(seen_along(policy.layout, rows))
+        action = np.asarray(
+            acting.actor(held if acting.normalizer is None else acting.normalizer(held))
+        )
     scaled = to_environment(action, policy.low, policy.high)
     return scaled.reshape(len(obs), *policy.action_shape)
 
@@ -118,7 +156,7 @@ def difference(ours: Floats, theirs: Floats, policy: Policy) -> float:
     return float(np.max(np.abs(ours.astype(np.float64) - theirs) / scale))
 
 
-def latency(policy: Callable[[Floats], Floats], obs: Floats) -> float:
+def latency(policy: Callable[[Floats], Any], obs: Floats) -> float:
     """Return the median time that the action for one observation takes, in microseconds."""
     for _ in range(WARM_UP):
         policy(obs)
@@ -137,8 +175,8 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     drawn by the statistics that the policy has of its observations; without these, standard normal.
     """
     generator = np.random.default_rng(0)
-    known = network_of(policy).normalization
     size = math.prod(policy.obs_shape)
+    known = newest(network_of(policy).normalization, size)
     stored = np.zeros((0, size), np.float32) if run is None else stored_observations(run, size)
     chosen = generator.permutation(stored)[:OBSERVATIONS]
     drawn = generator.normal(size=(OBSERVATIONS - len(chosen), size))
@@ -154,6 +192,13 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     if policy.centre is not None:
         obs = obs + policy.centre
     return Observed(obs.reshape(-1, *policy.obs_shape).astype(policy.dtype), origin)
+
+
+def newest(known: Normalization | None, size: int) -> Normalization | None:
+    """Return how the newest of the frames, of so many numbers, is normalized."""
+    if known is None:
+        return None
+    return Normalization(known.mean[-size:], known.std[-size:], known.clip)
 
 
 def origin_of(stored: int, drawn_from: str) -> str:

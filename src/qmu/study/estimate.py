@@ -42,7 +42,10 @@ def program_seconds(program: Program, maker: Maker, rate: float, step: float) ->
         step: seconds that a step of its world takes.
     """
     config, spaces = program.config, maker.spaces
-    update = operations(config, spaces.obs_size, spaces.action_size) / (SHARE * rate) + OVERHEAD
+    update = (
+        operations(config, spaces.layout.seen_numbers, spaces.action_size) / (SHARE * rate)
+        + OVERHEAD
+    )
     longest = config.env.episode_length or maker.longest or LONGEST_EPISODE
     acting = step + ACTING
     train = config.train

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.collecting.evaluate import Score
+from qmu.deploy.past import initial_state
+from qmu.deploy.policy import Actor
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds, Result
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
-Actor = Callable[[Floats], Floats]
 
 # Episodes are shown up to this step, unless another one is asked for.
 SHOWN_STEPS = 1_000
@@ -38,7 +39,7 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
     """Yield what there is to see of one episode, in the first world, with its seed.
 
     Args:
-        actor: observations [worlds, obs] to actions [worlds, action] in [-1, 1].
+        actor: acts.
         worlds: the first of them is stepped.
         seed: the episode's.
         steps: after so many it is broken off.
@@ -47,9 +48,11 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
         WorldError: the world raised, or returned something impossible.
     """
     obs, total, step, last = begin(worlds, seed), 0.0, 0, False
+    state = initial_state(actor.layout, 1)
     yield Shown(step, total, None, last)
     while not last:
-        action, outcome = take(actor, worlds, obs)
+        seen, state = actor.see(obs[None], state)
+        action, outcome = take(actor(seen), worlds)
         obs, step, total = outcome.final, step + 1, total + outcome.reward
         last = outcome.terminated or outcome.truncated or step == steps
         yield Shown(step, total, action, last)
@@ -62,9 +65,8 @@ def begin(worlds: HostWorlds, seed: int) -> Floats:
 
 
 @stepping()
-def take(actor: Actor, worlds: HostWorlds, obs: Floats) -> tuple[Floats, Result]:
-    """Return the action on an observation [obs], in [-1, 1], and what it led to."""
-    action = actor(obs[None])
+def take(action: Floats, worlds: HostWorlds) -> tuple[Floats, Result]:
+    """Return the first of some actions in [-1, 1], and what it led to in the first world."""
     spaces = worlds.spaces
     return action[0], worlds.execute(0, to_environment(action, spaces.low, spaces.high)[0])
 

@@ -19,11 +19,12 @@ from typing import IO, Any
 import numpy as np
 
 from qmu.collecting.evaluate import Score, has_display
+from qmu.deploy.policy import Actor
 from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.signals import ending
 from qmu.watching.overlay import Picture, drawn, enlarged
-from qmu.watching.play import Actor, Shown, play, rate_of, score_of
+from qmu.watching.play import Shown, play, rate_of, score_of
 from qmu.world.graphics import BACKENDS
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds
@@ -346,7 +347,7 @@ def film(
     """Write an episode for each seed into one video; return their score.
 
     Args:
-        actor: observations [worlds, obs] to actions [worlds, action] in [-1, 1].
+        actor: acts.
         worlds: what `stage` has returned.
         seeds: of the episodes.
         path: of the file.

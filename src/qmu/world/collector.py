@@ -191,7 +191,7 @@ class Collector:
 def no_rows(shape: tuple[int, int, int], spaces: Spaces) -> Rows:
     """Return arrays for rows [members, worlds, slots], of which none counts yet."""
     return Rows(
-        obs=np.zeros((*shape, spaces.obs_size), np.float32),
+        obs=np.zeros((*shape, spaces.layout.size), spaces.layout.dtype),
         action=np.zeros((*shape, spaces.action_size), np.float32),
         reward=np.zeros(shape, np.float32),
         terminated=np.zeros(shape, bool),

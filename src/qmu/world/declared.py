@@ -1,11 +1,13 @@
 """What a world declares, as it is written down with what was learned in it; what has changed."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qmu.layout import Layout
 from qmu.world.spaces import Spaces, bounds
 
 # Bounds of actions are the same if they differ by less than this share of their range: 0.1 in
@@ -24,7 +26,13 @@ def declared(spaces: Spaces, longest: int | None) -> dict[str, Any]:
         "high": spaces.high.tolist(),
         "obs_bounds": spaces.obs_bounds,
         "longest": longest,
+        "frames": spaces.frames,
     }
+
+
+def layout_in(described: Mapping[str, Any]) -> Layout:
+    """Return how observations lie in a row, by what a world has declared."""
+    return Layout(math.prod(described["obs_shape"]), frames=described.get("frames", 1))
 
 
 def as_list(held: Any) -> Any:

@@ -122,9 +122,10 @@ class Maker(NamedTuple):
 
 def maker_of(source: Source, settings: options.Env) -> Maker:
     """Return how to make worlds of a source as a run's options say."""
-    return find_maker(
+    maker = find_maker(
         source, settings.episode_length, settings.kwargs, settings.wrappers, settings.single
     )
+    return maker._replace(spaces=maker.spaces._replace(frames=settings.frames))
 
 
 @heard()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from qmu.config.spelling import flag
 from qmu.errors import ConfigError
+from qmu.layout import Layout
 from qmu.parts import NUMBERS, Part
 from qmu.world.parts import bounds_of, is_image, parts_of
 
@@ -38,11 +39,17 @@ class Spaces(NamedTuple):
     obs_bounds: str = ""  # between which numbers the space says that observations lie
     # [obs]: taken from observations in double precision, before they are rounded to single.
     centre: NDArray[np.float64] | None = None
+    frames: int = 1  # observations that one is seen together with, itself included
 
     @property
     def obs_size(self) -> int:
         """Numbers in an observation."""
         return int(np.prod(self.obs_shape))
+
+    @property
+    def layout(self) -> Layout:
+        """How an observation lies in a row, and is seen."""
+        return Layout(self.obs_size, frames=self.frames)
 
     @property
     def action_size(self) -> int:

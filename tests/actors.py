@@ -1,0 +1,16 @@
+"""Something that acts: a plain function of observations."""
+
+from qmu.layout import Layout
+
+
+class Acting:
+    """Acts by a function of observations [batch, obs], without a past."""
+
+    def __init__(self, function, size=1):
+        self.function, self.layout = function, Layout(size)
+
+    def see(self, obs, state):
+        return obs, state
+
+    def __call__(self, seen):
+        return self.function(seen)
