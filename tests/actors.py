@@ -12,5 +12,8 @@ class Acting:
     def see(self, obs, state):
         return obs, state
 
+    def remember(self, obs, state):
+        return state
+
     def __call__(self, seen):
         return self.function(seen)

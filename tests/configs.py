@@ -19,7 +19,7 @@ from qmu.config.declared import (
     WIDTH,
     ZERO_OR_ONE,
 )
-from qmu.config.env import SET_BY_QMU
+from qmu.config.env import SET_BY_QMU, SIDE
 from qmu.config.log import FILE_NAME, PROJECT
 from qmu.config.tables import Table, read_table
 from qmu.config.workers import HERE, Workers
@@ -48,6 +48,8 @@ FITTING = {
     # A process takes a second to begin: tests/collecting/test_crew.py has a few.
     ("env", "workers"): st.just(Workers("0")),
     ("env", "cluster"): st.just(HERE),
+    # Names of parts are those of one world.
+    ("env", "images"): st.sampled_from([("auto",), ("none",)]),
     ("replay", "capacity"): st.integers(1000, 10**7),
     ("replay", "batch_size"): st.integers(1, 1000),
     ("explore", "start_steps"): st.integers(0, 1000),
@@ -76,6 +78,7 @@ TEXTS = {
 INTEGERS = {
     ZERO_OR_ONE: st.integers(0, 1),
     UP_TO_1000: st.integers(1, 1000),
+    SIDE: st.integers(32, 1000),
 }
 SIZES = st.lists(st.integers(1, 512), max_size=4).map(tuple)
 DOTTED = st.lists(st.sampled_from(["a.b", "package.module.Wrapper"]), max_size=3).map(tuple)
@@ -130,7 +133,11 @@ def records(group, **given):
 def without_contradictions(config):
     """Return the configuration with options left out that contradict others."""
     critic, target, explore = config.critic, config.target, config.explore
-    actor, replay = config.actor, config.replay
+    actor, replay, env = config.actor, config.replay, config.env
+    if env.pixels is None:
+        env = dataclasses.replace(env, camera=None, shadows=False, numbers=False)
+    else:
+        env = dataclasses.replace(env, render=False)
     if critic.count == 1:
         critic = dataclasses.replace(critic, batches="shared")
     if critic.batches == "regions":
@@ -154,6 +161,7 @@ def without_contradictions(config):
         explore = dataclasses.replace(explore, parameter_distance=None)
     return dataclasses.replace(
         config,
+        env=env,
         actor=with_fitting_optimizer(actor),
         replay=replay,
         critic=with_fitting_optimizer(critic),

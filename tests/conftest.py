@@ -10,6 +10,7 @@ from budget import PROFILES
 from compiled import Compiled
 from hypothesis import settings
 
+from qmu.collecting.display import HIDDEN
 from qmu.config import reading
 from qmu.learning.devices import start_jax
 
@@ -63,3 +64,11 @@ def pytest_configure(config):
 def tiny_config():
     """Return a function that makes a small configuration with some options changed."""
     return lambda **changes: reading.from_dict(reading.merge(TINY, changes))
+
+
+@pytest.fixture(autouse=True)
+def no_display_is_hidden():
+    """Take back what a run that is drawn has set for its process: other tests open windows."""
+    yield
+    while HIDDEN:
+        os.environ.pop(HIDDEN.pop(), None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qmu import config
+from qmu.agent.encoder import feature_count, init_encoder
 from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
@@ -16,7 +17,7 @@ from qmu.deploy.policy import Policy
 from qmu.deploy.seal import signed
 from qmu.layout import Layout
 from qmu.learning.handover import to_network
-from qmu.parts import Part
+from qmu.parts import CHANNELS_FIRST, CHANNELS_LAST, GREY, Part, layout_of
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
@@ -138,6 +139,52 @@ def check_takes_parts(call, policy):
     for wrong in ({"cart": {"place": [0.0, 0.1], "gear": 2}}, {**one, "goal": [0.5, 1.0]}):
         with pytest.raises(ValueError, match=r"there have to be|it has to be"):
             call(wrong)
+
+
+# Observations with images, each way that its axes may lie, alone and beside numbers.
+SIGHTS = {
+    "colours": (Part((), (36, 40, 3), image=CHANNELS_LAST),),
+    "channels first": (Part((), (3, 36, 40), image=CHANNELS_FIRST),),
+    "grey": (Part((), (36, 40), image=GREY),),
+    "beside numbers": (
+        Part(("arm", "angles"), (2,)),
+        Part(("eye",), (36, 40, 1), image=CHANNELS_LAST),
+        Part(("gear",), (), (3,), (1,)),
+        Part(("hand",), (4, 33, 34), image=CHANNELS_FIRST),
+    ),
+}
+
+
+def make_with_images(parts, frames=1, normalized=False):
+    """Return a policy of observations with images."""
+    layout = layout_of(parts, 0, frames)
+    settings = config.Encoder(features=5)
+    encoder = init_encoder(jax.random.key(1), layout.seen_images, settings)
+    features = feature_count(layout.seen_numbers, len(layout.images), settings)
+    normalizer = None
+    if normalized:
+        mean, std = (jnp.linspace(*ends, layout.seen_numbers) for ends in ((-1, 2), (0.5, 2)))
+        normalizer = Normalizer(mean, std, jnp.float32(1.5))
+    acting = jax.device_get(Acting(make_actor(features), normalizer, encoder))
+    shape = parts[0].shape if parts[0].path == () else (layout.size,)
+    return Policy(to_network(acting, layout), shape, (2,), LOW, HIGH, INFO, parts)
+
+
+def draw_sight(parts, *batch, seed=0):
+    """Return an observation of these parts, as an environment gives it."""
+    generator = np.random.default_rng(seed)
+
+    def drawn(part):
+        if part.image:
+            return generator.integers(0, 256, (*batch, *part.shape), np.uint8)
+        if part.choices:
+            return generator.integers(1, 4, (*batch, *part.shape))
+        return generator.normal(size=(*batch, *part.shape)).astype(np.float32)
+
+    if parts[0].path == ():
+        return drawn(parts[0])
+    angles, eye, gear, hand = map(drawn, parts)
+    return {"arm": {"angles": angles}, "eye": eye, "gear": gear, "hand": hand}
 
 
 def make_with_frames(**options):

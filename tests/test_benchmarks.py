@@ -182,3 +182,12 @@ def test_speed(run, tmp_path):
     run("speed", f"--rounds 2 --only tiny --output {file}", CASES=[case])
     (measured,) = json.loads(file.read_text())["cases"]
     assert len(measured["goals"][0]["ratios"]) == 2
+
+
+@pytest.mark.long
+def test_encoder(run, capsys, monkeypatch):
+    monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
+    words = "ours --kind drqv2 --batch 2 --side 15 --channels 1 --updates 1 --blocks 1"
+    run("encoder", words)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["milliseconds"] >= found["fastest"] > 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmu.collecting.cluster import check_address
+from qmu.collecting.display import be_ready
 from qmu.errors import ConfigError, QmuError
 from qmu.places import WorkingFolder, absolute, shown
 from qmu.report.page import write_report
@@ -98,6 +99,7 @@ def worlds_of(study: Study) -> dict[str, Maker]:
     makers: dict[str, Maker] = {}
     with WorkingFolder():
         for world, env in settings:
+            be_ready(env)
             makers.setdefault(world, maker_of(world, env))
     return makers
 
@@ -220,6 +222,7 @@ def tune(asked: Tuning, site: Site, where: Where, typed: list[str]) -> None:
         QmuError: no trial has a score, or what was to be trained again could not be.
     """
     with WorkingFolder():
+        be_ready(asked.base.env)
         maker_of(asked.world, asked.base.env)
     out, directory = terminal(), site.directory
     again = f"qmu tune --resume {shown(directory)}"

@@ -169,6 +169,17 @@ class Check:
     single: Annotated[
         bool, tyro.conf.arg(help="make one world in all; what takes two of them is left out")
     ] = False
+    repeat: Annotated[int, tyro.conf.arg(help="steps that an action is repeated for")] = 1
+    images: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help="which observations are images: auto, all, none, or names of parts"),
+    ] = ("auto",)
+    pixels: Annotated[
+        int | None, tyro.conf.arg(help="observe the world's pictures, of this size")
+    ] = None
+    camera: Annotated[str | None, tyro.conf.arg(help="which camera draws them")] = None
+    shadows: Annotated[bool, tyro.conf.arg(help="draw them with shadows")] = False
+    numbers: Annotated[bool, tyro.conf.arg(help="observe the world's numbers beside them")] = False
 
 
 @dataclasses.dataclass

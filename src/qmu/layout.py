@@ -73,13 +73,21 @@ class Seen(NamedTuple):
     images: tuple[Any, ...]
 
 
+def numbers_of(layout: Layout, rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the numbers [..., numbers] of rows [..., size]."""
+    if not layout.images:
+        return rows
+    held = np.ascontiguousarray(rows[..., : NUMBER * layout.numbers])
+    return held.reshape(-1).view(np.float32).reshape(*rows.shape[:-1], layout.numbers)
+
+
 def seen(layout: Layout, rows: NDArray[Any]) -> Any:
     """Return rows [..., (frames,) size] as networks see them: numbers [..., numbers], or `Seen`."""
     batch = rows.shape[: rows.ndim - 1 - (layout.frames > 1)]
     if not layout.images:
         return rows.reshape(*batch, layout.seen_numbers)
     frames = rows.reshape(*batch, layout.frames, layout.size)
-    numbers = np.ascontiguousarray(frames[..., : NUMBER * layout.numbers]).view(np.float32)
+    numbers = numbers_of(layout, frames)
     images = tuple(
         np.moveaxis(frames[..., place].reshape(*batch, layout.frames, *image), -4, -2).reshape(
             *batch, *whole

@@ -1,6 +1,7 @@
-"""Observations of several parts, as one row of numbers: worlds and policies read them alike.
+"""Observations of several parts, or with images, as one row: worlds and policies read them alike.
 
-A part may come with more or fewer axes of length one than its space has.
+A part may come with more or fewer axes of length one than its space has. How a row lies is said by
+a `Layout`: numbers, or bytes where one of the parts is an image.
 """
 
 import math
@@ -10,8 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.layout import Layout, row
+
 # The kinds of dtype that are numbers.
 NUMBERS = "biuf"
+# How the axes of an image may lie, and which permutation makes height, width, channels of them.
+CHANNELS_LAST, CHANNELS_FIRST, GREY = (
+    "height width channels",
+    "channels height width",
+    "height width",
+)
+AXES = {CHANNELS_LAST: (0, 1, 2), CHANNELS_FIRST: (1, 2, 0), GREY: (0, 1)}
 
 
 class Part(NamedTuple):
@@ -19,28 +29,46 @@ class Part(NamedTuple):
 
     `path` leads to it: names of dictionaries, positions in tuples. Numbers are taken as they come,
     in the order of `shape`. Of choices (`choices[i]` of them, counted from `first[i]`) each number
-    becomes as many zeros and ones.
+    becomes as many zeros and ones. An image says by `image` how its axes lie. The only part of an
+    observation that is an image, and nothing else, has no path.
     """
 
     path: tuple[str | int, ...]
     shape: tuple[int, ...]
     choices: tuple[int, ...] = ()
     first: tuple[int, ...] = ()
+    image: str = ""
 
     @property
     def size(self) -> int:
-        """Numbers of the flat observation that it becomes."""
+        """Numbers, or bytes, of the flat observation that it becomes."""
         return sum(self.choices) if self.choices else math.prod(self.shape)
 
     @property
     def name(self) -> str:
         """The path as it is told."""
-        return ".".join(map(str, self.path))
+        return ".".join(map(str, self.path)) or "the observation"
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """The height, width and channels of an image."""
+        height, width, *channels = (self.shape[axis] for axis in AXES[self.image])
+        return height, width, channels[0] if channels else 1
+
+
+def layout_of(parts: Sequence[Part], numbers: int, frames: int = 1) -> Layout:
+    """Return how an observation of these parts lies in a row; without any, it has `numbers`."""
+    if not parts:
+        return Layout(numbers, frames=frames)
+    images = tuple(part.pixels for part in parts if part.image)
+    return Layout(sum(part.size for part in parts if not part.image), images, frames)
 
 
 def is_several(parts: Sequence[Part], observation: Any) -> bool:
     """Tell whether an observation comes in parts, and not as the one array that they make."""
-    return bool(parts) and isinstance(observation, Mapping | tuple)
+    if not parts or isinstance(observation, Mapping | tuple):
+        return bool(parts)
+    return parts[0].path == ()
 
 
 def join(parts: Sequence[Part], observation: Any, dtype: Any = np.float32) -> NDArray[Any]:
@@ -97,11 +125,15 @@ def one(part: Part, value: Any) -> NDArray[Any]:
 
 
 def array_of(part: Part, value: Any) -> NDArray[Any]:
-    """Return what stands where a part belongs as an array of numbers."""
+    """Return what stands where a part belongs as an array of numbers; of an image, of bytes."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{part.name} is no array: {error}") from None
+    if part.image and array.dtype != np.uint8:
+        raise ValueError(
+            f"{part.name} is an image of dtype {array.dtype}; it has to be of uint8, from 0 to 255"
+        )
     if array.dtype.kind not in NUMBERS:
         raise ValueError(f"{part.name} has the dtype {array.dtype}, which is no number: {value!r}")
     return array
@@ -133,12 +165,23 @@ def joined(
     parts: Sequence[Part], held: Sequence[NDArray[Any]], batch: tuple[int, ...], dtype: Any
 ) -> NDArray[Any]:
     """Return parts, each in its shape, as one array [*batch, obs]."""
-    flat = np.empty((*batch, sum(part.size for part in parts)), dtype)
-    end = 0
+    layout = layout_of(parts, 0)
+    flat, end = np.empty((*batch, layout.numbers), np.float32 if layout.images else dtype), 0
+    images = []
     for part, array in zip(parts, held, strict=True):
+        if part.image:
+            images.append(pixels(part, array, batch))
+            continue
         start, end = end, end + part.size
         flat[..., start:end] = numbers(part, array, batch)
-    return flat
+    return row(layout, flat, images) if images else flat
+
+
+def pixels(part: Part, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
+    """Return an image with its height, width and channels in this order, behind a batch's axis."""
+    ahead = len(batch)
+    axes = (*range(ahead), *(ahead + axis for axis in AXES[part.image]))
+    return array.transpose(axes).reshape(*batch, *part.pixels)
 
 
 def numbers(part: Part, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
@@ -177,3 +220,13 @@ def is_in(step: str | int, held: Any) -> bool:
 def told(parts: Sequence[Part]) -> str:
     """Return the parts in words: their names and shapes."""
     return ", ".join(f"{part.name} {part.shape}" for part in parts)
+
+
+def as_given(part: Part, held: NDArray[Any]) -> NDArray[Any]:
+    """Return an image's bytes in rows [..., size] with the axes that its environment gives it."""
+    batch = held.shape[:-1]
+    if part.image == GREY:
+        return held.reshape(*batch, *part.shape)
+    ahead, back = len(batch), np.argsort(AXES[part.image])
+    axes = (*range(ahead), *(ahead + int(axis) for axis in back))
+    return held.reshape(*batch, *part.pixels).transpose(axes)

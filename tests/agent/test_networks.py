@@ -21,7 +21,7 @@ from qmu.agent.networks import (
     with_statistics,
 )
 from qmu.config import networks
-from qmu.deploy.policy import ACTIVATIONS as DEPLOYED
+from qmu.deploy.layers import ACTIVATIONS as DEPLOYED
 
 KEY = jax.random.key(0)
 

@@ -143,7 +143,7 @@ def make_linear_agent(*slopes):
     actor = Actor(linear(0.0, 0.0), None, "relu")
     critics = Critics(tuple(Critic(linear(0.0, 0.0, slope), None, "relu", 0) for slope in slopes))
     optimizers = [init_optimizer(network, Config().actor) for network in (actor, critics)]
-    return Agent(actor, critics, Target(actor, critics), *optimizers, None, None)
+    return Agent(actor, critics, None, Target(actor, critics), *optimizers, None, None, None)
 
 
 def test_the_actor_climbs_the_critic_that_has_just_been_improved(tiny_config):

@@ -37,7 +37,7 @@ from qmu.config.declared import (
     WIDTH,
     ZERO_OR_ONE,
 )
-from qmu.config.env import DOTTED, KEYWORDS, WORKERS
+from qmu.config.env import DOTTED, KEYWORDS, NAMES, SIDE, WORKERS
 from qmu.config.files import read_toml
 from qmu.config.log import FILE_NAME, PROJECT
 from qmu.config.networks import SIZES
@@ -162,7 +162,9 @@ OUT_OF_RANGE = {
     FILE_NAME: ["", "a/b", "a\\b", ".hidden", "..", "a:b", "a\0b"],
     NOT_EMPTY: [""],
     PROJECT: ["", "a/b", "a:b", "100%", "x" * 129],
+    SIDE: [0, -84, 31],
     KEYWORDS: [{"render_mode": "human"}, "max_episode_steps = 3", "{num_envs = 2}"],
+    NAMES: [[], ["auto", "eye"], ["none", "all"]],
     DOTTED: [["Wrapper"], ["a.b", "a."], [".b"], ["a.b-c"], ["a:b"], [""]],
 }
 SAME_TABLES = [

@@ -1,6 +1,7 @@
 """Worlds in actors of a Ray cluster: the run is that of worlds in processes, whatever is lost."""
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -89,11 +90,12 @@ ENDLESS = {"train": {"total_steps": 10**7, "schedule_steps": 10**7, "eval_interv
 
 
 def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(tmp_path):
-    options = {"env": {"count": 2}, "explore": {"noise": "ou"}}
+    options = {"env": {"count": 2, "repeat": 2}, "explore": {"noise": "ou"}}
     away = tmp_path / "away"
     away.mkdir()
     whole = start(away, "--env.workers", "ray:2", **options)
-    half = options | {"env": {"count": 2, "workers": 2}, "train": {"total_steps": 120}}
+    own = {"env": options["env"] | {"workers": 2}, "train": {"total_steps": 120}}
+    half = options | own
     directory = runs.train(tmp_path / "here", **half)
     # Where the worlds are is nothing that a run depends on.
     file = directory / "config.toml"
@@ -106,6 +108,9 @@ def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(tmp_path):
         assert "Warning" not in said
     assert 'workers = "ray:2"' in file.read_text()
     assert runs.final_state(directory) == runs.final_state(runs.only_run(away))
+    # Steps of the world, which come home with the rows: the last line is of step 200.
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+    assert max(line.get("time/frames", 0) for line in lines) == 400
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])

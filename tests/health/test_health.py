@@ -268,7 +268,7 @@ def test_what_is_set_already_is_not_advised(advice, options, left):
 
 
 def test_sizes_are_those_of_single_steps():
-    found = sizes(trace(([1.0, 3.0], True), ([2.0], False)))
+    found = sizes(trace(([1.0, 3.0], True), ([2.0], False)), Layout(2))
     # Observations are (0, 0), (0, 1), (0, 2) and (1, 0), (1, 1): means 0.4 and 0.8.
     expected = {"step_reward_mean": 2.0, "step_reward_std": (2 / 3) ** 0.5, "obs_offset": 0.8}
     assert found == pytest.approx({f"health/{name}": value for name, value in expected.items()})

@@ -24,6 +24,8 @@ SMALL = configs(
         id=st.none(),
         count=st.integers(1, 3),
         episode_length=st.integers(1, 30),
+        repeat=st.integers(1, 3),
+        pixels=st.none(),
         render=st.just(False),
         reward_scale=st.floats(0.01, 10),
     ),
@@ -34,6 +36,8 @@ SMALL = configs(
         preactivation_penalty=st.floats(0, 1),
     ),
     critic=records("critic", **MODERATE, count=st.integers(1, 3), l2=st.none() | st.floats(0, 0.1)),
+    # Pendulum has no images, and options about them are refused.
+    encoder=st.just(Config().encoder),
     target=records("target", interval=st.integers(1, 3), smoothing_std=st.none() | st.floats(0, 1)),
     explore=records(
         "explore",

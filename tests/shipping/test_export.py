@@ -14,6 +14,7 @@ from policies import KINDS, draw_obs, make_actor, make_network, make_policy, mak
 
 import qmu
 from qmu.deploy import files
+from qmu.layout import Layout
 from qmu.learning.handover import to_acting
 from qmu.shipping.export import (
     actions_of_actor,
@@ -146,7 +147,7 @@ def test_observations_of_a_run_are_those_that_it_has_stored(tmp_path):
 
 def test_observations_of_a_run_that_has_few_are_all_of_them_and_drawn_ones(tmp_path):
     run = qmu.open_run(runs.train(tmp_path))
-    stored = stored_observations(run, 3)
+    stored = stored_observations(run, Layout(3))
     obs, origin = observations(run.policy(), run)
     assert 240 < len(stored) < 300
     assert origin == f"({len(stored)} of the run, the others from a standard normal distribution)"
@@ -158,16 +159,16 @@ def test_observations_of_a_run_that_has_few_are_all_of_them_and_drawn_ones(tmp_p
 
 def test_observations_of_a_resumed_run_are_not_only_those_since(tmp_path):
     directory = runs.train(tmp_path)
-    before = len(stored_observations(qmu.open_run(directory), 3))
+    before = len(stored_observations(qmu.open_run(directory), Layout(3)))
     run = qmu.resume(directory, total_steps=250, schedule_steps=250)
-    assert len(stored_observations(run, 3)) > before
+    assert len(stored_observations(run, Layout(3))) > before
 
 
 @pytest.mark.long
 def test_observations_that_were_stored_are_not_cut(tmp_path):
     run = qmu.open_run(runs.train(tmp_path, env={"normalize_obs": True}))
     obs, origin = observations(run.policy(), run)
-    count = len(stored_observations(run, 3))
+    count = len(stored_observations(run, Layout(3)))
     assert origin == (
         f"({count} of the run, the others with the statistics of those in training), "
         "100 of them partly beyond the clip"
@@ -177,11 +178,11 @@ def test_observations_that_were_stored_are_not_cut(tmp_path):
 
 def test_a_damaged_segment_is_passed_over(tmp_path):
     run = qmu.open_run(runs.train(tmp_path))
-    whole = len(stored_observations(run, 3))
+    whole = len(stored_observations(run, Layout(3)))
     segments = sorted((run.directory / "checkpoints" / "segments").iterdir())
     segments[0].write_bytes(b"nonsense")
-    assert 0 < len(stored_observations(run, 3)) < whole
+    assert 0 < len(stored_observations(run, Layout(3))) < whole
     for path in segments:
         path.write_bytes(b"nonsense")
-    assert len(stored_observations(run, 3)) == 0
+    assert len(stored_observations(run, Layout(3))) == 0
     assert observations(run.policy(), run).origin == "from a standard normal distribution"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmu.errors import ConfigError
+from qmu.layout import Layout
 from qmu.world.spaces import read_spaces, to_environment
 
 OBS = Box(-np.inf, np.inf, (3,))
@@ -54,16 +55,51 @@ def test_tables_are_numbers_alone_and_in_a_dictionary(table):
 
 
 @pytest.mark.parametrize(
+    ("shape", "pixels"),
+    [
+        ((96, 80, 3), (96, 80, 3)),
+        ((84, 84), (84, 84, 1)),
+        ((3, 64, 48), (64, 48, 3)),
+        ((9, 16, 16), (16, 16, 9)),
+        ((16, 16, 12), (16, 16, 12)),
+    ],
+    ids=str,
+)
+def test_bytes_with_two_sides_are_an_image_alone_and_beside_numbers(shape, pixels):
+    image = Box(0, 255, shape, np.uint8)
+    spaces = read_spaces("Some-v0", image, ACTION)
+    assert spaces.layout == Layout(0, (pixels,))
+    assert spaces.obs_shape == shape
+    several = gym.spaces.Dict(eye=image, joints=Box(-1, 1, (2,)))
+    assert read_spaces("Some-v0", several, ACTION).layout == Layout(2, (pixels,))
+    assert read_spaces("Some-v0", several, ACTION, ("eye",)).layout == Layout(2, (pixels,))
+    table = read_spaces("Some-v0", image, ACTION, ("none",))
+    assert table.layout == Layout(int(np.prod(shape)))
+
+
+@pytest.mark.parametrize(
+    ("space", "images", "words"),
+    [
+        (Box(0, 255, (32, 40, 48), np.uint8), "auto", "may be height width channels or channels"),
+        (Box(0, 1, (32, 40, 3)), "all", "observes the observation of float32[32, 40, 3], and an"),
+        (Box(0, 255, (15, 40, 3), np.uint8), "all", "with sides of 16 pixels at least"),
+        (Box(0, 255, (32, 40, 3), np.uint8), "eye", "has no such part: there is the observation"),
+    ],
+)
+def test_what_is_no_image_or_may_be_two_is_refused(space, images, words):
+    with pytest.raises(ConfigError) as refused:
+        read_spaces("Some-v0", space, ACTION, (images,))
+    assert words in str(refused.value)
+    assert "--env.images" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("space", "words"),
     [
         (Discrete(7), ["Discrete(7) observations", "FlattenObservation", "one-hot"]),
         (MultiBinary(3), ["MultiBinary observations", "FlattenObservation"]),
         (Text(5), ["Text observations"]),
         (Box(-1, 1, (1,) * 32), ["observations of 32 axes", "wrapper"]),
-        (Box(0, 255, (96, 96, 3), np.uint8), ["image observations (96, 96, 3)"]),
-        (Box(0, 255, (84, 84), np.uint8), ["image observations (84, 84)"]),
-        (Box(0, 255, (3, 64, 48), np.uint8), ["image observations (3, 64, 48)"]),
-        (Box(0, 255, (9, 16, 16), np.uint8), ["image observations (9, 16, 16)"]),
         (Box(-1, 1, (0,)), ["empty observations of shape (0,)"]),
     ],
 )

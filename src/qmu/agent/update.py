@@ -6,7 +6,7 @@ configuration (see `trace_numbers`); only this file unpacks them, the losses see
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,6 +15,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent.custom import BUILT_IN, Makers
+from qmu.agent.encoder import (
+    Encoder,
+    encoder_step,
+    feature_count,
+    init_encoder,
+    init_encoder_optimizer,
+)
 from qmu.agent.kinds import ActorLike
 from qmu.agent.losses import (
     actor_loss,
@@ -35,11 +42,14 @@ from qmu.agent.networks import (
 from qmu.agent.normalize import Normalizer, init_normalizer
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions, Share, init_regions
+from qmu.agent.shift import augmented
 from qmu.config import Config
-from qmu.layout import Layout
+from qmu.layout import Layout, Seen
 from qmu.rows import Batch
 
 Value = Float[Array, " batch"]
+# Numbers [batch, obs], or `Seen` where there are images.
+Observations = Any
 # What several critics' values [critics, batch] are made one value by.
 COMBINED: dict[str, Callable[[Array], Array]] = {
     "first": lambda values: values[0],
@@ -48,30 +58,42 @@ COMBINED: dict[str, Callable[[Array], Array]] = {
 }
 
 
+# What an update's random numbers are for, beside those of the target: shifts of images.
+SHIFT = 1
+
+
 class Target(eqx.Module):
-    """The slow copies of actor and critic that the TD target is computed with."""
+    """The slow copies of actor, critic and encoder that the TD target is computed with."""
 
     actor: ActorLike
     critics: Critics
+    encoder: Encoder | None = None
 
 
 class Agent(eqx.Module):
-    """One member's networks, targets and optimizer states. Replaced by updates, never changed."""
+    """One member's networks, targets and optimizer states. Replaced by updates, never changed.
+
+    Where observations have images, an encoder stands before actor and critics, which learns from
+    the critics' loss alone.
+    """
 
     actor: ActorLike
     critics: Critics
+    encoder: Encoder | None
     target: Target
     actor_optimizer: Any
     critics_optimizer: Any
+    encoder_optimizer: Any
     normalizer: Normalizer | None
     regions: Regions | None
 
 
 class Acting(eqx.Module):
-    """What it takes to act: an actor, and the normalizer that it was trained with."""
+    """What it takes to act: an actor, and the normalizer and encoder that it was trained with."""
 
     actor: ActorLike
     normalizer: Normalizer | None
+    encoder: Encoder | None = None
 
 
 class Metrics(eqx.Module):
@@ -109,27 +131,34 @@ def init(
     makers: Makers = BUILT_IN,
 ) -> Agent:
     """Return a fresh agent, whose networks the makers make; its targets equal its networks."""
-    obs_size = layout.seen_numbers
+    images = layout.seen_images
+    obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
     actor_key, critic_key = jax.random.split(key)
     actor = makers.actor(actor_key, obs_size, action_size, config.actor)
     keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]
     critics = Critics(
         tuple(makers.critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
     )
+    encoder = None
+    if images:
+        encoder_key = jax.random.fold_in(critic_key, config.critic.count + 1)
+        encoder = init_encoder(encoder_key, images, config.encoder)
     return Agent(
         actor=actor,
         critics=critics,
-        target=Target(jax.tree.map(jnp.copy, actor), jax.tree.map(jnp.copy, critics)),
+        encoder=encoder,
+        target=Target(*jax.tree.map(jnp.copy, (actor, critics, encoder))),
         actor_optimizer=init_optimizer(actor, config.actor),
         critics_optimizer=init_optimizer(critics, config.critic),
-        normalizer=init_normalizer(obs_size, config),
+        encoder_optimizer=None if encoder is None else init_encoder_optimizer(encoder),
+        normalizer=init_normalizer(layout.seen_numbers, config),
         regions=init_regions(keys[-1], obs_size, action_size, config),
     )
 
 
 def acting(agent: Agent) -> Acting:
     """Return what is needed of an agent to act."""
-    return Acting(agent.actor, agent.normalizer)
+    return Acting(agent.actor, agent.normalizer, agent.encoder)
 
 
 def observe(agent: Agent, scales: tuple[Array, Array] | None) -> Agent:
@@ -149,25 +178,25 @@ def update(
     The last result is |y - Q(s, a)| of every row of the batch, before the update.
     """
     shares = SHARES[config.critic.batches](batch, agent.regions, config)
-    batch = prepared(agent, batch, config)
+    batch = shifted(prepared(agent, batch, config), key, config)
     target = bootstrap(agent.target, batch, key, config)
-    critics, critics_optimizer, critic_metrics, errors = improve_critics(
-        agent, batch, target, shares, config
-    )
+    improved, critic_metrics, errors = improve_critics(agent, batch, target, shares, config)
     actor, actor_optimizer, loss = on_turn(
         number,
         config.actor.interval,
-        lambda: improve_actor(agent, critics, batch, shares[0].rows, config),
+        lambda: improve_actor(agent, improved, batch, shares[0].rows, config),
         lambda: (agent.actor, agent.actor_optimizer, jnp.zeros(())),
     )
-    followed = follow(agent.target, Target(actor, critics), number, config)
+    online = Target(actor, improved.critics, improved.encoder)
     agent = dataclasses.replace(
         agent,
         actor=actor,
-        critics=critics,
-        target=followed,
+        critics=improved.critics,
+        encoder=improved.encoder,
+        target=follow(agent.target, online, number, config),
         actor_optimizer=actor_optimizer,
-        critics_optimizer=critics_optimizer,
+        critics_optimizer=improved.critics_optimizer,
+        encoder_optimizer=improved.encoder_optimizer,
     )
     # The mean over all updates is then that of the actor's.
     loss = loss * config.actor.interval
@@ -185,9 +214,34 @@ def prepared(agent: Agent, batch: Batch, config: Config) -> Batch:
     batch = batch._replace(reward=config.env.reward_scale * batch.reward)
     if agent.normalizer is None:
         return batch
-    return batch._replace(
-        obs=agent.normalizer(batch.obs), next_obs=agent.normalizer(batch.next_obs)
+    obs, next_obs = (normalized(agent.normalizer, own) for own in (batch.obs, batch.next_obs))
+    return batch._replace(obs=obs, next_obs=next_obs)
+
+
+def normalized(normalizer: Normalizer | None, obs: Observations) -> Observations:
+    """Return observations whose numbers are normalized, where that is on."""
+    if normalizer is None:
+        return obs
+    if isinstance(obs, Seen):
+        return obs._replace(numbers=normalizer(obs.numbers))
+    return normalizer(obs)
+
+
+def shifted(batch: Batch, key: PRNGKeyArray, config: Config) -> Batch:
+    """Return the batch with its images shifted at random, those of s and of s' apart."""
+    if not isinstance(batch.obs, Seen):
+        return batch
+    keys = jax.random.split(jax.random.fold_in(key, SHIFT))
+    obs, next_obs = (
+        own._replace(images=augmented(one, own.images, config.encoder))
+        for one, own in zip(keys, (batch.obs, batch.next_obs), strict=True)
     )
+    return batch._replace(obs=obs, next_obs=next_obs)
+
+
+def features(encoder: Encoder | None, obs: Observations) -> Float[Array, "batch obs"]:
+    """Return what actor and critics are given of observations: themselves, without an encoder."""
+    return obs if encoder is None else encoder(obs.numbers, obs.images)
 
 
 def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -> Value:
@@ -197,8 +251,9 @@ def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -
     two is Fujimoto et al. 2018, eq. 10; the smallest of a random subset Chen et al. 2021, Alg. 1.
     """
     action_key, subset_key = jax.random.split(key)
-    next_action = next_actions(target.actor, batch.next_obs, action_key, config.target)
-    values = target.critics(batch.next_obs, next_action)
+    next_obs = features(target.encoder, batch.next_obs)
+    next_action = next_actions(target.actor, next_obs, action_key, config.target)
+    values = target.critics(next_obs, next_action)
     if config.critic.subset is not None:
         asked = jax.random.permutation(subset_key, config.critic.count)[: config.critic.subset]
         values = values[asked]
@@ -220,33 +275,56 @@ def next_actions(
     return smoothed(action, noise, settings.smoothing_clip)
 
 
+class Improved(NamedTuple):
+    """Critics and encoder after a step, and what the encoder made of the batch before it."""
+
+    critics: Critics
+    critics_optimizer: Any
+    encoder: Encoder | None
+    encoder_optimizer: Any
+    obs: Float[Array, "batch obs"]
+
+
 def improve_critics(
     agent: Agent, batch: Batch, target: Value, shares: list[Share], config: Config
-) -> tuple[Critics, Any, dict[str, Array], Value]:
-    """Return the critics one step closer to the targets, each on its share of the batch."""
+) -> tuple[Improved, dict[str, Array], Value]:
+    """Return the critics one step closer to the targets, each on its share of the batch.
 
-    def loss(critics: Critics) -> tuple[Array, tuple[Array, list[Array], list[Norms]]]:
-        learned = [
-            critic.learning(batch.obs[share.rows], batch.action[share.rows])
+    So is the encoder, which learns from the critics alone (Yarats et al. 2021).
+    """
+
+    def loss(learned: tuple[Critics, Encoder | None]) -> tuple[Array, Any]:
+        critics, encoder = learned
+        obs = features(encoder, batch.obs)
+        found = [
+            critic.learning(obs[share.rows], batch.action[share.rows])
             for critic, share in zip(critics.each, shares, strict=True)
         ]
-        values, norms = [value for value, _ in learned], [norm for _, norm in learned]
+        values, norms = [value for value, _ in found], [norm for _, norm in found]
         losses = [
             critic_loss(value, target[share.rows], share.weight)
             for value, share in zip(values, shares, strict=True)
         ]
         total = sum(losses, jnp.zeros(()))
         if config.critic.l2 is None:
-            return total, (total, values, norms)
-        return total + config.critic.l2 * squared_weights(critics), (total, values, norms)
+            return total, (total, values, norms, obs)
+        return total + config.critic.l2 * squared_weights(critics), (total, values, norms, obs)
 
-    (_, (total, values, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.critics)
+    (_, (total, values, norms, obs)), (gradient, encoder_gradient) = jax.value_and_grad(
+        loss, has_aux=True
+    )((agent.critics, agent.encoder))
     critics, optimizer = optimizer_step(
         agent.critics, gradient, agent.critics_optimizer, config.critic
     )
     each = [with_statistics(*pair) for pair in zip(critics.each, norms, strict=True)]
+    encoder, encoder_optimizer = agent.encoder, agent.encoder_optimizer
+    if encoder is not None:
+        encoder, encoder_optimizer = encoder_step(
+            encoder, encoder_gradient, encoder_optimizer, config.encoder
+        )
+    improved = Improved(Critics(tuple(each)), optimizer, encoder, encoder_optimizer, obs)
     metrics = {"critic_loss": total / len(values)} | value_metrics(values, shares)
-    return Critics(tuple(each)), optimizer, metrics, td_errors(target, values, shares)
+    return improved, metrics, td_errors(target, values, shares)
 
 
 def value_metrics(values: list[Value], shares: list[Share]) -> dict[str, Float[Array, ""]]:
@@ -275,15 +353,16 @@ def td_errors(target: Value, values: list[Value], shares: list[Share]) -> Value:
 
 
 def improve_actor(
-    agent: Agent, critics: Critics, batch: Batch, rows: slice, config: Config
+    agent: Agent, improved: Improved, batch: Batch, rows: slice, config: Config
 ) -> tuple[ActorLike, Any, Float[Array, ""]]:
     """Return the actor one step further up Q(s, μ(s)); the last result is -mean Q(s, μ(s)).
 
     By default the first critic alone is climbed, as in Fujimoto et al. 2018, Algorithm 1. The
     actor sees `rows` of the batch: of one that was drawn larger, for several critics, those of the
-    first.
+    first. What an encoder has made of them is constant to it.
     """
-    obs = batch.obs[rows]
+    obs = improved.obs[rows]
+    critics = improved.critics
     weight = (batch.weight[rows] > 0).astype(jnp.float32)
     climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from qmu.agent.update import Agent, prepared
+from qmu.agent.update import Agent, features, prepared
 from qmu.config import Config
 from qmu.rows import Batch
 
@@ -50,24 +50,26 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         whole batch, where layers are known; the standard deviation of the first critic's Q(s, a),
         and how far its target network is from it on average; mean and standard deviation of the
         scaled rewards, over the steps of a window; the smallest and largest standard deviation of
-        an observation's number, as the networks see it, of those that change; and the length of
+        an observation's number, as the networks see it, of those that change (of images, of what an
+        encoder makes of them); and the length of
         the gradients, the root of their mean square over the last thousand updates or so (from
         Adam's second moments: Kingma and Ba 2015, Algorithm 1).
     """
     batch = prepared(agent, batch, config)
-    preactivation = agent.actor.preactivation(batch.obs)
+    obs, slow_obs = (features(own, batch.obs) for own in (agent.encoder, agent.target.encoder))
+    preactivation = agent.actor.preactivation(obs)
     critic, target = agent.critics.each[0], agent.target.critics.each[0]
-    value = critic(batch.obs, batch.action)
-    spread = jnp.std(batch.obs, axis=0)
+    value = critic(obs, batch.action)
+    spread = jnp.std(obs, axis=0)
     return Vitals(
         saturated=jnp.mean(jnp.abs(jnp.tanh(preactivation)) > SATURATED, dtype=jnp.float32),
         preactivation=jnp.sqrt(jnp.mean(jnp.square(preactivation))),
-        dead_actor=dead(agent.actor.hidden(batch.obs)),
+        dead_actor=dead(agent.actor.hidden(obs)),
         dead_critic=dead(
-            [units for own in agent.critics.each for units in own.hidden(batch.obs, batch.action)]
+            [units for own in agent.critics.each for units in own.hidden(obs, batch.action)]
         ),
         q_std=jnp.std(value),
-        target_gap=jnp.mean(jnp.abs(target(batch.obs, batch.action) - value)),
+        target_gap=jnp.mean(jnp.abs(target(slow_obs, batch.action) - value)),
         reward_mean=jnp.mean(batch.reward),
         reward_std=jnp.std(batch.reward),
         obs_smallest=jnp.min(jnp.where(spread > SAME, spread, jnp.inf), initial=jnp.max(spread)),

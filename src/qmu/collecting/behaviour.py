@@ -154,9 +154,11 @@ class Behaviour:
         """
         if self.past is None:
             self.past = initial_state(self.network.layout, len(obs))
-        seen, self.past = self.network.see(obs, begun_anew(self.past, started))
+        past = begun_anew(self.past, started)
         if time < self.random_steps:
+            self.past = self.network.remember(obs, past)
             return self.random[time]
+        seen, self.past = self.network.see(obs, past)
         action = self.network(seen) if self.perturbed is None else self.perturbed(seen, started)
         action = explore(action, self.noise.at(time, started))
         if self.settings.epsilon > 0:

@@ -74,8 +74,9 @@ class Crew:
         except BaseException:
             self.close()
             raise
-        # Steps that each world took in the newest collection.
-        self.taken = 0
+        # Steps that each world took in the newest collection, and each member's steps of the
+        # worlds themselves, where actions are repeated.
+        self.taken, self.world_steps = 0, np.zeros(len(members), np.int64)
         # Whether the worlds are in the middle of episodes; if not, they begin new ones.
         self.running = False
         # The newest rows, and where episodes were cut off that the next rows have to say.
@@ -143,7 +144,9 @@ class Crew:
         self.running, self.cut, self.taken = True, None, harvests[0].taken
         self.behaviours = [state for harvest in harvests for state in harvest.behaviours]
         self.seen = [seen for harvest in harvests for seen in harvest.seen]
+        self.world_steps[:] = 0
         for share, harvest in zip(self.shares, harvests, strict=True):
+            self.world_steps[share.members.start : share.members.stop] += harvest.world_steps
             self.restarts += [(share.members[member], why) for member, why in harvest.restarts]
             self.breakdowns += [
                 one._replace(member=share.members[one.member], world=share.worlds[one.world])

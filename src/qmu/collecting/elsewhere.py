@@ -16,6 +16,7 @@ import cloudpickle
 import gymnasium as gym
 
 from qmu.agent.exploration import Floats
+from qmu.collecting.display import be_ready
 from qmu.collecting.limit import TimeLimit
 from qmu.collecting.station import Harvest, HostStation, Order, Post
 from qmu.config import Env
@@ -186,6 +187,7 @@ class Quarters:
             if path is not None:
                 sys.path[:] = path
             specs, maker, env, posts, worlds = pickle.loads(work)
+            be_ready(env)
             for registered in specs:
                 register(registered)
             limit = TimeLimit(env.step_timeout)

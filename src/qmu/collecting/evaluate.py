@@ -1,7 +1,5 @@
 """Deterministic evaluation: full episodes with fixed seeds, in parallel, on worlds of their own."""
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +10,7 @@ from qmu.collecting.limit import TimeLimit
 from qmu.config import Config
 from qmu.deploy.past import chosen, initial_state, replaced
 from qmu.deploy.policy import Actor
-from qmu.errors import ConfigError, WorldError
+from qmu.errors import WorldError
 from qmu.wording import counted
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds
@@ -179,21 +177,3 @@ def start_surely(worlds: HostWorlds, index: int, seed: int) -> Floats:
             return worlds.start(index, seed)
         except WorldError as error:
             worlds.make_anew(index, error)
-
-
-def has_display() -> bool:
-    """Tell whether there is a display, as far as the system says."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY")
-    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in displays)
-
-
-def check_display(asked: str, instead: str) -> None:
-    """Raise ConfigError where no window can be opened: MuJoCo's viewer would end the process.
-
-    It says what was `asked` for, and what to do `instead`.
-    """
-    if not has_display() and not os.environ.get("SDL_VIDEODRIVER"):
-        raise ConfigError(
-            f"{asked}: there is no display to open a window on (DISPLAY is not set); {instead}, "
-            "or start the command under a virtual one, such as xvfb-run"
-        )

@@ -60,6 +60,9 @@ class Harvest(NamedTuple):
     episodes: list[Episode]
     restarts: list[tuple[int, str]]
     breakdowns: list[Breakdown]
+    world_steps: list[
+        int
+    ]  # each member's steps of the worlds themselves, where actions are repeated
     behaviours: list[dict[str, Any]]  # what each member's noise goes on from
     seen: list[Floats]  # observations that the size of its parameter noise is measured on
 
@@ -138,6 +141,7 @@ class HostStation:
             episodes,
             self.collector.restarts(),
             self.collector.breakdowns(),
+            self.collector.world_steps(),
             [behaviour.state() for behaviour in self.behaviours],
             [np.asarray(behaviour.seen(), np.float32) for behaviour in self.behaviours],
         )

@@ -1,5 +1,6 @@
 """Every option exactly once: a file per group, with its help and its checks; and their whole."""
 
+from qmu.config.encoder import Encoder as Encoder
 from qmu.config.env import Env as Env
 from qmu.config.explore import Explore as Explore
 from qmu.config.lengths import (
@@ -19,6 +20,9 @@ from qmu.config.lengths import (
 )
 from qmu.config.lengths import (
     start_steps as start_steps,
+)
+from qmu.config.lengths import (
+    stream_rows as stream_rows,
 )
 from qmu.config.lengths import (
     total_steps as total_steps,

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from qmu.config.env import check_cluster, check_single
+from qmu.config.env import check_cluster, check_pixels, check_single
 from qmu.config.explore import check_noise
 from qmu.config.lengths import check_lengths
 from qmu.config.networks import check_critics, check_network
@@ -42,6 +42,7 @@ def check_together(config: Config) -> None:
     """Raise ConfigError where options contradict each other; each group knows its own cases."""
     actor, critic, train = config.actor, config.critic, config.train
     check_cluster(config.env)
+    check_pixels(config.env)
     check_single(config.env, train.seeds, config.log.video_interval)
     check_videos(train, config.log.video_interval)
     check_capacity(config.replay, config.env.count)

@@ -37,12 +37,18 @@ KEYWORDS: Rule = (
     "must leave to qmu what qmu sets by options of its own: the time limit, the number of worlds, "
     "the window, the environment checker",
 )
+# An encoder's convolutions leave nothing of smaller ones.
+SIDE: Rule = (lambda size: size >= 32, "must be 32 or greater")
 DOTTED: Rule = (
     lambda names: (
         all(all(part.isidentifier() for part in name.split(".")) for name in names)
         and all("." in name for name in names)
     ),
     "must hold names such as package.module.Wrapper",
+)
+NAMES: Rule = (
+    lambda names: len(names) > 0 and (len(names) == 1 or not {"auto", "all", "none"} & set(names)),
+    "must be auto, all or none, or the names of parts",
 )
 
 
@@ -66,8 +72,28 @@ class Env:
     )
     episode_length: int | None = structural(
         None,
-        help="time limit of an episode, in steps; none: the environment's own; 0: no limit",
+        help="time limit of an episode, in steps of the world; none: its own; 0: no limit",
         rule=NOT_NEGATIVE,
+    )
+    repeat: int = structural(
+        1,
+        help="steps of the world that each action lasts; other options count actions, an episode's "
+        "length steps",
+        rule=POSITIVE,
+    )
+    pixels: int | None = structural(
+        None,
+        help="observe pictures of the world, of so many pixels each side; none: what it observes",
+        rule=SIDE,
+    )
+    numbers: bool = structural(False, help="beside --env.pixels observe the world's own numbers")
+    camera: str | None = structural(
+        None,
+        help="camera of MuJoCo's and dm_control's pictures: name, number or free; none: its own",
+        rule=NOT_EMPTY,
+    )
+    shadows: bool = structural(
+        False, help="shadows in pictures of MuJoCo and dm_control: several times as slow to draw"
     )
     kwargs: Table | None = structural(
         None,
@@ -78,6 +104,12 @@ class Env:
         (),
         help="Gymnasium wrappers by dotted name, the innermost first; files only record them",
         rule=DOTTED,
+    )
+    images: tuple[str, ...] = structural(
+        ("auto",),
+        help="which observations are images: auto (those that look like it), all, none, or the "
+        "names of parts",
+        rule=NAMES,
     )
     frames: int = structural(
         1,
@@ -106,6 +138,10 @@ class Env:
         False, help="one world in all: training and evaluations take turns, between episodes"
     )
 
+    def actions(self, steps: int | None) -> int | None:
+        """Return how many actions so many steps of the world are; None for no limit."""
+        return None if steps is None else -(-steps // self.repeat)
+
 
 def check_cluster(env: Env) -> None:
     """Raise ConfigError where a cluster is named that nothing runs on."""
@@ -113,6 +149,28 @@ def check_cluster(env: Env) -> None:
         raise ConfigError(
             f"--env.cluster {env.cluster} is where --env.workers ray:N are, and "
             f"--env.workers is {env.workers}: give ray:N, or leave --env.cluster out"
+        )
+
+
+def check_pixels(env: Env) -> None:
+    """Raise ConfigError where there are no pictures to be drawn so, or they cannot be drawn."""
+    if env.pixels is None:
+        of_pictures = {
+            f"--env.camera {env.camera}": env.camera is not None,
+            "--env.shadows": env.shadows,
+            "--env.numbers": env.numbers,
+        }
+        for option, given in of_pictures.items():
+            if given:
+                raise ConfigError(
+                    f"{option} is about the pictures of --env.pixels, and there are none: give "
+                    "--env.pixels 84, or leave it out"
+                )
+    elif env.render:
+        raise ConfigError(
+            f"--env.render shows a world in a window of its own, and with --env.pixels "
+            f"{env.pixels} it is drawn for pictures: leave --env.render out, and look at videos "
+            "(--log.video-interval) or at `qmu play`"
         )
 
 

@@ -51,6 +51,20 @@ def learn_after(config: Config) -> int:
     return max(start_steps(config), config.replay.batch_size)
 
 
+def stream_rows(config: Config, images: bool) -> int:
+    """Return the rows that a member's stream has room for.
+
+    With images it is no longer than the run can fill, the rows of episodes' ends included where
+    these have four steps or more. Where batches are drawn by priorities, whose tree would have to
+    grow with it, it has the whole capacity.
+    """
+    capacity = config.replay.capacity
+    if not images or config.replay.prioritized:
+        return capacity
+    steps = total_steps(config)
+    return min(capacity, max(steps + steps // 4, 2 * config.env.count, config.replay.n_step))
+
+
 def seeds(config: Config) -> tuple[int, ...]:
     """Return the members' seeds: the first one and those that follow it."""
     return tuple(range(config.train.seed, config.train.seed + config.train.seeds))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from qmu.config.encoder import Encoder
 from qmu.config.env import Env
 from qmu.config.explore import Explore
 from qmu.config.log import Log
@@ -24,6 +25,7 @@ class Config:
     env: Env = field(default_factory=Env)
     actor: Actor = field(default_factory=Actor)
     critic: Critic = field(default_factory=Critic)
+    encoder: Encoder = field(default_factory=Encoder)
     target: Target = field(default_factory=Target)
     explore: Explore = field(default_factory=Explore)
     replay: Replay = field(default_factory=Replay)
@@ -35,6 +37,7 @@ GROUPS: dict[str, type] = {
     "env": Env,
     "actor": Actor,
     "critic": Critic,
+    "encoder": Encoder,
     "target": Target,
     "explore": Explore,
     "replay": Replay,

@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from qmu.deploy.layers import ACTIVATIONS, Floats
 from qmu.deploy.parts import read_parts
+from qmu.deploy.pixels import PixelEncoder, encoder_fits, pixel_encoder
 from qmu.deploy.policy import (
-    ACTIVATIONS,
     CENTRE,
     FORMAT,
     WITH_PAST,
     Acts,
     Doubles,
-    Floats,
     Network,
     Normalization,
     Policy,
 )
 from qmu.errors import ConfigError, warn
 from qmu.layout import Layout
+from qmu.parts import layout_of
 
 # Descriptions of these formats have no sum. Format 1 knows no normalized observations.
 UNSEALED = (1, 2)
@@ -152,7 +153,26 @@ def read_network(
         description["activation"],
         read_layout(description),
         read_normalization(arrays) if description.get("normalized") else None,
+        read_encoders(description, arrays),
     )
+
+
+def read_encoders(
+    description: Mapping[str, Any], arrays: Mapping[str, Floats]
+) -> tuple[PixelEncoder, ...]:
+    """Return the encoders of a policy's images; none where there are no images.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: they are not described.
+    """
+    images = read_layout(description).images
+    if not images:
+        return ()
+    strides = description["strides"]
+    if not (isinstance(strides, list | tuple) and all(one in (1, 2) for one in strides)):
+        raise ValueError(f"{strides!r:.80} are no strides of an encoder")
+    return tuple(pixel_encoder(arrays, index, strides) for index in range(len(images)))
 
 
 def read_layout(description: Mapping[str, Any]) -> Layout:
@@ -164,7 +184,8 @@ def read_layout(description: Mapping[str, Any]) -> Layout:
     frames = description.get("frames", 1)
     if type(frames) is not int or not 0 < frames <= MOST_FRAMES:
         raise ValueError(f"{frames!r:.80} is no number of frames")
-    return Layout(math.prod(description["observation_shape"]), frames=frames)
+    parts = read_parts(description.get("parts", ()))
+    return layout_of(parts, math.prod(description["observation_shape"]), frames)
 
 
 def unreadable(source: Path, error: Exception) -> ConfigError:
@@ -217,7 +238,7 @@ def fits(policy: Policy) -> bool:
         return False
     if not all(array.dtype == np.float32 for array in (policy.low, policy.high)):
         return False
-    if policy.parts and sum(part.size for part in policy.parts) != obs_size:
+    if policy.parts and layout_of(policy.parts, 0).size != obs_size:
         return False
     if any(len(part.shape) > MOST_AXES for part in policy.parts):
         return False
@@ -225,13 +246,18 @@ def fits(policy: Policy) -> bool:
     if centre is not None and centre.shape != (obs_size,):
         return False
     network = policy.network
-    seen = network.layout.frames * obs_size
-    return not isinstance(network, Network) or network_fits(network, seen, action_size)
+    return not isinstance(network, Network) or (
+        network.layout.size == obs_size and network_fits(network, action_size)
+    )
 
 
-def network_fits(network: Network, obs_size: int, action_size: int) -> bool:
-    """Tell whether layers lead from so many numbers to so many, in float32 numbers."""
-    normalization = network.normalization
+def network_fits(network: Network, action_size: int) -> bool:
+    """Tell whether layers lead from observations to so many numbers, in float32 numbers."""
+    normalization, numbers = network.normalization, network.layout.seen_numbers
+    images = network.layout.seen_images
+    if len(network.encoders) != len(images) or not all(map(encoder_fits, network.encoders, images)):
+        return False
+    obs_size = numbers + sum(len(encoder.scale) for encoder in network.encoders)
     sizes: list[tuple[int, ...]] = [weight.shape for weight in network.weights]
     return (
         network.activation in ACTIVATIONS
@@ -249,7 +275,7 @@ def network_fits(network: Network, obs_size: int, action_size: int) -> bool:
         and (
             normalization is None
             or (
-                normalization.mean.shape == normalization.std.shape == (obs_size,)
+                normalization.mean.shape == normalization.std.shape == (numbers,)
                 and normalization.clip.shape == ()
             )
         )

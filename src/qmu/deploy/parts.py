@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.parts import Part, is_several, join_batch, join_either
+from qmu.parts import AXES, Part, is_several, join_batch, join_either
 
 # Choices are counted in whole numbers of 64 bits.
 LARGEST = 2**62
@@ -17,12 +17,16 @@ def observed(
 ) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Return an observation, or a batch of them, as an array, and the length of the batch.
 
+    The array is of rows, where there are several parts or an image.
+
     Raises:
-        ValueError: it is of another shape; a part is not there, or none of its choices.
+        ValueError: it is of another shape; a part is not there, or none of its choices, or an image
+            of another dtype.
     """
-    several = is_several(parts, observation)
-    whole = join_either(parts, observation, dtype) if several else observation
-    array = np.asarray(whole, dtype=dtype)
+    if is_several(parts, observation):
+        rows = join_either(parts, observation, dtype)
+        return rows, rows.shape[:-1]
+    array = array_as(observation, dtype)
     return array, batch_of(array.shape, obs_shape)
 
 
@@ -36,12 +40,26 @@ def observed_batch(
     """
     if is_several(parts, observation):
         return join_batch(parts, observation, dtype)
-    array = np.asarray(observation, dtype=dtype)
+    array = array_as(observation, dtype)
     if not batch_of(array.shape, obs_shape):
         raise ValueError(
             f"one observation, of shape {array.shape}, where a batch of them was to be given"
         )
     return array
+
+
+def array_as(observation: Any, dtype: Any) -> NDArray[Any]:
+    """Return an observation as an array of a dtype.
+
+    Raises:
+        ValueError: it is of other numbers than the bytes that are wanted.
+    """
+    array = np.asarray(observation)
+    if dtype == np.uint8 and array.dtype != np.uint8:
+        raise ValueError(
+            f"observations with images as one array of {array.dtype}; that array is of uint8"
+        )
+    return array.astype(dtype, copy=False)
 
 
 def batch_of(shape: tuple[int, ...], obs_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -68,7 +86,13 @@ def read_parts(described: Any) -> tuple[Part, ...]:
         KeyError: something is not described.
     """
     parts = tuple(
-        Part(*(listed(one[name]) for name in ("path", "shape", "choices", "first")))
+        Part(
+            path=listed(one["path"]),
+            shape=listed(one["shape"]),
+            choices=listed(one["choices"]),
+            first=listed(one["first"]),
+            image=str(one.get("image", "")),
+        )
         for one in described
     )
     for part in parts:
@@ -79,15 +103,18 @@ def read_parts(described: Any) -> tuple[Part, ...]:
 
 def is_usable(part: Part) -> bool:
     """Tell whether a part can be found in an observation, and makes numbers of what is there."""
+    if part.image and not (part.image in AXES and len(part.shape) == len(AXES[part.image])):
+        return False
     choosing = len(part.choices) == len(part.first) == math.prod(part.shape)
     return (
         all(type(number) is int for number in part.shape + part.choices + part.first)
-        and part.path != ()
+        and (part.path != () or part.image != "")
         and all(type(step) in (str, int) for step in part.path)
         and all(size >= 0 for size in part.shape)
         and all(choices > 0 for choices in part.choices)
         and all(abs(first) < LARGEST for first in part.first)
         and (choosing or part.choices == part.first == ())
+        and not (part.image and part.choices)
     )
 
 

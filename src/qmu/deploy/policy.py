@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,15 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qmu.deploy.layers import ACTIVATIONS, Floats, all_finite, layer_norm
 from qmu.deploy.parts import observed
 from qmu.deploy.past import Carries, State, stacked
+from qmu.deploy.pixels import PixelEncoder
 from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
-from qmu.layout import Layout, seen
+from qmu.layout import Layout, Seen, seen
 from qmu.parts import Part
 from qmu.places import absolute
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 # One observation or a batch: an array, or what an environment of several parts gives.
@@ -28,53 +29,11 @@ ARRAYS, DESCRIPTION = "policy.safetensors", "policy.json"
 # The description's word for the sum of the other file: two files are replaced one after the other.
 SUM = "arrays_sha256"
 FORMAT = 3
-# Descriptions of policies with a past have this format: versions before would give them one row.
+# Descriptions of policies with a past or with images have this format: versions before would give
+# them rows of numbers.
 WITH_PAST = 4
 # The name of what is taken from observations before they are rounded.
 CENTRE = "obs.centre"
-
-ONE = np.float32(1)
-# The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.
-SLOPE, NORM_EPSILON = 0.01, 1e-5
-
-
-def relu(x: Floats) -> Floats:
-    """Return max(x, 0)."""
-    return np.maximum(x, np.float32(0))
-
-
-def leaky_relu(x: Floats) -> Floats:
-    """Return x, or x / 100 where it is negative."""
-    return np.maximum(x, np.float32(SLOPE) * x)
-
-
-def elu(x: Floats) -> Floats:
-    """Return x, or exp(x) - 1 where it is negative."""
-    return np.where(x > 0, x, np.expm1(np.minimum(x, np.float32(0))))
-
-
-def silu(x: Floats) -> Floats:
-    """Return x σ(x), with σ as (1 + tanh(x/2)) / 2, which cannot overflow."""
-    half = np.float32(0.5) * x
-    bent: Floats = np.tanh(half)
-    return half * (ONE + bent)
-
-
-def layer_norm(x: Floats, scale: Floats, offset: Floats) -> Floats:
-    """Return each sample's units with mean 0 and variance 1, scaled and shifted."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.square(centred).mean(axis=-1, keepdims=True)
-    deviation: Floats = np.sqrt(variance + np.float32(NORM_EPSILON))
-    return centred / deviation * scale + offset
-
-
-ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
-    "relu": relu,
-    "leaky_relu": leaky_relu,
-    "elu": elu,
-    "silu": silu,
-    "tanh": np.tanh,
-}
 
 
 @dataclass(frozen=True)
@@ -88,12 +47,6 @@ class Normalization:
     def __call__(self, obs: Floats) -> Floats:
         """Return observations [..., obs] with mean 0 and deviation 1, cut to ±clip."""
         return np.minimum(np.maximum((obs - self.mean) / self.std, -self.clip), self.clip)
-
-
-def all_finite(array: Floats) -> bool:
-    """Tell whether all numbers of an array are finite; most are by their sum, which is fast."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(float(array.sum())) or bool(np.isfinite(array).all())
 
 
 class Actor(Protocol):
@@ -111,6 +64,9 @@ class Actor(Protocol):
 
     def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return what is seen of observations [batch, size], and the state after them."""
+
+    def remember(self, obs: NDArray[Any], state: State) -> State:
+        """Return the state after observations on which nobody acts."""
 
 
 class Acts(Actor, Protocol):
@@ -132,7 +88,8 @@ class Network:
 
     `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
     empty without one. Without a `normalization`, observations are taken as they come. `layout` says
-    what these are, and how many of them are seen together.
+    what these are, and how many of them are seen together. Each image has an encoder, whose
+    features layers are given beside the numbers.
     """
 
     weights: tuple[Floats, ...]
@@ -142,18 +99,36 @@ class Network:
     activation: str
     layout: Layout
     normalization: Normalization | None = None
+    encoders: tuple[PixelEncoder, ...] = ()
 
     def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return what is seen of observations [batch, size], and the state after them."""
-        if not state:
+        if not state and not self.encoders:
             return obs, state
         frames, state = stacked(self.layout, obs, state)
-        return seen(self.layout, frames), state
+        found = seen(self.layout, frames)
+        return (self.encoded(found) if self.encoders else found), state
+
+    def encoded(self, found: Seen) -> Floats:
+        """Return the numbers of observations and the features of their images [batch, features]."""
+        numbers = found.numbers
+        if self.normalization is not None:
+            numbers = self.normalization(numbers)
+        features = [
+            encode(images) for encode, images in zip(self.encoders, found.images, strict=True)
+        ]
+        return np.concatenate([numbers, *features], axis=-1)
+
+    def remember(self, obs: NDArray[Any], state: State) -> State:
+        """Return the state after observations on which nobody acts."""
+        return stacked(self.layout, obs, state)[1] if state else state
 
     def __call__(self, seen: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
         activate = ACTIVATIONS[self.activation]
-        hidden = seen if self.normalization is None else self.normalization(seen)
+        hidden = seen
+        if self.normalization is not None and not self.encoders:
+            hidden = self.normalization(seen)
         for depth in range(len(self.weights) - 1):
             hidden = hidden @ self.weights[depth] + self.biases[depth]
             if self.scales:
@@ -178,6 +153,8 @@ class Network:
             for kind, arrays in kinds.items()
             for index, array in enumerate(arrays)
         }
+        for index, encoder in enumerate(self.encoders):
+            arrays |= encoder.arrays(index)
         if self.normalization is not None:
             arrays |= {f"obs.{name}": value for name, value in vars(self.normalization).items()}
         return arrays
@@ -189,6 +166,7 @@ class Network:
             "layers": len(self.weights),
             "norms": len(self.scales),
             "normalized": self.normalization is not None,
+            **({"strides": self.encoders[0].strides} if self.encoders else {}),
         }
 
 
@@ -234,6 +212,9 @@ class Policy(Carries):
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
         if self.layout.frames > 1:
             return self.act_on_own(obs, batch)
+        if self.layout.images and not batch:
+            # Encoders take batches.
+            return self.act(obs[None], (1,))[0]
         return self.act(obs, batch)
 
     def batch(self, observations: Observation) -> Floats:
@@ -253,7 +234,7 @@ class Policy(Carries):
     @property
     def dtype(self) -> Any:
         """What observations are read as."""
-        return np.float32 if self.centre is None else np.float64
+        return self.layout.dtype if self.centre is None else np.float64
 
     def act(self, obs: NDArray[Any], batch: tuple[int, ...]) -> Floats:
         """Return the actions for observations [*batch, *obs_shape] of a policy without a past."""
@@ -319,12 +300,18 @@ class Policy(Carries):
     def description(self) -> dict[str, Any]:
         """Return what the arrays are, as JSON holds it."""
         return {
-            "format": FORMAT if self.layout.frames == 1 else WITH_PAST,
+            "format": WITH_PAST if self.layout.frames > 1 or self.layout.images else FORMAT,
             **self.network.description(),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),
-            "parts": [part._asdict() for part in self.parts],
+            "parts": [described(part) for part in self.parts],
             **({} if self.centre is None else {"centred": True}),
             **({} if self.layout.frames == 1 else {"frames": self.layout.frames}),
             "info": self.info,
         }
+
+
+def described(part: Part) -> dict[str, Any]:
+    """Return a part as JSON holds it; what is no image says nothing of images."""
+    held = part._asdict()
+    return held if part.image else {name: held[name] for name in held if name != "image"}

@@ -15,18 +15,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
+from qmu.deploy.layers import NORM_EPSILON, SLOPE, Floats
 from qmu.deploy.parts import batch_of, observed
 from qmu.deploy.past import Carries, State, check_state
-from qmu.deploy.policy import (
-    NORM_EPSILON,
-    SLOPE,
-    Floats,
-    Normalization,
-    Observation,
-    Policy,
-)
+from qmu.deploy.pixels import PIXEL_OFFSET, PIXEL_SCALE, PixelEncoder
+from qmu.deploy.policy import Normalization, Observation, Policy
 from qmu.deploy.seal import check_seal, read_json, sealed_zip
 from qmu.deploy.told import told
+from qmu.layout import NUMBER
+from qmu.parts import AXES
 
 DESCRIPTION = "description"
 ACTIVATIONS: dict[str, Any] = {
@@ -50,6 +47,9 @@ class TorchPolicy(Carries, nn.Module):
         super().__init__()
         self.obs_shape, self.action_shape = policy.obs_shape, policy.action_shape
         self.info, self.parts = policy.info, policy.parts
+        self.encoders = nn.ModuleList(map(Encode, network_of(policy).encoders))
+        normalization = network_of(policy).normalization
+        self.normalize = None if normalization is None else Normalize(normalization)
         self.layers = nn.Sequential(*layers_of(policy))
         self.dtype, self.layout = policy.dtype, policy.layout
         self.carried: list[State] = []
@@ -76,11 +76,12 @@ class TorchPolicy(Carries, nn.Module):
         if isinstance(observation, torch.Tensor):
             if self.layout.frames > 1:
                 self.refuse_batch()
-            return self.act(observation)
+            batch = batch_of(observation.shape, self.obs_shape)
+            return self.act(self.as_rows(observation, batch), batch)
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
         if self.layout.frames > 1:
             return self.act_on_own(obs, batch)
-        return self.act_on_array(obs)
+        return self.act_on_array(obs, batch)
 
     def batch(self, observations: Observation) -> Floats:
         """Return the actions [batch, ...] for a batch of observations, also for one of one.
@@ -88,7 +89,8 @@ class TorchPolicy(Carries, nn.Module):
         Raises:
             ValueError: they are no batch, have another shape, or the policy has a past.
         """
-        return self.act_on_array(self.whole_batch(observations))
+        obs = self.whole_batch(observations)
+        return self.act_on_array(obs, obs.shape[:1])
 
     def step(self, observation: Any, state: Any) -> tuple[Any, Any]:
         """Return the action for one observation, or one per row of a batch, and the next state.
@@ -101,10 +103,19 @@ class TorchPolicy(Carries, nn.Module):
         if not isinstance(observation, torch.Tensor):
             return super().step(observation, state)
         batch = batch_of(observation.shape, self.obs_shape)
+        observation = self.as_rows(observation, batch)
         rows = observation if batch else observation[None]
         check_state(self.layout, tuple(part.detach().cpu().numpy() for part in state), len(rows))
         action, state = self.act_after(rows, state)
         return (action if batch else action[0]), state
+
+    def as_rows(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
+        """Return observations [*batch, ...] with the pixels of an image alone as in a row."""
+        if not (self.parts and self.parts[0].path == ()):
+            return obs
+        (part,), ahead = self.parts, len(batch)
+        axes = (*range(ahead), *(ahead + axis for axis in AXES[part.image]))
+        return obs.permute(axes).reshape(*batch, self.layout.size)
 
     def advance(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
@@ -116,16 +127,18 @@ class TorchPolicy(Carries, nn.Module):
         """Return a copy of an array where the policy is."""
         return torch.from_numpy(np.array(array)).to(self.low.device)
 
-    def act_on_array(self, obs: NDArray[Any]) -> Floats:
+    def act_on_array(self, obs: NDArray[Any], batch: tuple[int, ...]) -> Floats:
         """Return the actions of an array of observations, as an array."""
         with torch.no_grad():
-            action = self.act(self.tensor(obs))
+            action = self.act(self.tensor(obs), batch)
         return np.asarray(action.cpu().numpy())
 
-    def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return the actions of a tensor of observations, for a policy without a past."""
-        batch = batch_of(obs.shape, self.obs_shape)
-        return self.scaled(self.layers(self.flat(obs, batch)), batch)
+    def act(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
+        """Return the actions of observations [*batch, ...], for a policy without a past."""
+        rows = self.flat(obs, batch)
+        seen, _ = self.see(rows if batch else rows[None], ())
+        action = self.layers(seen)
+        return self.scaled(action if batch else action[0], batch)
 
     def act_after(
         self, obs: torch.Tensor, state: tuple[torch.Tensor, ...]
@@ -138,20 +151,34 @@ class TorchPolicy(Carries, nn.Module):
     def see(
         self, flat: torch.Tensor, state: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Return rows [batch, size] with those before them [batch, frames * size], and the state.
+        """Return what layers are given of rows [batch, size] and those before, and the state."""
+        frames = flat[:, None]
+        if state:
+            before, begun = state
+            older = torch.where(begun[:, None, None], before, frames)
+            frames = torch.cat([older, frames], dim=1)
+            state = frames[:, 1:], torch.ones_like(begun)
+        if not self.encoders:
+            return self.normalized(frames.flatten(1)), state
+        numbers = frames[:, :, : NUMBER * self.layout.numbers].contiguous().view(torch.float32)
+        features = [
+            encode(frames[:, :, place].unflatten(2, image).movedim(1, 3).flatten(3))
+            for encode, place, image in zip(
+                self.encoders, self.layout.places, self.layout.images, strict=True
+            )
+        ]
+        return torch.cat([self.normalized(numbers.flatten(1)), *features], dim=1), state
 
-        As `stacked` of a `Policy`.
-        """
-        if not state:
-            return flat, state
-        before, begun = state
-        newest = flat[:, None]
-        frames = torch.cat([torch.where(begun[:, None, None], before, newest), newest], dim=1)
-        return frames.flatten(1), (frames[:, 1:], torch.ones_like(begun))
+    def normalized(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return numbers [batch, numbers] as layers are given them."""
+        normal: torch.Tensor = numbers if self.normalize is None else self.normalize(numbers)
+        return normal
 
     def flat(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
         """Return observations [*batch, *obs_shape] as rows [*batch, size]."""
         flat = obs.reshape(*batch, self.layout.size)
+        if self.layout.images:
+            return flat
         flat = flat if self.centre is None else flat - self.centre
         return flat.to(self.low.dtype)
 
@@ -165,6 +192,31 @@ class TorchPolicy(Carries, nn.Module):
         return told(self)
 
 
+class Encode(nn.Module):
+    """An image's encoder: convolutions with ReLU, a layer, its normalization, a tanh."""
+
+    def __init__(self, encoder: PixelEncoder) -> None:
+        """Take the weights; PyTorch convolves with the channels first."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        kernels = zip(encoder.weights, encoder.biases, encoder.strides, strict=True)
+        for weight, bias, stride in kernels:
+            inputs, outputs = weight.shape[2:]
+            convolution = nn.Conv2d(inputs, outputs, weight.shape[0], stride)
+            layers += [with_values(convolution, weight.transpose(3, 2, 0, 1), bias), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        trunk = nn.Linear(*encoder.trunk_weight.shape)
+        self.trunk = with_values(trunk, encoder.trunk_weight.T, encoder.trunk_bias)
+        norm = nn.LayerNorm(len(encoder.scale), eps=NORM_EPSILON)
+        self.norm = with_values(norm, encoder.scale, encoder.offset)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of images [batch, height, width, channels] of uint8."""
+        pixels = images.to(torch.float32) * float(PIXEL_SCALE) + float(PIXEL_OFFSET)
+        units = self.convolutions(pixels.movedim(3, 1)).movedim(1, 3)
+        return torch.tanh(self.norm(self.trunk(units.flatten(1))))
+
+
 class Normalize(nn.Module):
     """Observations to mean 0 and deviation 1, cut to ±clip."""
 
@@ -173,7 +225,6 @@ class Normalize(nn.Module):
         super().__init__()
         for name, array in vars(normalization).items():
             self.register_buffer(name, torch.tensor(array))
-        self.in_features = len(normalization.mean)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Return the normalized observations [..., obs]."""
@@ -185,8 +236,6 @@ def layers_of(policy: Policy) -> list[nn.Module]:
     """Return the modules that lead from an observation to an action in [-1, 1]."""
     network = network_of(policy)
     modules: list[nn.Module] = []
-    if network.normalization is not None:
-        modules.append(Normalize(network.normalization))
     for depth, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         modules.append(with_values(nn.Linear(*weight.shape), weight.T, bias))
         if depth == len(network.weights) - 1:

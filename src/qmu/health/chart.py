@@ -39,7 +39,9 @@ class Chart:
     """
 
     def __init__(self, config: Config, lines: Lines, longest: int | None) -> None:
-        """Take a member's options, lines, and the environment's own limit of an episode, in steps.
+        """Take a member's options, lines, and the environment's own limit of an episode.
+
+        The limit is in steps of the member, not in those of the world that an action may be.
 
         After the last of the lines the member had taken `steps` steps; none if there is no line.
         `newest` is the step of the last line that has a metric, by its name.
@@ -82,7 +84,8 @@ class Chart:
         # The run's own 0 is no limit, also of the environment's.
         if self.config.env.episode_length == 0:
             return None
-        limits = [self.config.env.episode_length, self.longest]
+        env = self.config.env
+        limits = [env.actions(env.episode_length), self.longest]
         return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -12,18 +12,20 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.collecting.display import be_ready
 from qmu.config import Env, reading, without_group
 from qmu.errors import ConfigError, WorldError
 from qmu.health.symptoms import ERROR, Evidence, Symptom, Walk, examine
-from qmu.parts import find
+from qmu.parts import Part, find
 from qmu.places import WorkingFolder
 from qmu.replay.stream import row_bytes
+from qmu.wording import counted
 from qmu.world import hearing
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds, changes_observations, final_in
 from qmu.world.make import Maker, Source, maker_of
 from qmu.world.parts import bounds_of
-from qmu.world.spaces import bounds, to_environment
+from qmu.world.spaces import Spaces, bounds, to_environment
 
 # Steps of the walks that are compared, and of those that are taken in turn; seeds whose first
 # observations are.
@@ -49,7 +51,7 @@ class Checkup:
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
-@without_group("env.kwargs", "env.wrappers", "env.episode_length", "env.single")
+@without_group("env.kwargs", "env.wrappers", "env.episode_length", "env.single", "env.repeat")
 def check_env(
     env: Source,
     *,
@@ -59,6 +61,12 @@ def check_env(
     wrappers: Sequence[str] = (),
     episode_length: int | None = None,
     single: bool = False,
+    repeat: int = 1,
+    images: Sequence[str] = ("auto",),
+    pixels: int | None = None,
+    camera: str | None = None,
+    shadows: bool = False,
+    numbers: bool = False,
 ) -> Checkup:
     """Step a world with random actions; return what it is and what is wrong with it.
 
@@ -70,6 +78,12 @@ def check_env(
         wrappers: dotted names of wrappers, as with `env.wrappers`.
         episode_length: time limit of an episode, as with `env.episode_length`.
         single: make one world in all, as with `env.single`; what takes two is left out.
+        repeat: steps of the world that an action is repeated for, as with `env.repeat`.
+        images: which observations are images, as with `env.images`.
+        pixels: size of pictures that are observed, as with `env.pixels`; also the next three.
+        camera: which one draws them.
+        shadows: whether they have shadows.
+        numbers: whether the world's own numbers are observed beside them.
 
     Raises:
         ConfigError: it cannot be made here, or has spaces that qmu does not take.
@@ -83,9 +97,16 @@ def check_env(
         "wrappers": list(wrappers),
         "episode_length": episode_length,
         "single": single,
+        "repeat": repeat,
+        "images": list(images),
+        "pixels": pixels,
+        "camera": camera,
+        "shadows": shadows,
+        "numbers": numbers,
     }
     settings: Env = reading.from_dict({"env": given}).env
     hearing.pass_on()
+    be_ready(settings)
     with WorkingFolder(), contextlib.closing(maker_of(env, settings)) as maker:
         evidence = gather(maker, steps, seed)
     return Checkup(evidence, tuple(examine(evidence)))
@@ -315,13 +336,12 @@ def facts(evidence: Evidence) -> list[str]:
     """Return what a world is, in words."""
     seen, spaces, steps = evidence.walk, evidence.spaces, len(evidence.walk.rewards)
     lines = {
-        "observations": numbers(spaces.obs_shape, *bounds_of(evidence.space)),
+        "observations": in_parts(spaces)
+        if spaces.parts
+        else numbers(spaces.obs_shape, *bounds_of(evidence.space)),
         "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }
-    if spaces.parts:
-        held = ", ".join(f"{part.name} ({part.size})" for part in spaces.parts)
-        lines["observations"] = f"{count(spaces.obs_size)}, in this order: {held}"
     if steps:
         rewards = np.array(seen.rewards)
         lengths, returns = seen.episodes()
@@ -349,6 +369,25 @@ def facts(evidence: Evidence) -> list[str]:
     size = row_bytes(spaces.layout, spaces.action_size)
     lines["memory"] = f"{size:,} bytes a row, {size / 1000:.3g} GB for a million"
     return [evidence.name, *(f"  {name:13} {text}" for name, text in lines.items())]
+
+
+def in_parts(spaces: Spaces) -> str:
+    """Return what observations consist of, in words: which parts are taken for images."""
+    told = [
+        f"{part.name} ({image_told(part) if part.image else part.size})" for part in spaces.parts
+    ]
+    if spaces.parts[0].path == ():
+        return f"{image_told(spaces.parts[0])}; --env.images none takes it for numbers"
+    whole = count(spaces.layout.numbers)
+    if spaces.layout.images:
+        whole += f" and {counted(len(spaces.layout.images), 'image')}"
+    return f"{whole}, in this order: {', '.join(told)}"
+
+
+def image_told(part: Part) -> str:
+    """Return in words what an image is."""
+    height, width, channels = part.pixels
+    return f"an image of {height} x {width}, {counted(channels, 'channel')}, as {part.image}"
 
 
 def determinism(evidence: Evidence) -> str:

@@ -344,7 +344,7 @@ def worse_in_evaluation(chart: Chart) -> Finding | None:
 
 def cut_off(chart: Chart) -> Finding | None:
     """Episodes that the run's own limits end, and nothing else."""
-    limit = chart.config.env.episode_length
+    limit = chart.config.env.actions(chart.config.env.episode_length)
     lengths = chart.all("rollout/ep_len_mean")
     if not limit or chart.longest is None or limit >= chart.longest:
         return None

@@ -60,7 +60,8 @@ def examine_run(run: Kept) -> Checkup:
         ConfigError: it is damaged.
     """
     members = run.members
-    own = charts(members, run.metrics(), time_limit(run.info["environment"]))
+    longest = run.config.env.actions(time_limit(run.info["environment"]))
+    own = charts(members, run.metrics(), longest)
     return Checkup(in_order([*ending(run, members), *together(members, own)]), not_asked(own))
 
 

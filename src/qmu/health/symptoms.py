@@ -12,9 +12,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from qmu.layout import numbers_of
 from qmu.world.host import place
 from qmu.world.normalizing import Normalizer, consequence, instead
-from qmu.world.parts import bounds_of, leaves
+from qmu.world.parts import bounds_of_numbers, leaves
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
@@ -102,9 +103,14 @@ class Evidence(NamedTuple):
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
-        """All observations that were seen [observations, obs]."""
-        rows = self.walk.obs + self.walk.obs_at_ends
-        return np.stack(rows) if rows else np.zeros((0, self.spaces.obs_size), np.float32)
+        """The numbers of all observations that were seen [observations, numbers]."""
+        return numbers_of(self.spaces.layout, self.all_rows)
+
+    @property
+    def all_rows(self) -> NDArray[Any]:
+        """All observations that were seen, as they lie in rows [observations, size]."""
+        rows, layout = self.walk.obs + self.walk.obs_at_ends, self.spaces.layout
+        return np.stack(rows) if rows else np.zeros((0, layout.size), layout.dtype)
 
 
 Rule = Callable[[Evidence], Symptom | None]
@@ -311,7 +317,7 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
 def outside_of_the_space(evidence: Evidence) -> Symptom | None:
     """Observations lie beyond the bounds that the space declares."""
     obs = evidence.all_obs
-    low, high = bounds_of(evidence.space)
+    low, high = bounds_of_numbers(evidence.space, evidence.spaces.parts)
     slack = 1e-5 * (1 + np.abs(obs))
     out = (obs < low - slack) | (obs > high + slack)
     if not out.any():
@@ -382,7 +388,7 @@ def action_bounds(evidence: Evidence) -> Symptom | None:
 def observation_scales(evidence: Evidence) -> Symptom | None:
     """Numbers of an observation have very different sizes, or all are far from 1."""
     obs = evidence.all_obs.astype(np.float64)
-    spread = obs.std(axis=0) if len(obs) >= 100 else np.zeros(1)
+    spread = obs.std(axis=0) if len(obs) >= 100 and obs.size else np.zeros(1)
     if spread.max() == 0:
         return None
     # What hardly moves beside the others is not heard, whatever else there is.
@@ -423,6 +429,28 @@ def constant_observations(evidence: Evidence) -> Symptom | None:
         f"{len(still)} of {obs.shape[1]} numbers were constant: {some}",
         "they are inputs that say nothing, unless it takes more than random actions to change them",
         "leave them out, or nothing",
+    )
+
+
+def still_images(evidence: Evidence) -> Symptom | None:
+    """An image is the same in all observations."""
+    rows, layout = evidence.all_rows, evidence.spaces.layout
+    if len(rows) < 100:
+        return None
+    images = [part for part in evidence.spaces.parts if part.image]
+    still = [
+        part.name
+        for part, place in zip(images, layout.places, strict=True)
+        if (rows[:, place] == rows[0, place]).all()
+    ]
+    if not still:
+        return None
+    return Symptom(
+        WARNING,
+        "an image never changes",
+        f"{' and '.join(still)} was the same in all {len(rows):,} observations",
+        "there is nothing to see: a renderer draws nothing, or the camera looks elsewhere",
+        "look at it: qmu play of a run shows what the policy sees; another --env.camera",
     )
 
 
@@ -585,6 +613,7 @@ RULES: tuple[Rule, ...] = (
     action_bounds,
     endless,
     outside_of_the_space,
+    still_images,
     observation_scales,
     slow,
     starts_alike,

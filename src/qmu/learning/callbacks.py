@@ -145,8 +145,9 @@ class Listeners:
 
         def newest() -> list[Policy]:
             networks = trainer.checked(trainer.learner.networks(actors))
+            maker = trainer.maker
             return [
-                policy_of(network, trainer.maker.spaces, seed=member.seed, step=step)
+                policy_of(network, maker.spaces, **maker.made, seed=member.seed, step=step)
                 for member, network in zip(trainer.members, networks, strict=True)
             ]
 

@@ -18,8 +18,9 @@ from qmu.agent.update import Acting
 from qmu.config import Config
 from qmu.deploy.description import read_layout
 from qmu.deploy.files import read_folder
+from qmu.deploy.layers import Floats
 from qmu.deploy.past import State, stacked
-from qmu.deploy.policy import Floats, Policy
+from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.layout import Layout, seen
 from qmu.learning.devices import in_single_precision
@@ -49,6 +50,10 @@ class CustomNetwork:
         """Return what is seen of observations [batch, size], and the state after them."""
         frames, state = stacked(self.layout, obs, state)
         return seen(self.layout, frames), state
+
+    def remember(self, obs: Any, state: State) -> State:
+        """Return the state after observations on which nobody acts."""
+        return stacked(self.layout, obs, state)[1]
 
     @in_single_precision
     def __call__(self, obs: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import psutil
 
+from qmu import config as options
 from qmu.config import Config
 from qmu.errors import ConfigError
 from qmu.learning.needs import ring_bytes
@@ -99,7 +100,7 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
 
 def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:
     """Raise ConfigError if the streams of all members need more memory than there is."""
-    capacity = config.replay.capacity
+    capacity = options.stream_rows(config, bool(maker.spaces.layout.images))
     asked = ring_bytes(config, maker.spaces, members)
     statistics = device.memory_stats() if device.platform != "cpu" else None
     if statistics:
@@ -111,7 +112,8 @@ def check_memory(config: Config, maker: Maker, device: jax.Device, members: int)
             f"the stream of {counted(members, 'member')} with --replay.capacity {capacity} "
             f"takes {asked / 2**30:.1f} GiB ({asked // members // capacity} bytes a "
             f"row), and {device.platform} has {there / 2**30:.1f} GiB free: lower "
-            "--replay.capacity or --train.seeds"
+            f"--replay.capacity or --train.seeds (a capacity of {int(capacity * there / asked)} "
+            "fits)"
         )
 
 

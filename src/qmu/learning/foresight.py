@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.collecting.evaluate import Trace
-from qmu.layout import Layout, seen
+from qmu.layout import Layout, numbers_of, seen
 
 # Values are computed of so many states at once, so that one program serves all evaluations; and
 # of so many episodes at most.
 STATES, EPISODES = 2048, 256
+# Of images, which take an encoder more time and room.
+STATES_OF_IMAGES, EPISODES_OF_IMAGES = 256, 32
 # Of returns that are less than this share their own, nothing can be said: b is divided by it.
 LEAST_SHARE = 0.01
 
@@ -44,19 +46,18 @@ def overestimation(
         Nothing, if the returns were nearly all Q itself: where γ is 1, or close to it, and a time
         limit ended the episodes.
     """
-    episodes = trace.rewards[:EPISODES]
-    places = chosen([len(rewards) for rewards in episodes])
+    most, count = (STATES_OF_IMAGES, EPISODES_OF_IMAGES) if layout.images else (STATES, EPISODES)
+    episodes = trace.rewards[:count]
+    places = chosen([len(rewards) for rewards in episodes], most)
     states = [frames_at(layout, trace.obs[episode], time) for episode, time in places]
-    ends = [frames_at(layout, own, len(own) - 1) for own in trace.obs[:EPISODES]]
-    held = np.zeros((STATES, *ends[0].shape), layout.dtype)
+    ends = [frames_at(layout, own, len(own) - 1) for own in trace.obs[:count]]
+    held = np.zeros((most, *ends[0].shape), layout.dtype)
     held[: len(states) + len(ends)] = np.stack(states + ends)
     found = np.asarray(values(seen(layout, held)), np.float64)
     tails = found[len(states) : len(states) + len(ends)]
     returns = [
         discounted(np.array(rewards) * reward_scale, 0.0 if terminated else tail, gamma)
-        for rewards, terminated, tail in zip(
-            episodes, trace.terminated[:EPISODES], tails, strict=True
-        )
+        for rewards, terminated, tail in zip(episodes, trace.terminated[:count], tails, strict=True)
     ]
     obtained = np.array([returns[episode][time] for episode, time in places])
     foreseen = found[: len(states)]
@@ -85,27 +86,33 @@ def frames_at(layout: Layout, rows: Sequence[NDArray[Any]], time: int) -> NDArra
     return np.stack([rows[max(time - back, 0)] for back in reversed(range(layout.frames))])
 
 
-def sizes(trace: Trace) -> dict[str, float]:
+def sizes(trace: Trace, layout: Layout) -> dict[str, float]:
     """Return of what size the rewards and observations of an evaluation's episodes were.
 
     Returns:
         `health/step_reward_mean`, `health/step_reward_std`: of the rewards of single steps;
         `health/obs_offset`: how far the mean of a number of the observation is from 0, of the
-        number of which it is farthest.
+        number of which it is farthest; not where there are images alone.
     """
     rewards = np.concatenate(trace.rewards)
-    means = np.mean([obs for own in trace.obs for obs in own], axis=0, dtype=np.float64)
-    return {
+    found = {
         "health/step_reward_mean": float(rewards.mean()),
         "health/step_reward_std": float(rewards.std()),
-        "health/obs_offset": float(np.abs(means).max()),
     }
+    if not layout.numbers:
+        return found
+    numbers = [numbers_of(layout, obs) for own in trace.obs for obs in own]
+    means = np.mean(numbers, axis=0, dtype=np.float64)
+    return found | {"health/obs_offset": float(np.abs(means).max())}
 
 
-def chosen(lengths: list[int]) -> list[tuple[int, int]]:
-    """Return (episode, time) of states at equal distances over all episodes, not too many."""
+def chosen(lengths: list[int], most: int = STATES) -> list[tuple[int, int]]:
+    """Return (episode, time) of states at equal distances over all episodes, not too many.
+
+    With the last state of each episode they are `most` at most.
+    """
     places = [(episode, time) for episode, length in enumerate(lengths) for time in range(length)]
-    every = -(-len(places) // (STATES - len(lengths)))
+    every = -(-len(places) // (most - len(lengths)))
     return places[::every]
 
 

@@ -8,12 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qmu.agent.convolution import Convolution
 from qmu.agent.custom import CustomActor
+from qmu.agent.encoder import CentredNorm, Encoder, ImageEncoder
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
-from qmu.deploy.policy import Acts, Floats, Network, Normalization, Policy
+from qmu.deploy.layers import Floats
+from qmu.deploy.pixels import PixelEncoder
+from qmu.deploy.policy import Acts, Network, Normalization, Policy
 from qmu.layout import Layout
 from qmu.learning.custom import CustomNetwork
 from qmu.world.spaces import Spaces
@@ -56,6 +60,20 @@ def to_network(acting: Any, layout: Layout) -> Network:
             normalizer.std,
             normalizer.clip,
         ),
+        encoders=() if acting.encoder is None else tuple(map(to_pixels, acting.encoder.images)),
+    )
+
+
+def to_pixels(encoder: Any) -> PixelEncoder:
+    """Return the encoder of one image, in NumPy."""
+    return PixelEncoder(
+        weights=tuple(one.weight for one in encoder.convolutions),
+        biases=tuple(one.bias for one in encoder.convolutions),
+        strides=tuple(one.stride for one in encoder.convolutions),
+        trunk_weight=encoder.trunk.weight,
+        trunk_bias=encoder.trunk.bias,
+        scale=encoder.norm.scale,
+        offset=encoder.norm.offset,
     )
 
 
@@ -91,6 +109,21 @@ def to_acting(network: Network) -> Acting:
         activation=network.activation,
     )
     known = network.normalization
-    if known is None:
-        return Acting(actor, None)
-    return Acting(actor, Normalizer(*map(jnp.asarray, (known.mean, known.std, known.clip))))
+    normalizer = None
+    if known is not None:
+        normalizer = Normalizer(*map(jnp.asarray, (known.mean, known.std, known.clip)))
+    encoder = Encoder(tuple(map(to_encoder, network.encoders))) if network.encoders else None
+    return Acting(actor, normalizer, encoder)
+
+
+def to_encoder(pixels: PixelEncoder) -> ImageEncoder:
+    """Return what `to_pixels` made an encoder of."""
+    convolutions = zip(pixels.weights, pixels.biases, pixels.strides, strict=True)
+    return ImageEncoder(
+        tuple(
+            Convolution(jnp.asarray(weight), jnp.asarray(bias), stride)
+            for weight, bias, stride in convolutions
+        ),
+        Linear(jnp.asarray(pixels.trunk_weight), jnp.asarray(pixels.trunk_bias)),
+        CentredNorm(jnp.asarray(pixels.scale), jnp.asarray(pixels.offset)),
+    )

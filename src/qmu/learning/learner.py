@@ -19,7 +19,7 @@ from qmu.agent.update import Acting, Agent, Metrics
 from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
 from qmu.deploy.policy import Acts
-from qmu.layout import Layout
+from qmu.layout import Layout, numbers_of
 from qmu.learning.custom import acting_device
 from qmu.learning.devices import in_single_precision
 from qmu.learning.groups import Group, for_each
@@ -74,8 +74,9 @@ def learn(
     if priorities is not None:
         priorities = note_rows(priorities, members.stream, rows)
     stream = append(members.stream, rows)
-    # A row's priority follows its last TD error, so batches cannot be drawn ahead by it.
-    block = BLOCK if priorities is None else 1
+    # A row's priority follows its last TD error, so batches cannot be drawn ahead by it. Images of
+    # many batches take room, and drawing them is little beside what is done with them.
+    block = BLOCK if priorities is None and stream.bytes is None else 1
 
     def learn_one(
         position: Any,
@@ -259,7 +260,8 @@ class Learner:
         """Hand over a chunk's rows, the updates that it pays for, and options that have changed."""
         self.previous = self.newest
         if self.statistics is not None:
-            self.statistics = observed(self.statistics, rows.obs, rows.count)
+            seen = numbers_of(self.layout, rows.obs)
+            self.statistics = observed(self.statistics, seen, rows.count)
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         for index, part in enumerate(self.slices):
@@ -369,12 +371,10 @@ def means(totals: Any, member: int, updates: int) -> dict[str, float]:
 
 
 @jax.jit
-def best_values(
-    agents: Agent, position: Any, obs: Float[Array, "rows obs"]
-) -> Float[Array, " rows"]:
+def best_values(agents: Agent, position: Any, obs: algorithm.Observations) -> Float[Array, " rows"]:
     """Return Q(s, μ(s)) by the first critic of the agent at a position of its group."""
     agent = jax.tree.map(lambda leaf: leaf[position], agents)
-    seen = obs if agent.normalizer is None else agent.normalizer(obs)
+    seen = algorithm.features(agent.encoder, algorithm.normalized(agent.normalizer, obs))
     return agent.critics.each[0](seen, agent.actor(seen))
 
 

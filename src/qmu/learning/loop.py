@@ -18,19 +18,21 @@ from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
 from qmu.agent.custom import Networks, makers_of
+from qmu.agent.encoder import check_size
 from qmu.agent.schedule import scheduled
 from qmu.collecting.crew import Crew
+from qmu.collecting.display import check_display
 from qmu.collecting.evaluate import (
     LONGEST_EPISODE,
     Score,
     Trace,
-    check_display,
     evaluate,
     worlds_of,
 )
 from qmu.collecting.limit import TimeLimit
 from qmu.collecting.turns import OnlyWorld
 from qmu.config import Config
+from qmu.config.encoder import check_images
 from qmu.config.members import Arms, diverged, members_of
 from qmu.deploy.past import initial_state
 from qmu.deploy.policy import Actor, Acts
@@ -100,6 +102,7 @@ class Trainer:
                 "train them one after the other"
             )
         groups = divide(self.members, devices)
+        check_seen(config, maker, networks)
         check_memory(config, maker, devices[0], len(self.members))
         if config.env.render:
             check_display("--env.render", "leave it out")
@@ -133,6 +136,8 @@ class Trainer:
         # As in a station: on a busy machine evaluations took ten times as long, and more, with all.
         self.threads = ThreadpoolController()
         self.restarts = np.zeros(len(self.seeds), np.int64)
+        # Steps of the worlds themselves, where an action is repeated.
+        self.world_steps = np.zeros(len(self.seeds), np.int64)
         # Steps in which a simulation began anew by itself.
         self.breakdowns = np.zeros(len(self.seeds), np.int64)
         self.evaluation_breakdowns: list[Breakdown] = []
@@ -252,16 +257,17 @@ class Trainer:
     @property
     def alive(self) -> NDArray[np.int64]:
         """The rows of every world that are in the stream [members, worlds]."""
-        length = ring_length(self.config.replay.capacity, self.config.env.count)
+        rows = options.stream_rows(self.config, bool(self.maker.spaces.layout.images))
+        length = ring_length(rows, self.config.env.count)
         return np.minimum(self.written - self.gone, length - 1)
 
-    def restore(self, step: int, updates: int, episodes: list[int]) -> None:
+    def restore(self, step: int, updates: int, episodes: list[int], world_steps: list[int]) -> None:
         """Take over another trainer's counters. The stream is empty: it fills before learning."""
         self.step = step
         self.learner.updates = updates
         self.updates_before = updates
         self.learning_began = step + options.learn_after(self.config)
-        self.episodes[:] = episodes
+        self.episodes[:], self.world_steps[:] = episodes, world_steps
 
     def advance(self, steps: int) -> None:
         """Collect one chunk of `steps` steps of every world, and hand it to the learner.
@@ -284,6 +290,7 @@ class Trainer:
         if self.only is not None and self.only.at_rest:
             self.crew.cut_off()
         self.step += self.crew.taken * worlds
+        self.world_steps += self.crew.world_steps
         self.written += rows.count
         for episode in episodes:
             self.finished[episode.member].append(episode)
@@ -350,6 +357,8 @@ class Trainer:
                 values["train/critic_lr"] = float(current.critic.lr)
             values |= sizes[member]
             values["time/fps"] = (self.step - step) / max(now - moment, 1e-9)
+            if self.config.env.repeat > 1:
+                values["time/frames"] = float(self.world_steps[member])
             values["rollout/episodes"] = float(self.episodes[member])
             if self.only is not None:
                 values |= self.only.gaps()
@@ -379,10 +388,10 @@ class Trainer:
     def foreseen(self, member: int, trace: Trace) -> dict[str, float]:
         """Return what an evaluation says of a member's numbers, and how well it was foreseen."""
         if not self.learner.updates:
-            return sizes(trace)
+            return sizes(trace, self.maker.spaces.layout)
         config = self.now[member]
         values = partial(self.learner.values, member)
-        return sizes(trace) | overestimation(
+        return sizes(trace, self.maker.spaces.layout) | overestimation(
             trace,
             values,
             self.maker.spaces.layout,
@@ -450,6 +459,29 @@ class Trainer:
             self.crew.close()
             self.evaluation_worlds.close()
             self.guard.close()
+
+
+def check_seen(config: Config, maker: Maker, networks: Networks | None) -> None:
+    """Raise ConfigError where options do not go with what is observed, images or numbers."""
+    layout = maker.spaces.layout
+    if layout.images and networks is not None:
+        raise ConfigError(
+            f"networks of your own are given numbers, and {maker.name} observes images: leave "
+            "networks out, or have the images taken for numbers, with --env.images none"
+        )
+    check_images(config.encoder, len(layout.images))
+    for image in layout.images:
+        check_size(image, config.encoder.kind)
+    if layout.images and config.critic.batches == "regions":
+        raise ConfigError(
+            "--critic.batches regions divides observations by their numbers, and "
+            f"{maker.name} observes images: leave it out"
+        )
+    if layout.images and not layout.numbers and config.env.normalize_obs:
+        raise ConfigError(
+            f"--env.normalize-obs normalizes numbers, and {maker.name} observes images alone, "
+            "whose pixels are scaled in any case: leave it out"
+        )
 
 
 def crossed(before: int, after: int, interval: int) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from qmu import config as options
 from qmu.agent import update as algorithm
 from qmu.agent.custom import BUILT_IN, Makers
 from qmu.agent.update import Agent
@@ -44,7 +45,8 @@ def init_members(
             else init_member(member.seed, member.config, layout, action_size, makers)
             for member in group.members
         ]
-        stream = init_empty(config.replay.capacity, size, config.env.count, layout, action_size)
+        rows = options.stream_rows(config, bool(layout.images))
+        stream = init_empty(rows, size, config.env.count, layout, action_size)
         slots = config.env.count * stream.rows_per_world
         priorities = init_priorities(size, slots) if config.replay.prioritized else None
     # Stacked on the host, which compiles nothing.
@@ -78,7 +80,9 @@ def made_by(config: Config) -> Config:
     env = dataclasses.replace(
         usual.env, normalize_obs=config.env.normalize_obs, obs_clip=config.env.obs_clip
     )
-    made = dataclasses.replace(usual, env=env, actor=config.actor, critic=config.critic)
+    made = dataclasses.replace(
+        usual, env=env, actor=config.actor, critic=config.critic, encoder=config.encoder
+    )
     return jax.tree.map(np.float32, made)
 
 

@@ -58,7 +58,7 @@ class Disk(NamedTuple):
 
 def ring_bytes(config: Config, spaces: Spaces, members: int) -> int:
     """Return the bytes of all members' rings, priorities included; they are taken at the start."""
-    capacity, worlds = config.replay.capacity, config.env.count
+    capacity, worlds = options.stream_rows(config, bool(spaces.layout.images)), config.env.count
     taken = stream_bytes(capacity, members, worlds, spaces.layout, spaces.action_size)
     if config.replay.prioritized:
         taken += priorities_bytes(members, worlds * ring_length(capacity, worlds))
@@ -81,7 +81,7 @@ def disk_bytes(config: Config, spaces: Spaces, members: int, agents: int, polici
     train = config.train
     steps = options.total_steps(config)
     at_once = train.keep_checkpoints + 1
-    rows = min(steps, config.replay.capacity)
+    rows = min(steps, options.stream_rows(config, bool(spaces.layout.images)))
     lost = min(steps - rows, at_once * train.save_interval)
     row = members * row_bytes(spaces.layout, spaces.action_size)
     if steps == options.UNLIMITED_STEPS:

@@ -124,8 +124,10 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "episodes": trainer.episodes.tolist(),
         "restarts": trainer.restarts.tolist(),
         "breakdowns": trainer.breakdowns.tolist(),
+        "world_steps": trainer.world_steps.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
+        "alive": trainer.alive.tolist(),
         **({"gone": trainer.gone.tolist()} if trainer.gone.any() else {}),
         "behaviours": trainer.crew.behaviours,
     }
@@ -165,6 +167,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.restarts[:] = state["restarts"]
     # Checkpoints of before they were counted have none.
     trainer.breakdowns[:] = state.get("breakdowns", 0)
+    trainer.world_steps[:] = state.get("world_steps", 0)
     for window, episodes in zip(trainer.finished, state["finished"], strict=True):
         window.clear()
         window.extend(
@@ -172,6 +175,9 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
         )
     trainer.written[:] = state["written"]
     trainer.gone[:] = state.get("gone", 0)
+    if "alive" in state:
+        # The ring may be longer now: what it had lost is lost.
+        trainer.gone[:] = np.maximum(trainer.gone, trainer.written - np.array(state["alive"]))
     held = trainer.alive
     if saved.lost:
         first = segments.without_gaps(saved.segments, trainer.written)

@@ -29,6 +29,7 @@ class Saved(NamedTuple):
     step: int
     updates: int
     episodes: int
+    world_steps: int
 
 
 def write(trainer: Trainer, path: str | Path, own: Mapping[str, Any]) -> None:
@@ -47,6 +48,7 @@ def write(trainer: Trainer, path: str | Path, own: Mapping[str, Any]) -> None:
         "step": trainer.step,
         "updates": trainer.learner.updates,
         "episodes": trainer.episodes.tolist(),
+        "world_steps": trainer.world_steps.tolist(),
     }
     agents = arrays.stacked([members.agents for members in trainer.learner.members])
     header = {"format": FORMAT, "described": json.dumps(described)}
@@ -81,9 +83,11 @@ def read(path: str | Path) -> Saved:
         config = reading.from_dict(described["config"])
         step, updates = int(described["step"]), int(described["updates"])
         (episodes,) = map(int, described["episodes"])
+        # Older files have none: no action was repeated.
+        (world_steps,) = map(int, described.get("world_steps", [0]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"the description in {file} is damaged: {error!r}") from None
-    return Saved(file, held, described, config, step, updates, episodes)
+    return Saved(file, held, described, config, step, updates, episodes, world_steps)
 
 
 def description_in(file: Path, data: bytes) -> dict[str, Any]:

@@ -284,8 +284,10 @@ class DDPG:
         """Return the policy as it is now."""
         if self.shown is None or self.shown.info["step"] != self.steps:
             (actor,) = self.trainer.learner.actors(lag=False)
-            spaces = self.trainer.maker.spaces
-            self.shown = policy_of(actor, spaces, seed=self.seed, step=self.steps)
+            maker = self.trainer.maker
+            self.shown = policy_of(
+                actor, maker.spaces, **maker.made, seed=self.seed, step=self.steps
+            )
         return self.shown
 
     def predict(
@@ -407,7 +409,7 @@ class DDPG:
             learner.load(saved.held, "")
             if learner.statistics is not None and is_old(learner.statistics):
                 warn(OLD)
-            model.trainer.restore(saved.step, saved.updates, [saved.episodes])
+            model.trainer.restore(saved.step, saved.updates, [saved.episodes], [saved.world_steps])
         except arrays.UnreadableError as error:
             model.close()
             raise ConfigError(misfit(file, networks, error)) from None

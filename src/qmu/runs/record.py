@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from qmu import config as options
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
+from qmu.deploy.layers import Floats
 from qmu.deploy.past import State
-from qmu.deploy.policy import Actor, Acts, Floats, Policy
+from qmu.deploy.policy import Actor, Acts, Policy
 from qmu.errors import ConfigError, DivergedError, LostRunError, UnsavedError, told
 from qmu.health import doctor
 from qmu.health.chart import Chart
@@ -263,10 +264,16 @@ class Record:
 
     def policy(self, index: int, actor: Acts, step: int, score: float | None) -> Policy:
         """Return a member's actor as a policy that knows where it comes from."""
-        member, spaces = self.trainer.members[index], self.trainer.maker.spaces
+        member, maker = self.trainer.members[index], self.trainer.maker
         arm = {"arm": member.arm} if member.arm else {}
         return policy_of(
-            actor, spaces, **arm, seed=member.seed, step=step, evaluation_mean_reward=score
+            actor,
+            maker.spaces,
+            **maker.made,
+            **arm,
+            seed=member.seed,
+            step=step,
+            evaluation_mean_reward=score,
         )
 
     def best_policy(self, index: int) -> Policy | None:
@@ -540,6 +547,10 @@ class Heeding:
         """Return what the actor sees."""
         self.break_off()
         return self.actor.see(obs, state)
+
+    def remember(self, obs: NDArray[Any], state: State) -> State:
+        """Return the state after observations on which nobody acts."""
+        return self.actor.remember(obs, state)
 
     def __call__(self, seen: Floats) -> Floats:
         """Return the actor's actions."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmu.agent.custom import Networks
-from qmu.collecting.evaluate import Score, check_display, evaluate
+from qmu.collecting.display import be_ready, check_display, choose_backend
+from qmu.collecting.evaluate import Score, evaluate
 from qmu.config import Env, reading, without_group
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Policy
@@ -17,7 +18,7 @@ from qmu.records.directory import BEST, CHECKPOINTS, CONFIG_FILE, RUN_FILE
 from qmu.records.kept import Kept
 from qmu.saving import storage
 from qmu.watching.play import SHOWN_STEPS, watch
-from qmu.watching.video import ENDING, choose_backend, film, stage
+from qmu.watching.video import ENDING, film, stage
 from qmu.watching.window import opened
 from qmu.world.declared import same_bounds
 from qmu.world.hearing import aloud
@@ -226,7 +227,10 @@ class Run(Kept):
         Raises:
             ConfigError: no such policy, no such worlds, or they do not fit each other.
         """
-        policy, maker = self.policy(seed), maker_of(*self.world())
+        policy = self.policy(seed)
+        source, settings = self.world()
+        be_ready(settings)
+        maker = maker_of(source, settings)
         try:
             check_fits(policy, maker.spaces)
         except ConfigError:

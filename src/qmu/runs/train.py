@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from qmu import config as options
 from qmu.agent.custom import Networks
+from qmu.collecting.display import be_ready
 from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
 from qmu.config.env import check_ready_made
@@ -184,6 +185,7 @@ def prepare(config: Config, source: Source) -> tuple[Config, Maker]:
             "--env.on-error restart makes another world in the place of the only one, which was "
             "given as it is: give a function that makes it, or leave the option out"
         )
+    be_ready(config.env)
     maker = maker_of(source, config.env)
     if maker.vector is not None:
         check_ready_made(config.env, config.train.seeds)

@@ -13,7 +13,8 @@ from qmu.config import Config
 from qmu.config.members import Member
 from qmu.deploy import files
 from qmu.deploy.description import network_of
-from qmu.deploy.policy import ARRAYS, Floats, Policy
+from qmu.deploy.layers import Floats
+from qmu.deploy.policy import ARRAYS, Policy
 from qmu.errors import ConfigError
 from qmu.parts import Part
 from qmu.records import stats
@@ -117,6 +118,7 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
+        ("an action lasts", f"{info['repeat']} steps of the world" if "repeat" in info else "None"),
         ("acts on", acts_on(policy)),
         ("arm", str(info.get("arm"))),
         ("seed", str(info.get("seed"))),

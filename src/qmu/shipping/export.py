@@ -1,6 +1,5 @@
 """An export, compared with the trained actor and timed before anything of it is written."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
+from qmu.agent import update as algorithm
 from qmu.deploy import files
 from qmu.deploy.description import network_of
-from qmu.deploy.policy import Floats, Normalization, Policy
+from qmu.deploy.layers import Floats
+from qmu.deploy.parts import observed
+from qmu.deploy.policy import Normalization, Policy
 from qmu.errors import QmuError
-from qmu.layout import Layout, seen
+from qmu.layout import Layout, numbers_of, row, seen
 from qmu.learning.devices import start_jax
 from qmu.learning.handover import to_acting
+from qmu.parts import as_given
 from qmu.records.directory import CHECKPOINTS
 from qmu.runs.results import Run
 from qmu.saving import arrays, storage, store
@@ -38,7 +42,7 @@ CALLS, WARM_UP = 1000, 100
 class Observed(NamedTuple):
     """Observations [rows, ...], and in words where they come from."""
 
-    obs: Floats
+    obs: NDArray[Any]
     origin: str
 
 
@@ -132,11 +136,13 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
     around = 0.0 if policy.centre is None else policy.centre
     with jax.default_device(host()), jax.default_matmul_precision("highest"):
         acting = to_acting(network_of(policy))
-        rows = (obs.reshape(len(obs), -1) - around).astype(np.float32)
-        held = jnp.asarray(seen_along(policy.layout, rows))
-        action = np.asarray(
-            acting.actor(held if acting.normalizer is None else acting.normalizer(held))
-        )
+        rows, batch = observed(policy.parts, policy.obs_shape, obs, policy.dtype)
+        rows = rows.reshape(*batch, -1)
+        if not policy.layout.images:
+            rows = (rows - around).astype(np.float32)
+        held = jax.tree.map(jnp.asarray, seen_along(policy.layout, rows))
+        numbers = algorithm.normalized(acting.normalizer, held)
+        action = np.asarray(acting.actor(algorithm.features(acting.encoder, numbers)))
     scaled = to_environment(action, policy.low, policy.high)
     return scaled.reshape(len(obs), *policy.action_shape)
 
@@ -175,10 +181,13 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     drawn by the statistics that the policy has of its observations; without these, standard normal.
     """
     generator = np.random.default_rng(0)
-    size = math.prod(policy.obs_shape)
+    layout, size = policy.layout, policy.layout.numbers
     known = newest(network_of(policy).normalization, size)
-    stored = np.zeros((0, size), np.float32) if run is None else stored_observations(run, size)
-    chosen = generator.permutation(stored)[:OBSERVATIONS]
+    stored = np.zeros((0, layout.size), layout.dtype)
+    if run is not None:
+        stored = stored_observations(run, layout)
+    rows = generator.permutation(stored)[:OBSERVATIONS]
+    chosen = numbers_of(layout, rows)
     drawn = generator.normal(size=(OBSERVATIONS - len(chosen), size))
     drawn_from = "from a standard normal distribution"
     if known is not None:
@@ -189,9 +198,32 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     if known is not None:
         obs[-CUT:] = beyond_clip(obs[-CUT:], known, generator)
         origin += f", {CUT} of them partly beyond the clip"
+    if layout.images:
+        return Observed(with_images(policy, obs.astype(np.float32), rows, generator), origin)
     if policy.centre is not None:
         obs = obs + policy.centre
     return Observed(obs.reshape(-1, *policy.obs_shape).astype(policy.dtype), origin)
+
+
+def with_images(
+    policy: Policy, numbers: Floats, stored: Any, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return observations of these numbers, with images of stored rows, the others of noise.
+
+    They are what the policy takes as one array: an image as its environment gives it, or rows.
+    """
+    layout = policy.layout
+    own = [stored[:, place] for place in layout.places]
+    noise = [
+        generator.integers(0, 256, (len(numbers) - len(stored), one.shape[1]), np.uint8)
+        for one in own
+    ]
+    images = [
+        np.concatenate(pair).reshape(-1, *image)
+        for pair, image in zip(zip(own, noise, strict=True), layout.images, strict=True)
+    ]
+    rows: NDArray[np.uint8] = row(layout, numbers, images)
+    return as_given(policy.parts[0], rows) if policy.parts[0].path == () else rows
 
 
 def newest(known: Normalization | None, size: int) -> Normalization | None:
@@ -217,22 +249,23 @@ def beyond_clip(obs: Any, known: Normalization, generator: np.random.Generator) 
     return np.where(chosen, far, obs)
 
 
-def stored_observations(run: Run, size: int) -> Floats:
-    """Return observations [rows, obs] that a run has stored, the newest segments of rows first.
+def stored_observations(run: Run, layout: Layout) -> NDArray[Any]:
+    """Return observations [rows, size] that a run has stored, the newest segments of rows first.
 
     There are all rows of as many segments as make `OBSERVATIONS`, or of all that can be read.
     """
     folder = run.directory / CHECKPOINTS
     listed = [entry for path in store.complete(folder) for entry in reversed(segments_of(path))]
-    found = [np.zeros((0, size), np.float32)]
+    found = [np.zeros((0, layout.size), layout.dtype)]
+    size, name = layout.size, "bytes" if layout.images else "numbers"
     for entry in dict.fromkeys(listed):
         try:
             data = storage.read_checked(folder, entry, store.LARGEST_SEGMENT)
-            numbers: Floats = arrays.unpack(data)["numbers"]
+            held: NDArray[Any] = arrays.unpack(data)[name]
         except (DamagedError, UnreadableError, KeyError):
             continue
-        if numbers.ndim == 2 and numbers.shape[1] > size:
-            found.append(numbers[:, :size])
+        if held.ndim == 2 and held.shape[1] >= size:
+            found.append(held[:, :size])
         if sum(map(len, found)) >= OBSERVATIONS:
             break
     return np.concatenate(found)

@@ -46,7 +46,7 @@ def program_seconds(program: Program, maker: Maker, rate: float, step: float) ->
         operations(config, spaces.layout.seen_numbers, spaces.action_size) / (SHARE * rate)
         + OVERHEAD
     )
-    longest = config.env.episode_length or maker.longest or LONGEST_EPISODE
+    longest = config.env.actions(config.env.episode_length) or maker.longest or LONGEST_EPISODE
     acting = step + ACTING
     train = config.train
     learning = learning_step(acting, update, train.updates_per_step, train.overlap)

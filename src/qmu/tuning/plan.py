@@ -17,6 +17,7 @@ import gymnasium as gym
 import tomli_w
 
 from qmu import config as options
+from qmu.collecting.display import be_ready
 from qmu.config import Config, reading
 from qmu.config.files import read_toml
 from qmu.errors import ConfigError
@@ -101,6 +102,7 @@ def asked(
         )
     base = base_of(config, typed)
     check_comparable(base)
+    be_ready(config.env)
     maker_of(config.env.id, config.env)
     name = space or spaces.fitting(family_name(config.env.id))
     try:

@@ -12,6 +12,7 @@ from qmu.deploy.past import initial_state
 from qmu.deploy.policy import Actor
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds, Result
+from qmu.world.repeat import repeat_in
 from qmu.world.spaces import to_environment
 
 Floats = NDArray[np.float32]
@@ -72,9 +73,11 @@ def take(action: Floats, worlds: HostWorlds) -> tuple[Floats, Result]:
 
 
 def rate_of(environment: Any) -> float:
-    """Return how many of an environment's steps are one second, as it says."""
-    rate = (getattr(environment, "metadata", None) or {}).get("render_fps")
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else USUAL_RATE
+    """Return how many actions in an environment are one second, as it says of its steps."""
+    said = (getattr(environment, "metadata", None) or {}).get("render_fps")
+    rate = float(said) if isinstance(said, int | float) and said > 0 else USUAL_RATE
+    repeat = repeat_in(environment)
+    return rate if repeat is None else rate / repeat.times
 
 
 def watch(

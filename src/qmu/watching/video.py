@@ -1,16 +1,12 @@
 """Episodes as videos: rendered without a window, numbers drawn in, encoded as H.264."""
 
-import contextlib
-import ctypes.util
-import gc
 import math
 import os
 import subprocess
 import sys
 import tempfile
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +14,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from qmu.collecting.evaluate import Score, has_display
+from qmu.collecting.display import choose_backend, has_display, without_window
+from qmu.collecting.evaluate import Score
 from qmu.deploy.policy import Actor
 from qmu.errors import FAILURES, ConfigError, WorldError, told
 from qmu.saving import storage
 from qmu.signals import ending
 from qmu.watching.overlay import Picture, drawn, enlarged
 from qmu.watching.play import Shown, play, rate_of, score_of
-from qmu.world.graphics import BACKENDS
+from qmu.world.graphics import drawing_needs, let_go
 from qmu.world.hearing import heard
 from qmu.world.host import Guard, HostWorlds
 from qmu.world.make import Maker
@@ -167,29 +164,6 @@ def ffmpeg() -> str:
         ) from None
 
 
-def choose_backend() -> None:
-    """Let MuJoCo draw without a display, where there is none and nobody has chosen how."""
-    if not sys.platform.startswith("linux") or has_display() or "MUJOCO_GL" in os.environ:
-        return
-    for name, backend in BACKENDS.items():
-        if ctypes.util.find_library(backend.library) is not None:
-            os.environ["MUJOCO_GL"] = name
-            return
-
-
-@contextlib.contextmanager
-def without_window() -> Iterator[None]:
-    """Let pygame be started without a display, where there is none, and without a complaint."""
-    if has_display() or "SDL_VIDEODRIVER" in os.environ:
-        yield
-        return
-    os.environ["SDL_VIDEODRIVER"] = "dummy"
-    try:
-        yield
-    finally:
-        del os.environ["SDL_VIDEODRIVER"]
-
-
 def stage(maker: Maker, guard: Guard | None = None) -> HostWorlds:
     """Return a world of its own that can be filmed, as a first picture has shown.
 
@@ -215,43 +189,16 @@ def rendering(maker: Maker, refusal: str, guard: Guard | None = None) -> HostWor
             worlds.start(0, 0)
             rendered(worlds)
     except FAILURES as error:
-        let_go(worlds, error)
+        let_go(worlds.close, error)
         said = str(error).rstrip(".")
         raise ConfigError(f"{refusal}: {said}{way_out(maker)}") from error
     return worlds
 
 
-def let_go(worlds: HostWorlds, error: BaseException | None) -> None:
-    """Close worlds that an error has kept from being rendered, and delete what is left of them.
-
-    What MuJoCo and dm_control have made only in part complains when it is deleted: done here, and
-    not at the end of the program, nobody hears of it. The failure itself is told in a sentence.
-    """
-    usual, sys.unraisablehook = sys.unraisablehook, lambda complaint: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            worlds.close()
-            worlds.environments.clear()
-            while error is not None:
-                # The frames that an error has come through hold what they were working on.
-                traceback.clear_frames(error.__traceback__)
-                error = error.__cause__
-            gc.collect()
-    finally:
-        sys.unraisablehook = usual
-
-
 def way_out(maker: Maker) -> str:
     """Return what to do about a world that cannot be rendered, in words."""
     if "mujoco" in sys.modules and sys.platform.startswith("linux") and not has_display():
-        packages = " or ".join(backend.package for backend in BACKENDS.values())
-        now = os.environ.get("MUJOCO_GL", "not set")
-        return (
-            ". MuJoCo draws without a display with OSMesa or EGL: install the system package "
-            f"{packages} (as Debian and Ubuntu call them), and set MUJOCO_GL to "
-            f"{' or '.join(BACKENDS)}; now it is {now}"
-        )
+        return f"{drawing_needs()}; now it is {os.environ.get('MUJOCO_GL', 'not set')}"
     return f". {maker.name} has to be made with render_mode='rgb_array' and to return pictures"
 
 

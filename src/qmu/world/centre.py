@@ -19,8 +19,11 @@ def centred(maker: Maker) -> Maker:
     """Return the maker of worlds whose observations have a centre, where they are large.
 
     It is the first observation of an episode, and 0 where that is less than 100: a time of 1.7e9
-    in seconds has steps of 128 in single precision, and what has passed since has not.
+    in seconds has steps of 128 in single precision, and what has passed since has not. Numbers
+    beside images have none.
     """
+    if maker.spaces.layout.images:
+        return maker
     first = first_numbers(maker)
     large = np.abs(first) >= LARGE
     return maker.around(np.where(large, first, 0.0)) if large.any() else maker

@@ -80,6 +80,9 @@ class Collector:
             rows.count[:] = 1
         episodes: list[Episode] = []
         taken = steps
+        # What an evaluation in the same world has taken, or a collection that failed, is no part.
+        for own in self.members:
+            own.world_steps = 0
         for time in range(steps):
             if self.members[0].at_rest:
                 taken = time
@@ -147,6 +150,13 @@ class Collector:
         for own in self.members:
             own.replaced = []
         return found
+
+    def world_steps(self) -> list[int]:
+        """Return each member's steps of the worlds themselves in the newest collection.
+
+        They are counted where an action is repeated.
+        """
+        return [own.world_steps for own in self.members]
 
     def write(
         self,

@@ -1,7 +1,11 @@
 """What MuJoCo draws with: loaded with its worlds, whether or not anything is drawn."""
 
+import gc
 import re
+import sys
 import traceback
+import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 from qmu.errors import told
@@ -18,6 +22,20 @@ class Backend(NamedTuple):
 BACKENDS = {"osmesa": Backend("OSMesa", "libosmesa6"), "egl": Backend("EGL", "libegl1")}
 # The modules of mujoco and of dm_control that load one of them.
 LOADERS = rf"(mujoco|dm_control\._render)\..*({'|'.join(BACKENDS)})"
+
+
+def drawing_needs() -> str:
+    """Return what MuJoCo draws with where there is no display, as the end of a sentence.
+
+    It is empty where MuJoCo is not at work.
+    """
+    if "mujoco" not in sys.modules:
+        return ""
+    packages = " or ".join(backend.package for backend in BACKENDS.values())
+    return (
+        ". MuJoCo draws without a display with OSMesa or EGL: install the system package "
+        f"{packages} (as Debian and Ubuntu call them), and set MUJOCO_GL to {' or '.join(BACKENDS)}"
+    )
 
 
 def no_graphics(wanted: str, error: BaseException) -> str | None:
@@ -46,3 +64,23 @@ def no_graphics(wanted: str, error: BaseException) -> str | None:
         f"(as Debian and Ubuntu call it), set MUJOCO_GL to {others}, or to disabled where nothing "
         "is to be drawn"
     )
+
+
+def let_go(close: Callable[[], object], error: BaseException | None) -> None:
+    """Close worlds that an error has kept from being drawn, and delete what is left of them.
+
+    What MuJoCo and dm_control have made only in part complains when it is deleted: done here, and
+    not at the end of the program, nobody hears of it. The failure itself is told in a sentence.
+    """
+    usual, sys.unraisablehook = sys.unraisablehook, lambda complaint: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            close()
+            while error is not None:
+                # The frames that an error has come through hold what they were working on.
+                traceback.clear_frames(error.__traceback__)
+                error = error.__cause__
+            gc.collect()
+    finally:
+        sys.unraisablehook = usual

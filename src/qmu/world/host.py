@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.errors import FAILURES, WorldError, told
+from qmu.layout import numbers_of
 from qmu.parts import NUMBERS, Part, is_several, join
 from qmu.signals import listen_again
 from qmu.world import causes
 from qmu.world.breakdowns import Watch, watch_of
+from qmu.world.repeat import repeat_in
+from qmu.world.scalars import one_number
 from qmu.world.spaces import Spaces
 
 Floats = NDArray[np.float32]
@@ -61,6 +64,7 @@ class Worlds(Protocol):
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
     broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
+    world_steps: int  # steps of the worlds themselves, where an action is several, so far
     at_rest: bool  # whether an episode has ended and no other begun: there is nothing to step
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
@@ -105,6 +109,8 @@ class HostWorlds:
         self.replaced: list[str] = []
         self.broken: list[tuple[int, str]] = []
         self.watches: list[Watch | None] = [None] * self.count
+        self.world_steps = 0
+        self.repeats = [repeat_in(environment) for environment in self.environments]
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
 
@@ -155,7 +161,7 @@ class HostWorlds:
         outcomes: list[Outcome | Restarted] = []
         for index in range(self.count):
             try:
-                result = self.execute(index, actions[index])
+                result = self.counted(index, actions[index])
             except WorldError as error:
                 outcomes.append(self.replace(index, error))
                 continue
@@ -202,6 +208,16 @@ class HostWorlds:
         except FAILURES as second:
             raise WorldError(f"{error} (no other could be made: {told(second)})") from second
         self.declared[index] = declared(self.environments[index])
+        self.repeats[index] = repeat_in(self.environments[index])
+
+    def counted(self, index: int, action: Floats) -> Result:
+        """Execute one action as `execute` does, and count the steps of the world that it was."""
+        try:
+            return self.execute(index, action)
+        finally:
+            repeat = self.repeats[index]
+            if repeat is not None:
+                self.world_steps += repeat.taken
 
     def execute(self, index: int, action: Floats) -> Result:
         """Execute one action [action] of one world, without a reset at the episode's end."""
@@ -249,6 +265,7 @@ class VectorWorlds:
         self.guard = guard or contextlib.nullcontext()
         self.spaces = spaces
         self.count = environment.num_envs
+        self.world_steps = 0
         self.replaced: list[str] = []
         self.broken: list[tuple[int, str]] = []
         # Those of worlds in processes of their own are not seen.
@@ -399,13 +416,17 @@ def end_workers(environment: Any) -> None:
 
 
 def read_obs(spaces: Spaces, obs: Any) -> Floats:
-    """Return an observation as a new flat float32 array, after checking it.
+    """Return an observation as a new row, after checking it: numbers, or bytes with images.
 
     Raises:
         WorldError: a wrong shape, a dtype that is no number, NaN or infinity.
     """
     if spaces.parts:
         several = read_several(spaces, obs)
+        if spaces.layout.images:
+            numbers = numbers_of(spaces.layout, several)
+            checked(spaces, numbers, numbers)
+            return several
         return checked(spaces, rounded(spaces, several), several)
     if isinstance(obs, Mapping):
         raise WorldError(
@@ -475,6 +496,8 @@ def place(parts: Sequence[Part], position: int) -> str:
     """Return where a number of a flat observation is, in words."""
     start = 0
     for part in parts:
+        if part.image:
+            continue
         if position < start + part.size:
             return f"position {position} ({part.name})"
         start += part.size
@@ -508,28 +531,3 @@ def read_flag(spaces: Spaces, name: str, flag: Any) -> bool:
     if value not in (0.0, 1.0):
         raise WorldError(f"{spaces.name} returned {name}={flag!r}, which is not true or false")
     return bool(value)
-
-
-def one_number(value: Any) -> float | None:
-    """Return the number that something is, or an array holds as its only one; None if it is not.
-
-    What is masked is no number.
-    """
-    try:
-        array = np.asanyarray(value)
-    except Exception:
-        return item_of(value)
-    if array.size != 1 or array.dtype.kind not in NUMBERS or np.ma.is_masked(array):
-        return None
-    return float(array.reshape(-1)[0])
-
-
-def item_of(value: Any) -> float | None:
-    """Return the number in a tensor that is not on the host, or has a gradient; None if it has not.
-
-    They raise errors of their own kinds.
-    """
-    try:
-        return float(value.item())
-    except Exception:
-        return None

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -32,9 +33,14 @@ from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietl
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.normalizing import Normalizer, instead, normalizers_of
 from qmu.world.only import Lent, Only, no_other
+from qmu.world.painters import Drawing
+from qmu.world.parts import AUTO
+from qmu.world.pixels import check_drawn, drawing_of, drawn, told_of
+from qmu.world.repeat import repeat_in, repeated
 from qmu.world.spaces import Spaces, read_spaces
 
 # What is said where a second environment cannot be made, and a first one could.
+PICTURES = "rgb_array"
 PERHAPS_SINGLE = (
     "A first one could be made: if there can be only one at a time (a robot, a port, a licence), "
     "give --env.single (to `qmu check`: --single)"
@@ -55,10 +61,12 @@ class Maker(NamedTuple):
     spaces: Spaces
     make_one: Callable[[str | None], gym.Env[Any, Any]]  # takes the render mode
     vector: gym.vector.VectorEnv[Any, Any, Any] | None
-    longest: int | None = None  # steps of an episode at most, if that is known
+    longest: int | None = None  # actions of an episode at most, if that is known
     normalizers: tuple[Normalizer, ...] = ()  # wrappers with statistics of their own
     only: Only | None = None
     shared: HostWorlds | None = None
+    # What policies say of how their worlds were made, where that is not as usual.
+    made: Mapping[str, Any] = MappingProxyType({})
 
     def around(self, centre: Any) -> "Maker":
         """Return a maker of worlds whose observations have this centre [obs], or none."""
@@ -123,7 +131,14 @@ class Maker(NamedTuple):
 def maker_of(source: Source, settings: options.Env) -> Maker:
     """Return how to make worlds of a source as a run's options say."""
     maker = find_maker(
-        source, settings.episode_length, settings.kwargs, settings.wrappers, settings.single
+        source,
+        settings.episode_length,
+        settings.kwargs,
+        settings.wrappers,
+        settings.single,
+        settings.repeat,
+        drawing_of(settings),
+        settings.images,
     )
     return maker._replace(spaces=maker.spaces._replace(frames=settings.frames))
 
@@ -135,6 +150,9 @@ def find_maker(
     kwargs: Table | None = None,
     wrappers: Sequence[str] = (),
     single: bool = False,
+    repeat: int = 1,
+    drawing: Drawing | None = None,
+    images: Sequence[str] = (AUTO,),
 ) -> Maker:
     """Return how to make worlds of an environment id, factory, environment or vector environment.
 
@@ -144,6 +162,9 @@ def find_maker(
         kwargs: keyword arguments of the environment, which an id can have.
         wrappers: dotted names of the wrappers around every world, the innermost first.
         single: make one world in all, which is kept in the maker until it is asked for.
+        repeat: steps of the world that an action is repeated for; time limits count them.
+        drawing: what pictures are observed; None for the world's own observations.
+        images: which observations are images: auto, all, none, or the names of parts.
 
     Raises:
         ConfigError: no such id, an environment that cannot be made here, or spaces that are not
@@ -162,31 +183,50 @@ def find_maker(
                 f"--env.single is one world in all, and {environment_name(source)} is a ready-made "
                 "vector environment: give the environment's id, or a function that makes one"
             )
-        return vector_maker(source, episode_length, wrappers)
+        if drawing is not None:
+            raise ConfigError(
+                f"{environment_name(source)}: {options.flag('env', 'pixels')} {drawing.size} draws "
+                "single environments, and this one is ready-made: give the environment's id, or a "
+                "function that makes one"
+            )
+        return vector_maker(source, episode_length, wrappers, repeat, images)
     around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
+    mode = None if drawing is None else PICTURES
     if single and isinstance(source, gym.Env):
         first = lent(source, episode_length)
         make_bare = no_other(environment_name(source))
     else:
         make_bare = bare_maker(source, episode_length, kwargs.values() if kwargs else {})
-        first = make_bare(None)
+        first = make_bare(mode)
     try:
         name = source if isinstance(source, str) else environment_name(first)
-        first = wrapped(first, around)
+        first = drawn(repeated(wrapped(first, around), repeat), drawing)
+        if not single:
+            check_drawn(name, first)
         longest, normalizers = longest_episode(first), normalizers_of(first)
         check_declared(name, first)
-        spaces = read_spaces(name, first.observation_space, first.action_space)
+        spaces = read_spaces(name, first.observation_space, first.action_space, tuple(images))
     except BaseException:
         close_quietly(first)
         raise
 
     def make_one(render_mode: str | None) -> gym.Env[Any, Any]:
+        if drawing is None:
+            asked = render_mode
+        elif render_mode in (None, PICTURES):
+            asked = PICTURES
+        else:
+            raise ConfigError(
+                f"{name} is drawn for pictures ({options.flag('env', 'pixels')} {drawing.size}), "
+                "and opens no window of its own: look at a video, or at `qmu play`"
+            )
         with heard():
-            return wrapped(make_bare(render_mode), around)
+            return drawn(repeated(wrapped(make_bare(asked), around), repeat), drawing)
 
+    made = ({"repeat": repeat} if repeat > 1 else {}) | told_of(first, drawing)
     if single:
         only = Only(make_one, first)
-        return Maker(name, spaces, only, None, longest, normalizers, only)
+        return Maker(name, spaces, only, None, longest, normalizers, only, made=made)
     close_quietly(first)
 
     def make_another(render_mode: str | None) -> gym.Env[Any, Any]:
@@ -197,7 +237,7 @@ def find_maker(
                 raise
             raise ConfigError(f"{error}. {PERHAPS_SINGLE}") from error.__cause__
 
-    return Maker(name, spaces, make_another, None, longest, normalizers)
+    return Maker(name, spaces, make_another, None, longest, normalizers, made=made)
 
 
 def lent(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env[Any, Any]:
@@ -240,13 +280,15 @@ def vector_maker(
     source: gym.vector.VectorEnv[Any, Any, Any],
     episode_length: int | None,
     wrappers: Sequence[str],
+    repeat: int,
+    images: Sequence[str],
 ) -> Maker:
     """Return how to use a ready-made vector environment; evaluation makes single ones.
 
     Raises:
         ConfigError: it is normalized as a whole, it is not in same-step autoreset mode, its time
-            limit is to be changed, or it does not say how a single environment is made (one
-            wrapped as a whole does not).
+            limit is to be changed, actions are to be repeated, or it does not say how a single
+            environment is made (one wrapped as a whole does not).
     """
     name = environment_name(source)
     if around := normalizers_of(source):
@@ -272,6 +314,11 @@ def vector_maker(
             f"{name}: {options.flag('env', 'wrappers')} go around single environments, and this "
             "one is ready-made: wrap each environment where you make it"
         )
+    if repeat > 1:
+        raise ConfigError(
+            f"{name}: {options.flag('env', 'repeat')} {repeat} repeats actions of single "
+            "environments, and this one is ready-made: repeat them where you make it"
+        )
     functions = getattr(source, "env_fns", None)
     if not isinstance(functions, Sequence) or not functions:
         raise ConfigError(
@@ -279,7 +326,9 @@ def vector_maker(
             f"and {type(source).__name__} does not say how they are made; give a function that "
             "returns a single environment, its wrappers included, and env={'count': ...} instead"
         )
-    spaces = read_spaces(name, source.single_observation_space, source.single_action_space)
+    spaces = read_spaces(
+        name, source.single_observation_space, source.single_action_space, tuple(images)
+    )
     check_given_several(name, source, functions[0])
     call = Fresh(functions[0])
     first = call()
@@ -481,7 +530,17 @@ def time_limits(environment: Any) -> Iterator[Any]:
 
 
 def longest_episode(environment: gym.Env[Any, Any]) -> int | None:
-    """Return how many steps an episode has at most, if there are time limits, or if it says so."""
+    """Return how many actions an episode has at most, if there are time limits, or if it says so.
+
+    Limits count the world's own steps.
+    """
+    steps = longest_in_steps(environment)
+    repeat = repeat_in(environment)
+    return steps if steps is None or repeat is None else -(-steps // repeat.times)
+
+
+def longest_in_steps(environment: gym.Env[Any, Any]) -> int | None:
+    """Return how many steps of the world an episode has at most, if that is known."""
     limits = [one._max_episode_steps for one in time_limits(environment)]
     bare = environment.unwrapped
     said = (

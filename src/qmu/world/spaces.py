@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from qmu.config.spelling import flag
 from qmu.errors import ConfigError
 from qmu.layout import Layout
-from qmu.parts import NUMBERS, Part
-from qmu.world.parts import bounds_of, is_image, parts_of
+from qmu.parts import NUMBERS, Part, layout_of
+from qmu.world.parts import AUTO, bounds_of, parts_of
 
 # NumPy has 32 axes in its older versions, and a batch takes one.
 MOST_AXES = 31
 
 ACCEPTED = (
-    "qmu takes Box observations of numbers (any float or integer dtype), dictionaries and tuples "
-    "of them, and bounded Box actions"
+    "qmu takes Box observations of numbers (any float or integer dtype) or images (uint8, 0 to "
+    "255), dictionaries and tuples of them, and bounded Box actions"
 )
 
 
@@ -43,13 +43,13 @@ class Spaces(NamedTuple):
 
     @property
     def obs_size(self) -> int:
-        """Numbers in an observation."""
+        """Numbers in an observation; bytes, where there are images."""
         return int(np.prod(self.obs_shape))
 
     @property
     def layout(self) -> Layout:
         """How an observation lies in a row, and is seen."""
-        return Layout(self.obs_size, frames=self.frames)
+        return layout_of(self.parts, self.obs_size, self.frames)
 
     @property
     def action_size(self) -> int:
@@ -57,15 +57,20 @@ class Spaces(NamedTuple):
         return int(np.prod(self.action_shape))
 
 
-def read_spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
-    """Return what the house needs of these spaces.
+def read_spaces(
+    name: str,
+    observation: gym.Space[Any],
+    action: gym.Space[Any],
+    images: tuple[str, ...] = (AUTO,),
+) -> Spaces:
+    """Return what the house needs of these spaces; `images` says which observations are images.
 
     Raises:
         ConfigError: a space that is not accepted; the message says what is, and what may help.
     """
-    parts = parts_of(name, observation)
-    if parts:
-        obs_shape: tuple[int, ...] = (sum(part.size for part in parts),)
+    parts = parts_of(name, observation, images)
+    if parts and parts[0].path:
+        obs_shape: tuple[int, ...] = (layout_of(parts, 0).size,)
     else:
         check_observation(name, observation)
         assert observation.shape is not None
@@ -104,11 +109,6 @@ def check_observation(name: str, space: gym.Space[Any]) -> None:
             f"{name} has observations of {len(space.shape)} axes. {ACCEPTED}, of at most "
             f"{MOST_AXES} axes, since a batch has one more; reshape them in a wrapper "
             f"({flag('env', 'wrappers')})"
-        )
-    if is_image(space):
-        raise ConfigError(
-            f"{name} has image observations {space.shape}. {ACCEPTED}; choose an environment "
-            "with a vector of numbers, or wrap this one in an encoder of your own"
         )
     if np.dtype(space.dtype).kind not in NUMBERS:
         raise ConfigError(f"{name} has observations of dtype {space.dtype}. {ACCEPTED}")

@@ -1,0 +1,194 @@
+"""Runs whose observations have images: learned, gone on with, shipped, refused."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import runs
+from budget import some
+from gymnasium.spaces import Box, Dict
+
+import qmu
+from qmu import cli
+from qmu.config import reading
+
+SIDE = 32
+
+
+class Eye(gym.Env):
+    """Shows a bar on a picture, and beside it a sign: the action is to be their product.
+
+    What is shown is drawn anew at each step, so that a policy has to look.
+    """
+
+    observation_space = Dict(
+        picture=Box(0, 255, (SIDE, SIDE, 3), np.uint8), sign=Box(-1, 1, (1,), np.float32)
+    )
+    action_space = Box(-1, 1, (1,), np.float32)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.look(), {}
+
+    def look(self):
+        self.bar = int(self.np_random.integers(4, SIDE - 4))
+        self.sign = float(self.np_random.choice([-1.0, 1.0]))
+        return {"picture": self.render(), "sign": np.float32([self.sign])}
+
+    def render(self):
+        picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+        picture[8:24, self.bar - 3 : self.bar + 3] = [255, 200, 100]
+        return picture
+
+    def step(self, action):
+        wanted = self.sign * (self.bar - SIDE / 2) / (SIDE / 2 - 4)
+        self.time += 1
+        reward = -abs(float(action[0]) - wanted)
+        return self.look(), reward, False, self.time == 20, {}
+
+
+class Bare(gym.ObservationWrapper):
+    """Shows the picture alone, channels first."""
+
+    def __init__(self):
+        super().__init__(Eye())
+        self.observation_space = Box(0, 255, (3, SIDE, SIDE), np.uint8)
+
+    def observation(self, observation):
+        return observation["picture"].transpose(2, 0, 1)
+
+
+BLIND = qmu.Networks(actor=lambda key, obs_size, action_size: None)
+OPTIONS = {
+    "env": {"episode_length": None},
+    "actor": {"hidden_sizes": [16]},
+    "critic": {"hidden_sizes": [16]},
+    "encoder": {"features": 8, "shift": 2},
+    "replay": {"batch_size": 8},
+    "explore": {"start_steps": 20},
+    "train": {"total_steps": 80, "schedule_steps": 80, "save_interval": 40, "eval_interval": 40},
+}
+KINDS = [
+    {"env": {"frames": 2, "normalize_obs": True}, "replay": {"prioritized": True, "n_step": 3}},
+    {
+        "env": {"count": 2, "workers": 2},
+        "explore": {"noise": "none", "parameter_distance": 0.2},
+        "critic": {"count": 2},
+        "train": {"seeds": 2},
+        "encoder": {"shift": 0},
+    },
+]
+
+
+def train(folder, world=Eye, **changes):
+    options = reading.merge(runs.options(folder, OPTIONS), changes)
+    return qmu.train(world, **options)
+
+
+def arrays_of(run):
+    return run.read_policy(run.directory / "best" / run.members[-1].name).arrays()
+
+
+@pytest.mark.parametrize("kind", some(KINDS, KINDS[:1]), ids=str)
+def test_a_run_goes_on_with_its_images_to_the_bit(tmp_path, kind):
+    whole = train(tmp_path / "whole", **kind)
+    length = {"train": {"total_steps": 40}}
+    part = train(tmp_path / "part", **reading.merge(kind, length))
+    part = qmu.resume(part.directory, env=Eye, total_steps=80)
+    ours, theirs = arrays_of(whole), arrays_of(part)
+    assert any(name.startswith("encoder.0.conv") for name in ours)
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+@pytest.mark.long
+def test_other_processes_see_the_same_images(tmp_path):
+    def one(workers):
+        return arrays_of(train(tmp_path / str(workers), **reading.merge(KINDS[1], workers)))
+
+    here, there = one({"env": {"workers": 0}}), one({})
+    for name, array in here.items():
+        np.testing.assert_array_equal(array, there[name])
+
+
+@pytest.mark.parametrize("world", some([Eye, Bare], [Bare]))
+def test_what_is_shipped_sees(tmp_path, world):
+    run = train(tmp_path, world, env={"frames": 2})
+    policy = run.policy()
+    environment = world()
+    returns = []
+    for seed in (7, 8):
+        policy.reset()
+        obs, _ = environment.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            obs, reward, _, ended, _ = environment.step(policy(obs))
+            total += float(reward)
+        returns.append(total)
+    score = run.in_world(world).evaluate(2, first_episode_seed=7)
+    np.testing.assert_allclose(score.rewards, returns, rtol=1e-5)
+    assert qmu.export(run, tmp_path / "policy.npz").difference < 1e-5
+
+
+@pytest.mark.long
+def test_what_neither_the_picture_nor_the_number_tells_is_learned_from_both(tmp_path):
+    """Chance is 0.5 to 0.6 a step off; the picture alone, or the number alone, is no better."""
+    options = {
+        "encoder": {"lr": 1e-3, "features": 32},
+        "actor": {"hidden_sizes": [64]},
+        "critic": {"hidden_sizes": [64], "norm": "none"},
+        "replay": {"batch_size": 64, "n_step": 1, "capacity": 5000},
+        "target": {"gamma": 0.1},
+        "explore": {"start_steps": 500},
+        "train": {"total_steps": 3000, "schedule_steps": 0, "eval_interval": 500},
+    }
+    score = train(tmp_path / "both", **options).in_world(Eye).evaluate(10).mean
+    blind = train(tmp_path / "one", Bare, **options).in_world(Bare).evaluate(10).mean
+    assert score > -4
+    assert blind < -7
+
+
+def test_a_stream_of_images_is_as_long_as_the_run(tmp_path):
+    model = qmu.DDPG(Eye, **reading.merge(OPTIONS_OF_MODEL, {"train": {"total_steps": 400}}))
+    stream = model.trainer.learner.members[0].stream
+    assert stream.rows_per_world == 501
+    assert stream.bytes.shape[-1] == 4 + 3 * SIDE * SIDE
+    model.close()
+
+
+OPTIONS_OF_MODEL = {name: own for name, own in OPTIONS.items() if name != "train"}
+
+
+@pytest.mark.parametrize(
+    ("world", "changes", "said"),
+    [
+        (Eye, {"critic": {"count": 2, "batches": "regions", "bootstrap": "mean"}}, "regions"),
+        (Bare, {"env": {"normalize_obs": True}}, "observes images alone"),
+        (Eye, {"networks": BLIND}, "networks of your own are"),
+        (Eye, {"env": {"images": ["eye"]}}, r"--env.images eye: Eye has no such part"),
+        ("Pendulum-v1", {}, r"--encoder.features is about images, and there are none"),
+        (Eye, {"replay": {"capacity": 10**10}, "train": {"total_steps": 10**10}}, "a capacity of"),
+    ],
+    ids=["regions", "no numbers", "networks", "names", "no images", "room"],
+)
+def test_what_does_not_go_with_images_is_refused_in_a_sentence(tmp_path, world, changes, said):
+    if "critic" in changes:
+        changes = changes | {"actor": {"climbs": "mean"}}
+    options = runs.options(tmp_path / "runs", {} if "networks" in changes else OPTIONS)
+    if "networks" in changes:
+        options.pop("actor")
+    with pytest.raises(qmu.ConfigError, match=said):
+        qmu.train(world, **reading.merge(options, changes))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_are_too_small_for_the_encoder_are_refused(tmp_path, capsys):
+    command = ["train", "Pendulum-v1", "--env.pixels", "32", "--encoder.kind", "strided"]
+    command += ["--log.dir", str(tmp_path / "runs"), "--env.images", "pixels"]
+    assert cli.main(command) == 2
+    assert "--env.images pixels: Pendulum-v1 has no such part" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
