@@ -22,6 +22,7 @@ SOURCES = [
     "fujimoto2018-ddpg",
     "td3",
     "td3-2020",
+    "yarats2021-drqv2",
 ]
 
 
@@ -111,7 +112,8 @@ def test_a_recipe_trains(name, tmp_path):
     groups["train"] = {"eval_episodes": 1, "final_episodes": 1, "total_episodes": None}
     run = qmu.train("Pendulum-v1", preset=name, total_steps=120, **groups)
     assert run.info["status"] == "finished"
-    action = run.policy()(np.zeros(3))
+    size = run.config.env.pixels
+    action = run.policy()(np.zeros((size, size, 3), np.uint8) if size else np.zeros(3))
     assert np.isfinite(action).all()
 
 
