@@ -1,5 +1,8 @@
 """Runs whose observations have images: learned, gone on with, shipped, refused."""
 
+import json
+import types
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from gymnasium.spaces import Box, Dict
 import qmu
 from qmu import cli
 from qmu.config import reading
+from qmu.learning import devices
 
 SIDE = 32
 
@@ -158,6 +162,35 @@ def test_a_stream_of_images_is_as_long_as_the_run(tmp_path):
     assert stream.rows_per_world == 501
     assert stream.bytes.shape[-1] == 4 + 3 * SIDE * SIDE
     model.close()
+
+
+def test_a_stream_of_images_that_nobody_has_given_a_length_takes_what_fits(tmp_path, monkeypatch):
+    options = reading.merge(OPTIONS, {"train": {"total_steps": 1000, "schedule_steps": None}})
+    options = reading.merge(options, {"log": {"dir": str(tmp_path), "tensorboard": False}})
+    # Room for 600 rows of 4 + 3072 numbers and bytes, an action, a reward and a flag.
+    monkeypatch.setattr(devices, "free_memory", lambda: 600 * (4 + 3072 + 9) / devices.ROOM)
+    with pytest.warns(RuntimeWarning, match=r"1,250 rows of images .* it has 599 rows, which fit"):
+        run = qmu.train(Eye, **options)
+    assert run.config.replay.capacity == 599
+    monkeypatch.setattr(devices.psutil, "swap_memory", lambda: types.SimpleNamespace(free=0))
+    with pytest.raises(qmu.ConfigError, match=r"a capacity of [0-9]+ fits"):
+        qmu.train(Eye, **reading.merge(options, {"replay": {"capacity": 1200}}))
+
+
+def test_a_run_without_rows_in_its_checkpoints_fills_its_stream_again(tmp_path):
+    run = train(
+        tmp_path, train={"total_steps": 40, "save_rows": False}, replay={"prioritized": True}
+    )
+    assert not list(run.directory.glob("checkpoints/segments/*"))
+    with pytest.raises(qmu.ConfigError, match=r"--exact: the checkpoints of .* hold no rows"):
+        qmu.resume(run.directory, env=Eye, total_steps=80, exact=True)
+    with pytest.warns(RuntimeWarning, match="it is filled again before anything is learned"):
+        again = qmu.resume(run.directory, env=Eye, total_steps=80)
+    assert again.info["status"] == "finished"
+    lines = [
+        json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert max(line["step"] for line in lines) == 80
 
 
 OPTIONS_OF_MODEL = {name: own for name, own in OPTIONS.items() if name != "train"}

@@ -59,6 +59,10 @@ class Train:
     keep_checkpoints: int = structural(
         3, help="newest checkpoints that are kept; of older ones, the policies", rule=POSITIVE
     )
+    save_rows: bool = structural(
+        True,
+        help="keep the stream in checkpoints; without it a resumed run fills another one first",
+    )
     seed: int = structural(0, help="seed of the first member", rule=SEED)
     seeds: int = structural(1, help="members: seeds seed, seed+1, ...", rule=POSITIVE)
     device: str = structural(

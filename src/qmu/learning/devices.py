@@ -22,6 +22,8 @@ from qmu.world.make import Maker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What a stream that nobody has given a length takes of the memory that is free, at most.
+ROOM = 0.6
 
 
 def start_jax(spare: int = 0) -> None:
@@ -96,6 +98,26 @@ def share_note(seeds: tuple[int, ...], devices: list[Any]) -> str | None:
         "qmu before other JAX code, or call "
         f"jax.config.update('jax_num_cpu_devices', {cores()}) first."
     )
+
+
+def with_room(config: Config, maker: Maker, members: int) -> tuple[Config, str | None]:
+    """Return a run's options with a stream of images that fits, and what to tell of it.
+
+    Only the capacity that nobody has asked for is lowered.
+    """
+    usual = Config().replay.capacity
+    if not maker.spaces.layout.images or config.replay.capacity != usual:
+        return config, None
+    rows = options.stream_rows(config, images=True)
+    asked, there = ring_bytes(config, maker.spaces, members), ROOM * free_memory()
+    if asked <= there:
+        return config, None
+    fits = int(rows * there / asked)
+    said = (
+        f"a stream of {rows:,} rows of images takes {asked / 2**30:.1f} GiB: it has "
+        f"{fits:,} rows, which fit, and the oldest give way (--replay.capacity)"
+    )
+    return options.replace(config, "replay", capacity=fits), said
 
 
 def check_memory(config: Config, maker: Maker, device: jax.Device, members: int) -> None:

@@ -83,6 +83,8 @@ def disk_bytes(config: Config, spaces: Spaces, members: int, agents: int, polici
     at_once = train.keep_checkpoints + 1
     rows = min(steps, options.stream_rows(config, bool(spaces.layout.images)))
     lost = min(steps - rows, at_once * train.save_interval)
+    if not train.save_rows:
+        rows = lost = 0
     row = members * row_bytes(spaces.layout, spaces.action_size)
     if steps == options.UNLIMITED_STEPS:
         # How many saves and lines there will be is not known: there is one save at least.

@@ -67,14 +67,15 @@ class Saver:
             STATE: json.dumps(dict(state) | own).encode(),
         }
         store.check_space(self.folder, self.new_bytes() + sum(map(len, contents.values())))
+        kept = kept_rows(trainer)
         try:
             self.segments = store.write_checkpoint(
                 self.folder,
                 trainer.step,
                 scheduled,
                 contents,
-                segments.still_needed(self.segments, trainer.written, trainer.alive),
-                segments.new_rows(trainer.learner, self.stored, trainer.written, trainer.alive),
+                segments.still_needed(self.segments, trainer.written, kept),
+                segments.new_rows(trainer.learner, self.stored, trainer.written, kept),
             )
         except OSError:
             store.clean(self.folder)
@@ -86,13 +87,18 @@ class Saver:
     def new_bytes(self) -> int:
         """Return how many bytes the rows take that are in no segment yet."""
         spaces = self.trainer.maker.spaces
-        new = np.minimum(self.trainer.written - self.stored, self.trainer.alive)
+        new = np.minimum(self.trainer.written - self.stored, kept_rows(self.trainer))
         return int(new.sum()) * row_bytes(spaces.layout, spaces.action_size)
 
     def go_on(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""
         self.segments, self.stored = saved.segments, self.trainer.written.copy()
         store.drop_later(saved.path)
+
+
+def kept_rows(trainer: Trainer) -> NDArray[np.int64]:
+    """Return how many rows of every world a checkpoint holds [members, worlds]."""
+    return trainer.alive if trainer.config.train.save_rows else np.zeros_like(trainer.written)
 
 
 def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -127,7 +133,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "world_steps": trainer.world_steps.tolist(),
         "finished": [[list(episode) for episode in window] for window in trainer.finished],
         "written": trainer.written.tolist(),
-        "alive": trainer.alive.tolist(),
+        "alive": kept_rows(trainer).tolist(),
         **({"gone": trainer.gone.tolist()} if trainer.gone.any() else {}),
         "behaviours": trainer.crew.behaviours,
     }
@@ -175,13 +181,15 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
         )
     trainer.written[:] = state["written"]
     trainer.gone[:] = state.get("gone", 0)
-    if "alive" in state:
-        # The ring may be longer now: what it had lost is lost.
-        trainer.gone[:] = np.maximum(trainer.gone, trainer.written - np.array(state["alive"]))
     held = trainer.alive
+    if "alive" in state:
+        # The ring may be longer now: what it had lost is lost. So is what was not to be saved.
+        trainer.gone[:] = np.maximum(trainer.gone, trainer.written - np.array(state["alive"]))
     if saved.lost:
         first = segments.without_gaps(saved.segments, trainer.written)
         trainer.gone[:] = np.maximum(trainer.gone, first)
+    lacking = bool(saved.lost) or not trainer.config.train.save_rows
+    if lacking:
         wait_for_rows(trainer)
     members, worlds = trainer.written.shape
     layout = spaces.layout
@@ -199,7 +207,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
             dataclasses.replace(own, priorities=tree)
             for own, tree in zip(learner.members, priorities, strict=True)
         ]
-        if saved.lost:
+        if lacking:
             forget(trainer, held)
     segments.read_back(
         saved.path.parent / SEGMENTS, learner, saved.segments, trainer.written, trainer.alive

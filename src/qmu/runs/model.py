@@ -20,6 +20,7 @@ from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
 from qmu.learning.custom import check_networks, check_options, misfit
+from qmu.learning.devices import with_room
 from qmu.learning.events import Broken, Event, Logged, Progress
 from qmu.learning.handover import policy_of
 from qmu.learning.loop import FINAL_SEEDS, Trainer, crossed
@@ -131,6 +132,9 @@ class DDPG:
                     maker = maker.around(read_centre(described["centre"], maker.spaces))
                 elif described is None and config.env.normalize_obs:
                     maker = centred(maker)
+                config, lowered = with_room(config, maker, 1)
+                if lowered is not None:
+                    warn(lowered)
                 self.trainer = Trainer(config, maker, schedules=schedules, networks=networks)
         self.handlers = before, handlers()
         if not logging:

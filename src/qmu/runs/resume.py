@@ -124,6 +124,8 @@ def resume(
     with WorkingFolder(), locked(run.directory):
         saved = newest(run.directory, exact, tell, salvage)
         before = frozen(config_of(saved), config_of(saved))
+        if not before.train.save_rows:
+            tell_refilled(run.directory, exact, tell)
         config = resumed_config(run, before, changes)
         source = source_of(run, config, env)
         way_out = "name them again with --wrappers, in Python as wrappers=[...]"
@@ -147,6 +149,23 @@ def resume(
             return conduct(trainer, record, source, console, callbacks, heard)
         finally:
             trainer.close()
+
+
+def tell_refilled(directory: Path, exact: bool, tell: Tell) -> None:
+    """Tell that a run whose checkpoints hold no rows fills its stream again.
+
+    Raises:
+        ConfigError: it was to go on exactly.
+    """
+    if exact:
+        raise ConfigError(
+            f"--exact: the checkpoints of {directory} hold no rows of the stream "
+            "(--train.no-save-rows), and without them a run does not go on exactly: leave it out"
+        )
+    tell(
+        "its checkpoints hold no rows of the stream (--train.no-save-rows): it is filled again "
+        "before anything is learned, and the run is another one from here on"
+    )
 
 
 def newest(directory: Path, exact: bool, tell: Tell, salvage: bool = False) -> Checkpoint:

@@ -14,10 +14,11 @@ from qmu.collecting.elsewhere import LostError
 from qmu.config import Config, checks, reading
 from qmu.config.env import check_ready_made
 from qmu.config.lengths import check_saves
-from qmu.config.members import Arms
+from qmu.config.members import Arms, members_of
 from qmu.errors import ConfigError, LostRunError, QmuError, UnsavedError, told, warn
 from qmu.learning.callbacks import Callback, Listeners, check_callbacks
 from qmu.learning.custom import check_options
+from qmu.learning.devices import with_room
 from qmu.learning.events import Due, Event
 from qmu.learning.loop import Trainer
 from qmu.learning.schedules import Schedule
@@ -169,6 +170,9 @@ def train_config(
             config = options.replace(config, "train", total_steps=options.total_steps(config))
         with contextlib.closing(maker):
             maker = centred(maker) if config.env.normalize_obs else maker
+            config, lowered = with_room(config, maker, len(members_of(config, arms or {})))
+            if lowered is not None:
+                tell(lowered)
             trainer = Trainer(config, maker, arms, schedules, networks)
         try:
             record = open_record(trainer, home, tell, sinks)
