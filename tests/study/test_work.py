@@ -21,6 +21,8 @@ from rich.console import Console
 
 import qmu
 from qmu import cli
+from qmu.config import reading
+from qmu.layout import Layout
 from qmu.report.show import progress_bar
 from qmu.study import away, estimate, folder, plan, processes, results, work
 from qmu.study.plan import programs
@@ -426,3 +428,13 @@ def test_programs_of_a_directory_are_those_of_its_file(trained):
         "quiet",
         "two-critics",
     ]
+
+
+def test_the_estimate_counts_convolutions():
+    """84 x 84 x 3 in stacks of three: squares of 41, 20, 9 and 7 outputs, 32 channels each."""
+    config = reading.from_dict({"replay": {"batch_size": 10}})
+    found = estimate.encoding(config, Layout(0, ((84, 84, 3),), frames=3))
+    products = 41**2 * 81 * 32 + (20**2 + 9**2 + 7**2) * 288 * 32 + 49 * 32 * 50
+    # Two operations a product; forward, twice that for the gradient, and the target's.
+    assert found == 2 * 10 * 4 * products
+    assert estimate.encoding(config, Layout(17)) == 0

@@ -148,6 +148,8 @@ def part_rows(parts: Sequence[Part]) -> list[list[str]]:
 
 def numbers_of(part: Part) -> str:
     """Return in words what the numbers of a part are."""
+    if part.image:
+        return f"an image, uint8, {part.image}: {part.shape}"
     if not part.choices:
         return f"shape {part.shape}"
     choices = zip(part.first, part.choices, strict=True)

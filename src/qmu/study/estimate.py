@@ -6,6 +6,7 @@ matrix product still took 1.8 times as long as on quiet ones.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 
@@ -13,8 +14,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from qmu import config as options
+from qmu.agent.convolution import SIDE, output_side
+from qmu.agent.encoder import CHANNELS, STRIDES, feature_count
 from qmu.collecting.evaluate import LONGEST_EPISODE
 from qmu.config import Config
+from qmu.layout import Layout
 from qmu.learning.needs import Rates, learning_step, seconds_of, work_left
 from qmu.study.plan import Program
 from qmu.world.hearing import stepping
@@ -24,6 +28,8 @@ from qmu.world.make import Maker
 # benchmarks/results/learning-*.json. An update of networks without size takes so many seconds
 # (docs/decisions/0001-jax.md).
 SHARE, OVERHEAD = 0.85, 5e-5
+# And convolutions on two cores: 38 to 60 GFLOP/s where a core has 230 in products.
+SHARE_OF_CONVOLUTIONS = 0.22
 # Seconds of a step beside the world's own: acting, and keeping what was seen.
 ACTING = 1e-5
 # A program starts and compiles for about this long.
@@ -42,10 +48,10 @@ def program_seconds(program: Program, maker: Maker, rate: float, step: float) ->
         step: seconds that a step of its world takes.
     """
     config, spaces = program.config, maker.spaces
-    update = (
-        operations(config, spaces.layout.seen_numbers, spaces.action_size) / (SHARE * rate)
-        + OVERHEAD
-    )
+    layout = spaces.layout
+    seen = feature_count(layout.seen_numbers, len(layout.images), config.encoder)
+    update = operations(config, seen, spaces.action_size) / (SHARE * rate) + OVERHEAD
+    update += encoding(config, layout) / (SHARE_OF_CONVOLUTIONS * rate)
     longest = config.env.actions(config.env.episode_length) or maker.longest or LONGEST_EPISODE
     acting = step + ACTING
     train = config.train
@@ -67,6 +73,21 @@ def operations(config: Config, obs_size: int, action_size: int) -> float:
     climbed = 1 if config.actor.climbs == "first" else count
     each = 4 * count * critic + (3 * climbed * critic + 3 * actor) / config.actor.interval + actor
     return 2 * config.replay.batch_size * each
+
+
+def encoding(config: Config, layout: Layout) -> float:
+    """Return the floating-point operations of an update's convolutions; none without images.
+
+    Forward and twice that for their gradient, and forward alone of the target's.
+    """
+    strides, total = STRIDES[config.encoder.kind], 0
+    for *sides, channels in layout.seen_images:
+        for stride in strides:
+            sides = [output_side(side, stride) for side in sides]
+            total += math.prod(sides) * SIDE**2 * channels * CHANNELS
+            channels = CHANNELS
+        total += math.prod(sides) * channels * config.encoder.features
+    return 2 * config.replay.batch_size * 4 * total
 
 
 def weights(sizes: tuple[int, ...]) -> int:
