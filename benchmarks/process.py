@@ -3,6 +3,8 @@
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,22 +61,23 @@ def wake_microseconds(rounds: int = 2000) -> float:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return float("nan")
-    there, back = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {cores[1]})
-        for _ in range(rounds):
-            os.write(back[1], os.read(there[0], 1))
-        os._exit(0)
-    os.sched_setaffinity(0, {cores[0]})
+    echo = (
+        f"import os\nos.sched_setaffinity(0, {{{cores[1]}}})\n"
+        "while byte := os.read(0, 1):\n    os.write(1, byte)"
+    )
     halves = []
-    for _ in range(rounds):
-        before = time.perf_counter()
-        os.write(there[1], b"x")
-        os.read(back[0], 1)
-        halves.append((time.perf_counter() - before) / 2 * 1e6)
-    os.waitpid(child, 0)
-    os.sched_setaffinity(0, cores)
+    with subprocess.Popen(
+        [sys.executable, "-c", echo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        os.sched_setaffinity(0, {cores[0]})
+        for _ in range(rounds):
+            before = time.perf_counter()
+            other.stdin.write(b"x")
+            other.stdout.read(1)
+            halves.append((time.perf_counter() - before) / 2 * 1e6)
+        os.sched_setaffinity(0, cores)
     return statistics.median(halves)
 
 

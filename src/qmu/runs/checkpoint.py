@@ -184,7 +184,8 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     held = trainer.alive
     if "alive" in state:
         # The ring may be longer now: what it had lost is lost. So is what was not to be saved.
-        trainer.gone[:] = np.maximum(trainer.gone, trainer.written - np.array(state["alive"]))
+        kept = np.array(state["alive"])
+        trainer.gone[:] = np.where(held > kept, trainer.written - kept, trainer.gone)
     if saved.lost:
         first = segments.without_gaps(saved.segments, trainer.written)
         trainer.gone[:] = np.maximum(trainer.gone, first)
