@@ -165,16 +165,16 @@ def test_a_stream_of_images_is_as_long_as_the_run(tmp_path):
 
 
 def test_a_stream_of_images_that_nobody_has_given_a_length_takes_what_fits(tmp_path, monkeypatch):
-    options = reading.merge(OPTIONS, {"train": {"total_steps": 1000, "schedule_steps": None}})
+    options = reading.merge(OPTIONS, {"train": {"total_steps": 160, "schedule_steps": None}})
     options = reading.merge(options, {"log": {"dir": str(tmp_path), "tensorboard": False}})
-    # Room for 600 rows of 4 + 3072 numbers and bytes, an action, a reward and a flag.
-    monkeypatch.setattr(devices, "free_memory", lambda: 600 * (4 + 3072 + 9) / devices.ROOM)
-    with pytest.warns(RuntimeWarning, match=r"1,250 rows of images .* it has 599 rows, which fit"):
+    # Room for 100 rows of 4 + 3072 numbers and bytes, an action, a reward and a flag.
+    monkeypatch.setattr(devices, "free_memory", lambda: 100 * (4 + 3072 + 9) / devices.ROOM)
+    with pytest.warns(RuntimeWarning, match=r"200 rows of images .* it has 99 rows, which fit"):
         run = qmu.train(Eye, **options)
-    assert run.config.replay.capacity == 599
+    assert run.config.replay.capacity == 99
     monkeypatch.setattr(devices.psutil, "swap_memory", lambda: types.SimpleNamespace(free=0))
     with pytest.raises(qmu.ConfigError, match=r"a capacity of [0-9]+ fits"):
-        qmu.train(Eye, **reading.merge(options, {"replay": {"capacity": 1200}}))
+        qmu.train(Eye, **reading.merge(options, {"replay": {"capacity": 190}}))
 
 
 def test_a_run_without_rows_in_its_checkpoints_fills_its_stream_again(tmp_path):
