@@ -99,6 +99,13 @@ def seen(layout: Layout, rows: NDArray[Any]) -> Any:
     return Seen(numbers.reshape(*batch, layout.seen_numbers), images)
 
 
+def images_of(layout: Layout, row: NDArray[Any]) -> tuple[NDArray[np.uint8], ...]:
+    """Return the images [height, width, channels] of one row."""
+    return tuple(
+        row[place].reshape(image) for place, image in zip(layout.places, layout.images, strict=True)
+    )
+
+
 def row(layout: Layout, numbers: NDArray[np.float32], images: list[NDArray[np.uint8]]) -> Any:
     """Return rows of bytes [..., size] of numbers [..., numbers] and images [..., *image]."""
     batch = numbers.shape[:-1]

@@ -169,8 +169,8 @@ def test_they_combine_with_the_other_switches(changes):
 
 
 def test_critics_of_ones_own_differ_from_each_other():
-    makers = makers_of(BOTH, 3, 1)
     trainer = make_trainer(BOTH, critic={"count": 2})
+    makers = makers_of(BOTH, Layout(3), 1, trainer.config)
     first, second = trainer.learner.members[0].agents.critics.each
     assert isinstance(first, CustomCritic)
     assert (first.arrays.weight != second.arrays.weight).any()
@@ -294,7 +294,7 @@ def test_of_actors_that_are_gone_few_programs_are_kept():
 
         network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None), Layout(3))
         assert network(np.full((2, 3), 2, np.float32)) == pytest.approx(6.0**power)
-        return weakref.ref(network.compiled)
+        return weakref.ref(network.doing)
 
     programs = [program_of(power) for power in range(12)]
     gc.collect()
@@ -323,7 +323,10 @@ def linear(weight, obs, action=None):
 @pytest.mark.parametrize(
     ("networks", "said"),
     [
-        ({"actor": Actor}, r"networks must be qmu\.Networks\(actor=\.\.\., critic=\.\.\.\)"),
+        (
+            {"actor": Actor},
+            r"networks must be qmu\.Networks\(actor=\.\.\., critic=\.\.\., encoder=\.\.\.\)",
+        ),
         (qmu.Networks(actor=3), r"networks\.actor must be a function \(key, obs_size, action"),
         (qmu.Networks(actor=lambda key, obs_size: None), "takes other arguments: missing|too many"),
         (qmu.Networks(actor=lambda *sizes: 1 / 0), r"networks\.actor raised ZeroDivisionError"),

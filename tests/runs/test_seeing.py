@@ -66,7 +66,6 @@ class Bare(gym.ObservationWrapper):
         return observation["picture"].transpose(2, 0, 1)
 
 
-BLIND = qmu.Networks(actor=lambda key, obs_size, action_size: None)
 OPTIONS = {
     "env": {"episode_length": None},
     "actor": {"hidden_sizes": [16]},
@@ -201,19 +200,16 @@ OPTIONS_OF_MODEL = {name: own for name, own in OPTIONS.items() if name != "train
     [
         (Eye, {"critic": {"count": 2, "batches": "regions", "bootstrap": "mean"}}, "regions"),
         (Bare, {"env": {"normalize_obs": True}}, "observes images alone"),
-        (Eye, {"networks": BLIND}, "networks of your own are"),
         (Eye, {"env": {"images": ["eye"]}}, r"--env.images eye: Eye has no such part"),
         ("Pendulum-v1", {}, r"--encoder.features is about images, and there are none"),
         (Eye, {"replay": {"capacity": 10**10}, "train": {"total_steps": 10**10}}, "a capacity of"),
     ],
-    ids=["regions", "no numbers", "networks", "names", "no images", "room"],
+    ids=["regions", "no numbers", "names", "no images", "room"],
 )
 def test_what_does_not_go_with_images_is_refused_in_a_sentence(tmp_path, world, changes, said):
     if "critic" in changes:
         changes = changes | {"actor": {"climbs": "mean"}}
-    options = runs.options(tmp_path / "runs", {} if "networks" in changes else OPTIONS)
-    if "networks" in changes:
-        options.pop("actor")
+    options = runs.options(tmp_path / "runs", OPTIONS)
     with pytest.raises(qmu.ConfigError, match=said):
         qmu.train(world, **reading.merge(options, changes))
     assert not (tmp_path / "runs").exists()

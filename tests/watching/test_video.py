@@ -92,6 +92,34 @@ def pairs(up, half, down):
 
 
 @pytest.mark.parametrize(
+    ("channels", "shown"),
+    [(1, [0, 0, 0]), (2, [1, 1, 1]), (3, [0, 1, 2]), (4, [0, 1, 2]), (9, [6, 7, 8])],
+)
+def test_of_what_a_policy_sees_the_newest_colours_are_shown(channels, shown):
+    sight = np.broadcast_to(np.arange(channels, dtype=np.uint8), (20, 30, channels))
+    colours = overlay.colours_of(sight)
+    assert colours.shape == (20, 30, 3)
+    assert (colours == shown).all()
+
+
+def test_what_a_policy_sees_is_in_the_upper_right_corner():
+    """Two images, 90 pixels high: a quarter of the picture; the second one is twice as wide."""
+    pytest.importorskip("PIL")
+    picture = np.full((360, 480, 3), 90, np.uint8)
+    red = np.zeros((18, 18, 3), np.uint8)
+    red[:, :, 0] = 250
+    grey = np.full((20, 40, 1), 30, np.uint8)
+    plain = overlay.drawn(picture, ["step 1"], None)
+    seen = overlay.drawn(picture, ["step 1"], None, [red, grey])
+    (rows, columns), colour = np.nonzero((seen != plain).any(2)), seen[60, 440]
+    np.testing.assert_array_equal(colour, [250, 0, 0])
+    np.testing.assert_array_equal(seen[150, 400], 30)
+    gap = 7
+    assert (rows.min(), rows.max()) == (gap - 1, 3 * gap - gap + 180)
+    assert (columns.min(), columns.max()) == (480 - gap - 180 - 1, 480 - gap)
+
+
+@pytest.mark.parametrize(
     ("told", "rate"), [({"render_fps": 125}, 125.0), ({}, 30.0), ({"render_fps": None}, 30.0)]
 )
 def test_the_rate_is_the_environments_or_30(told, rate):

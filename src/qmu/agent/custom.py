@@ -4,8 +4,9 @@ A module is divided into its arrays, which are learned, and the rest, which is p
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,11 +16,15 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from qmu import config as options
+from qmu.agent.encoder import Encoder, Pictures, Shape, feature_count, init_encoder
 from qmu.agent.kinds import ActorLike, CriticLike
 from qmu.agent.networks import Norms, init_actor, init_critic
+from qmu.config import Config
 from qmu.errors import ConfigError, told
+from qmu.layout import Layout
 
 Make = Callable[[PRNGKeyArray, int, int], eqx.Module]
+MakeEncoder = Callable[[PRNGKeyArray, Shape, int], eqx.Module]
 # Rows of the batch that a new network is tried on.
 ROWS = 5
 # How far apart a row's outputs may be when it is alone and when it is in a batch.
@@ -30,33 +35,49 @@ ALIKE = 1e-3
 class Networks:
     """Functions that make an agent's networks; None leaves the built-in one.
 
-    Each is called as `make(key, obs_size, action_size)` and returns an Equinox module, whose arrays
-    are float32 and all of which are learned. It is called on batches, whose rows are independent:
+    Each returns an Equinox module, whose arrays are float32 and all of which are learned. Actors
+    and critics are made by `make(key, obs_size, action_size)`, an encoder for each image of an
+    observation by `make(key, (height, width, channels), features)`, where `features` is the option
+    `encoder.features` and channels are those of all frames. They are called on batches, whose rows
+    are independent:
 
         actor(obs [batch, obs]) -> [batch, action]: what a final tanh, which qmu applies, is given;
-        critic(obs [batch, obs], action [batch, action]) -> [batch], actions in [-1, 1].
+        critic(obs [batch, obs], action [batch, action]) -> [batch], actions in [-1, 1];
+        encoder(images uint8 [batch, height, width, channels]) -> [batch, features].
 
-    Observations are normalized before if `env.normalize_obs` says so. With `critic.count`, every
-    critic is made with a key of its own.
+    Numbers are normalized before if `env.normalize_obs` says so. Where there are images, `obs` is
+    the numbers and, behind them, the features of every image. With `critic.count`, every critic is
+    made with a key of its own.
     """
 
     actor: Make | None = None
     critic: Make | None = None
+    encoder: MakeEncoder | None = None
 
     @property
     def names(self) -> list[str]:
         """Which networks are the user's own."""
-        return [name for name in ("actor", "critic") if getattr(self, name) is not None]
+        return [name for name in ("actor", "critic", "encoder") if getattr(self, name) is not None]
+
+
+# A policy acts with these: if one is the user's own, its file alone does not say what it does.
+ACTING = ("actor", "encoder")
+
+
+def acting_names(networks: Networks | None) -> list[str]:
+    """Return which of the networks that a policy acts with are the user's own."""
+    return [] if networks is None else [name for name in networks.names if name in ACTING]
 
 
 class Makers(NamedTuple):
-    """What makes an agent's networks: of a key, two sizes, and the options of the network."""
+    """What makes an agent's networks: of a key, sizes, and the options of the network."""
 
     actor: Callable[[PRNGKeyArray, int, int, options.Actor], ActorLike]
     critic: Callable[[PRNGKeyArray, int, int, options.Critic], CriticLike]
+    encoder: Callable[[PRNGKeyArray, Sequence[Shape], options.Encoder], Encoder]
 
 
-BUILT_IN = Makers(init_actor, init_critic)
+BUILT_IN = Makers(init_actor, init_critic, init_encoder)
 
 
 class CustomActor(eqx.Module):
@@ -111,7 +132,21 @@ class CustomCritic(eqx.Module):
         return []
 
 
-def makers_of(networks: Networks | None, obs_size: int, action_size: int) -> Makers:
+class CustomEncoder(eqx.Module):
+    """The features of an image, as a module of the user's own says."""
+
+    arrays: Any
+    rest: Any = eqx.field(static=True)
+
+    def __call__(self, images: Pictures) -> Float[Array, "batch features"]:
+        """Return the features of a batch of images."""
+        features: Array = eqx.combine(self.arrays, self.rest)(images)
+        return features
+
+
+def makers_of(
+    networks: Networks | None, layout: Layout, action_size: int, config: Config
+) -> Makers:
     """Return what makes the networks, after a trial of the user's own.
 
     Raises:
@@ -120,19 +155,59 @@ def makers_of(networks: Networks | None, obs_size: int, action_size: int) -> Mak
     if networks is None:
         return BUILT_IN
     check_kind(networks)
-    actor, critic = BUILT_IN
-    sizes = obs_size, action_size
+    actor, critic, encoder = BUILT_IN
+    images, features = layout.seen_images, config.encoder.features
+    obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
+    sizes, obs, action = (obs_size, action_size), tried(obs_size), tried(action_size)
     if networks.actor is not None:
-        actor = Template("actor", networks.actor, sizes, (obs_size,), (ROWS, action_size)).actor
+        actor = Template("actor", networks.actor, sizes, [obs], (ROWS, action_size)).actor
     if networks.critic is not None:
-        critic = Template("critic", networks.critic, sizes, sizes, (ROWS,)).critic
-    return Makers(actor, critic)
+        critic = Template("critic", networks.critic, sizes, [obs, action], (ROWS,)).critic
+    if networks.encoder is not None:
+        if not images:
+            raise ConfigError(
+                "networks.encoder makes features of images, and there are none in this "
+                "environment's observations: leave it out"
+            )
+        each = [
+            Template("encoder", networks.encoder, (image, features), [tried_image(image)], outputs)
+            for image in images
+            for outputs in [(ROWS, features)]
+        ]
+        encoder = partial(encoder_of, each)
+    return Makers(actor, critic, encoder)
+
+
+def tried(size: int) -> Array:
+    """Return a batch [rows, size] that a network is tried on."""
+    return jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (ROWS, size)), jnp.float32)
+
+
+def tried_image(shape: Shape) -> Array:
+    """Return a batch of images [rows, height, width, channels] that an encoder is tried on."""
+    return jnp.asarray(np.random.default_rng(0).integers(0, 256, (ROWS, *shape)), jnp.uint8)
+
+
+def encoder_of(
+    each: Sequence["Template"],
+    key: PRNGKeyArray,
+    shapes: Sequence[Shape],
+    settings: options.Encoder,
+) -> Encoder:
+    """Return a new encoder, by one template for each image."""
+    del shapes, settings
+    keys = jax.random.split(key, len(each))
+    return Encoder(
+        tuple(CustomEncoder(own.arrays(one), own.rest) for own, one in zip(each, keys, strict=True))
+    )
 
 
 def check_kind(networks: object) -> None:
     """Raise ConfigError unless these are `Networks`."""
     if not isinstance(networks, Networks):
-        raise ConfigError(f"networks must be qmu.Networks(actor=..., critic=...), not {networks!r}")
+        raise ConfigError(
+            f"networks must be qmu.Networks(actor=..., critic=..., encoder=...), not {networks!r}"
+        )
 
 
 class Template:
@@ -141,19 +216,19 @@ class Template:
     def __init__(
         self,
         name: str,
-        make: Make,
-        sizes: tuple[int, int],
-        inputs: tuple[int, ...],
+        make: Callable[..., eqx.Module],
+        sizes: tuple[Any, int],
+        inputs: Sequence[Array],
         outputs: tuple[int, ...],
     ) -> None:
         """Make the first one, and try it.
 
         Args:
-            name: actor or critic.
+            name: actor, critic or encoder.
             make: the user's function.
-            sizes: numbers in an observation and in an action.
-            inputs: sizes of what the network is called with.
-            outputs: the shape of what it has to return for `ROWS` rows.
+            sizes: what it is called with behind the key.
+            inputs: batches of `ROWS` rows that the network is tried on.
+            outputs: the shape of what it has to return for them.
 
         Raises:
             ConfigError: it is not what it has to be.
@@ -213,11 +288,19 @@ def shapes_of(arrays: Any) -> list[tuple[int, ...]]:
     return [leaf.shape for leaf in jax.tree.leaves(arrays)]
 
 
+# What the user's functions are called with.
+ARGUMENTS = {
+    "actor": "(key, obs_size, action_size)",
+    "critic": "(key, obs_size, action_size)",
+    "encoder": "(key, shape, features)",
+}
+
+
 def check_function(name: str, make: object) -> None:
     """Raise ConfigError unless this is a function of three arguments."""
     if not callable(make):
         raise ConfigError(
-            f"networks.{name} must be a function (key, obs_size, action_size) that returns an "
+            f"networks.{name} must be a function {ARGUMENTS[name]} that returns an "
             f"equinox.Module, not {make!r}"
         )
     try:
@@ -226,7 +309,7 @@ def check_function(name: str, make: object) -> None:
         return  # A function without a signature is tried as it is.
     except TypeError as error:
         raise ConfigError(
-            f"networks.{name} is called with (key, obs_size, action_size), and "
+            f"networks.{name} is called with {ARGUMENTS[name]}, and "
             f"{getattr(make, '__name__', make)}{inspect.signature(make)} takes other arguments: "
             f"{error}"
         ) from None
@@ -248,14 +331,12 @@ def check_arrays(name: str, arrays: Any) -> None:
             raise ConfigError(f"networks.{name} begins with numbers in {where} that are not finite")
 
 
-def try_out(name: str, module: Any, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+def try_out(name: str, module: Any, inputs: Sequence[Array], outputs: tuple[int, ...]) -> None:
     """Raise ConfigError unless a module does what it has to for a batch, row by row."""
-    generator = np.random.default_rng(0)
-    batch = [jnp.asarray(generator.uniform(-1, 1, (ROWS, size)), jnp.float32) for size in inputs]
-    called = " and ".join(str(one.shape) for one in batch)
+    called = " and ".join(str(one.shape) for one in inputs)
     try:
-        found = module(*batch)
-        alone = module(*(one[:1] for one in batch))
+        found = module(*inputs)
+        alone = module(*(one[:1] for one in inputs))
     except Exception as error:
         raise ConfigError(
             f"the {name} of networks.{name}, called with a batch {called}, raised {told(error)}"

@@ -1,7 +1,7 @@
 """Encoders: records of convolutions that make features of images, and stand before the networks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -67,7 +67,7 @@ class ImageEncoder(eqx.Module):
 class Encoder(eqx.Module):
     """What the networks see of an observation: its numbers, then features of each of its images."""
 
-    images: tuple[ImageEncoder, ...]
+    images: tuple[Callable[[Pictures], Array], ...]
 
     def __call__(
         self, numbers: Float[Array, "batch numbers"], images: Sequence[Pictures]

@@ -19,7 +19,6 @@ from qmu.agent.encoder import (
     Encoder,
     encoder_step,
     feature_count,
-    init_encoder,
     init_encoder_optimizer,
 )
 from qmu.agent.kinds import ActorLike
@@ -142,7 +141,7 @@ def init(
     encoder = None
     if images:
         encoder_key = jax.random.fold_in(critic_key, config.critic.count + 1)
-        encoder = init_encoder(encoder_key, images, config.encoder)
+        encoder = makers.encoder(encoder_key, images, config.encoder)
     return Agent(
         actor=actor,
         critics=critics,

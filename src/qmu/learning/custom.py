@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from qmu.agent.custom import Networks, check_kind, makers_of
+from qmu.agent.custom import Networks, acting_names, check_kind, makers_of
+from qmu.agent.encoder import feature_count
 from qmu.agent.normalize import init_normalizer
-from qmu.agent.update import Acting
+from qmu.agent.update import Acting, features, normalized
 from qmu.config import Config
 from qmu.deploy.description import read_layout
 from qmu.deploy.files import read_folder
@@ -30,40 +31,51 @@ from qmu.saving.arrays import UnreadableError
 
 # What only the built-in networks' layers are made by.
 LAYERS = ("hidden_sizes", "activation", "norm", "weights_init", "bias_init", "final_range")
-ONLY_BUILT_IN = {"actor": LAYERS, "critic": (*LAYERS, "action_layer")}
+ONLY_BUILT_IN = {
+    "actor": LAYERS,
+    "critic": (*LAYERS, "action_layer"),
+    "encoder": ("kind",),
+}
 
 
 class CustomNetwork:
-    """One member's actor, made by a function of the user's own, as something that acts."""
+    """One member's actor and encoder, of which one is the user's own, as something that acts."""
 
     def __init__(self, acting: Acting, layout: Layout) -> None:
-        """Take the actor, and its normalizer, on the device where it is to act.
+        """Take the actor, and what stands before it, on the device where it is to act.
 
         `layout` is that of the observations that it acts on.
         """
         self.acting, self.layout = acting, layout
         # Flat, because a call walks through the module in Python: 0.3 ms otherwise.
         self.leaves, structure = jax.tree.flatten(acting)
-        self.compiled = compiled_for(structure)
+        self.seeing, self.doing = compiled_for(structure)
 
     def see(self, obs: Any, state: State) -> tuple[Floats, State]:
         """Return what is seen of observations [batch, size], and the state after them."""
         frames, state = stacked(self.layout, obs, state)
-        return seen(self.layout, frames), state
+        found = seen(self.layout, frames)
+        return (self.run(self.seeing, found) if self.layout.images else found), state
 
     def remember(self, obs: Any, state: State) -> State:
         """Return the state after observations on which nobody acts."""
         return stacked(self.layout, obs, state)[1]
 
-    @in_single_precision
     def __call__(self, obs: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
-        rows = obs.reshape(-1, obs.shape[-1])
-        # So that evaluations, in which ever fewer worlds are left, are compiled a few times only.
-        padded = np.zeros((1 << (len(rows) - 1).bit_length(), rows.shape[1]), np.float32)
-        padded[: len(rows)] = rows
-        actions = np.asarray(self.compiled(self.leaves, padded))[: len(rows)]
+        actions = self.run(self.doing, obs.reshape(-1, obs.shape[-1]))
         return actions.reshape(*obs.shape[:-1], -1)
+
+    @in_single_precision
+    def run(self, program: Callable[..., Any], batch: Any) -> Floats:
+        """Return what a program says of a batch, rows of one array or of several."""
+        rows = len(jax.tree.leaves(batch)[0])
+        # So that evaluations, in which ever fewer worlds are left, are compiled a few times only.
+        more = (1 << (rows - 1).bit_length()) - rows
+        padded = jax.tree.map(
+            lambda own: np.concatenate([own, np.zeros((more, *own.shape[1:]), own.dtype)]), batch
+        )
+        return np.asarray(program(self.leaves, padded))[:rows]
 
     def finite(self) -> bool:
         """Tell whether all its weights are finite numbers."""
@@ -83,14 +95,20 @@ class CustomNetwork:
 
 # All actors of a run have one structure.
 @lru_cache(maxsize=8)
-def compiled_for(structure: Any) -> Callable[[list[Any], Floats], Any]:
-    """Return the actions, for a batch of observations, of actors of a structure, as a program."""
+def compiled_for(structure: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return two programs of actors of a structure: features of images, and actions of a batch."""
 
-    def actions(leaves: list[Any], obs: Any) -> Any:
+    def seeing(leaves: list[Any], found: Any) -> Any:
         acting = jax.tree.unflatten(structure, leaves)
-        return acting.actor(obs if acting.normalizer is None else acting.normalizer(obs))
+        return features(acting.encoder, normalized(acting.normalizer, found))
 
-    return jax.jit(actions)
+    def doing(leaves: list[Any], obs: Any) -> Any:
+        acting = jax.tree.unflatten(structure, leaves)
+        if acting.encoder is None:
+            obs = normalized(acting.normalizer, obs)
+        return acting.actor(obs)
+
+    return jax.jit(seeing), jax.jit(doing)
 
 
 def acting_device(learning: Sequence[Any]) -> Any:
@@ -132,10 +150,15 @@ def read_custom(
 ) -> CustomNetwork:
     """Return the network in a policy's files, as the functions make it."""
     layout, action_size = read_layout(description), int(np.prod(description["action_shape"]))
-    obs_size = layout.seen_numbers
-    makers = makers_of(networks, obs_size, action_size)
-    actor = makers.actor(jax.random.key(0), obs_size, action_size, config.actor)
-    like, held = Acting(actor, init_normalizer(obs_size, config)), with_deviations(held)
+    makers, images = makers_of(networks, layout, action_size, config), layout.seen_images
+    obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
+    key = jax.random.key(0)
+    like = Acting(
+        makers.actor(key, obs_size, action_size, config.actor),
+        init_normalizer(layout.seen_numbers, config),
+        makers.encoder(key, images, config.encoder) if images else None,
+    )
+    held = with_deviations(held)
     try:
         leaves = [
             arrays.named(held, jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
@@ -143,7 +166,8 @@ def read_custom(
         ]
     except UnreadableError as error:
         raise ConfigError(
-            f"the policy in {folder} was not made by this networks.actor: {error}"
+            f"the policy in {folder} was not made by this "
+            f"{' and '.join(f'networks.{name}' for name in acting_names(networks))}: {error}"
         ) from None
     device = acting_device(jax.devices()[:1])
     acting: Acting = jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -180,6 +204,11 @@ def check_options(networks: Networks, groups: Any, config: Config) -> None:
                     f"{network}.{option} is about the layers of the built-in {network}, and "
                     f"networks.{network} makes one of its own: leave one of them out"
                 )
+    if networks.encoder is not None and config.explore.parameter_distance is not None:
+        raise ConfigError(
+            "explore.parameter_distance acts with many copies of an actor, and behind a "
+            "networks.encoder it acts as one program: leave one of them out"
+        )
     if networks.actor is None:
         return
     for name, set_, what in (

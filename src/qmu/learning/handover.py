@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qmu.agent.convolution import Convolution
-from qmu.agent.custom import CustomActor
+from qmu.agent.custom import CustomActor, CustomEncoder
 from qmu.agent.encoder import CentredNorm, Encoder, ImageEncoder
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
@@ -31,9 +31,17 @@ def to_networks(acting: Acting, layout: Layout, device: Any = None) -> list[Acts
     host: Any = jax.device_get(acting)
     members = range(len(jax.tree.leaves(host)[0]))
     each = [jax.tree.map(lambda leaf, own=own: leaf[own], host) for own in members]
-    if isinstance(acting.actor, CustomActor):
+    if is_custom(acting):
         return [CustomNetwork(jax.device_put(one, device), layout) for one in each]
     return [to_network(one, layout) for one in each]
+
+
+def is_custom(acting: Acting) -> bool:
+    """Tell whether something that acts is the user's own."""
+    images = () if acting.encoder is None else acting.encoder.images
+    return isinstance(acting.actor, CustomActor) or any(
+        isinstance(own, CustomEncoder) for own in images
+    )
 
 
 def to_network(acting: Any, layout: Layout) -> Network:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from qmu import config as options
-from qmu.agent.custom import Networks, makers_of
+from qmu.agent.custom import Networks, acting_names, makers_of
 from qmu.agent.encoder import check_size
 from qmu.agent.schedule import scheduled
 from qmu.collecting.crew import Crew
@@ -89,13 +89,13 @@ class Trainer:
         self.now = [member.config for member in self.members]
         self.seeds = tuple(member.seed for member in self.members)
         self.networks = networks
-        own_actor = networks is not None and networks.actor is not None
-        if own_actor and config.env.workers.number:
+        own = acting_names(networks)
+        if own and config.env.workers.number:
             raise ConfigError(
-                "--env.workers: networks.actor of your own acts in this process only; leave one of "
-                "them out"
+                f"--env.workers: networks.{own[0]} of your own acts in this process only; leave "
+                "one of them out"
             )
-        devices = find_devices(config.train.device, spare=int(own_actor))
+        devices = find_devices(config.train.device, spare=int(bool(own)))
         if config.env.single and len(self.members) > 1:
             raise ConfigError(
                 f"--env.single is one world in all, and {len(self.members)} agents need one each: "
@@ -107,12 +107,12 @@ class Trainer:
         if config.env.render:
             check_display("--env.render", "leave it out")
         spaces = maker.spaces
-        makers = makers_of(networks, spaces.layout.seen_numbers, spaces.action_size)
+        makers = makers_of(networks, spaces.layout, spaces.action_size, config)
         self.learner = Learner(
             groups, spaces.layout, spaces.action_size, self.schedules.names, makers
         )
         learning = [group.device for group in groups]
-        waiting = waiting_note(self.learner.acting_device, learning) if own_actor else None
+        waiting = waiting_note(self.learner.acting_device, learning) if own else None
         self.note = waiting or share_note(self.seeds, devices)
         self.closed = False
         self.guard = TimeLimit(config.env.step_timeout)
@@ -464,14 +464,10 @@ class Trainer:
 def check_seen(config: Config, maker: Maker, networks: Networks | None) -> None:
     """Raise ConfigError where options do not go with what is observed, images or numbers."""
     layout = maker.spaces.layout
-    if layout.images and networks is not None:
-        raise ConfigError(
-            f"networks of your own are given numbers, and {maker.name} observes images: leave "
-            "networks out, or have the images taken for numbers, with --env.images none"
-        )
     check_images(config.encoder, len(layout.images))
-    for image in layout.images:
-        check_size(image, config.encoder.kind)
+    if "encoder" not in acting_names(networks):
+        for image in layout.images:
+            check_size(image, config.encoder.kind)
     if layout.images and config.critic.batches == "regions":
         raise ConfigError(
             "--critic.batches regions divides observations by their numbers, and "

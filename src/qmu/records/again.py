@@ -45,7 +45,7 @@ def how_to_open(directory: Path, described: Mapping[str, Any]) -> str:
 
 def has_own_actor(described: Mapping[str, Any]) -> bool:
     """Tell whether a run's policies are networks of the user's own."""
-    return "actor" in described.get("networks", [])
+    return not {"actor", "encoder"}.isdisjoint(described.get("networks", []))
 
 
 def world_words(config: Config) -> list[str]:

@@ -10,6 +10,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from qmu import config as options
+from qmu.agent.custom import acting_names
 from qmu.collecting.evaluate import Score
 from qmu.deploy.files import load_policy
 from qmu.deploy.layers import Floats
@@ -408,7 +409,7 @@ class Record:
     def read_policy(self, index: int, folder: Path) -> Policy:
         """Return a member's policy from a folder."""
         networks = self.trainer.networks
-        if networks is None or networks.actor is None:
+        if networks is None or not acting_names(networks):
             return load_policy(folder)
         return load_custom(folder, networks, self.trainer.members[index].config)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qmu.agent.custom import Networks
+from qmu.agent.custom import Networks, acting_names
 from qmu.collecting.display import be_ready, check_display, choose_backend
 from qmu.collecting.evaluate import Score, evaluate
 from qmu.config import Env, reading, without_group
@@ -78,7 +78,7 @@ class Run(Kept):
 
     def read_policy(self, folder: Path) -> Policy:
         """Return the policy in one of the run's folders."""
-        if self.networks is None or self.networks.actor is None:
+        if self.networks is None or not acting_names(self.networks):
             return load_policy(folder)
         return load_custom(folder, self.networks, self.config)
 

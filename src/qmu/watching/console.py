@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from qmu import config as options
+from qmu.agent.custom import acting_names
 from qmu.collecting.evaluate import Score
 from qmu.learning.events import Best, Evaluated, Event, Logged
 from qmu.learning.events import Progress as Advanced
@@ -267,7 +268,7 @@ def forecast_of(trainer: Trainer) -> Forecast:
         trainer.maker.longest,
         trainer.step,
         trainer.learning_began,
-        compiled=networks is None or networks.actor is None,
+        compiled=not acting_names(networks),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is drawn into the pictures of a video: numbers, and the action as bars."""
+"""What is drawn into the pictures of a video: numbers, the action as bars, what a policy sees."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +17,8 @@ TEXT, FAINT = (255, 255, 255), (140, 140, 140)
 UP, DOWN = (86, 180, 233), (230, 159, 0)
 # What is left of the light behind text and bars, and what it is at least.
 SHADE, DARK = 0.2, 32
+# What a policy sees has this part of the picture's height.
+SIGHT = 4
 # The panel has this width at least, so that it does not change with every number.
 WIDEST, LABEL = "return -1,000.0", "action"
 
@@ -31,10 +33,16 @@ def enlarged(picture: Picture) -> Picture:
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def drawn(picture: Picture, lines: Sequence[str], action: Floats | None) -> Picture:
+def drawn(
+    picture: Picture,
+    lines: Sequence[str],
+    action: Floats | None,
+    sights: Sequence[NDArray[np.uint8]] = (),
+) -> Picture:
     """Return a picture with lines of text and an action [action], in [-1, 1], drawn into it.
 
-    Each dimension of the action is a bar, up from the middle where it is positive.
+    Each dimension of the action is a bar, up from the middle where it is positive. `sights` are
+    images [height, width, channels] that a policy is given: they go into the corner on the right.
     """
     from PIL import Image, ImageDraw
 
@@ -51,10 +59,36 @@ def drawn(picture: Picture, lines: Sequence[str], action: Floats | None) -> Pict
     draw = ImageDraw.Draw(image)
     for index, line in enumerate(lines):
         draw.text((2 * gap, gap + gap // 2 + index * step), line, TEXT, font)
+    top = gap
+    for sight in sights:
+        top += inset(image, draw, sight, (picture.shape[1] - gap, top)) + gap
     if bars is not None:
         draw.text((2 * gap, bars.top - step - gap // 2), LABEL, TEXT, font)
         draw_bars(draw, bars)
     return np.asarray(image)
+
+
+def inset(image: Any, draw: Any, sight: NDArray[np.uint8], corner: tuple[int, int]) -> int:
+    """Put what a policy sees into a picture, its upper right corner here; return its height."""
+    from PIL import Image
+
+    height = image.height // SIGHT
+    width = max(1, round(height * sight.shape[1] / sight.shape[0]))
+    right, top = corner
+    small = Image.fromarray(colours_of(sight)).resize((width, height), Image.Resampling.NEAREST)
+    image.paste(small, (right - width, top))
+    draw.rectangle((right - width - 1, top - 1, right, top + height), outline=TEXT)
+    return height
+
+
+def colours_of(sight: NDArray[np.uint8]) -> Picture:
+    """Return an image of any channels as red, green and blue: of several pictures the last one."""
+    channels = sight.shape[2]
+    if channels % 3 == 0:
+        return np.ascontiguousarray(sight[:, :, -3:])
+    if channels % 4 == 0:
+        return np.ascontiguousarray(sight[:, :, -4:-1])
+    return sight[:, :, -1:].repeat(3, axis=2)
 
 
 class Bars(NamedTuple):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qmu.collecting.evaluate import Score
 from qmu.deploy.past import initial_state
 from qmu.deploy.policy import Actor
+from qmu.layout import images_of
 from qmu.world.hearing import stepping
 from qmu.world.host import HostWorlds, Result
 from qmu.world.repeat import repeat_in
@@ -30,6 +31,7 @@ class Shown(NamedTuple):
     total_reward: float
     action: Floats | None  # [action] in [-1, 1]; none before the first step
     last: bool
+    sights: tuple[NDArray[np.uint8], ...] = ()  # the images that an actor is given of this moment
 
 
 # Told each moment, the number of its episode, and of how many; returns whether anybody looks on.
@@ -50,13 +52,14 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
     """
     obs, total, step, last = begin(worlds, seed), 0.0, 0, False
     state = initial_state(actor.layout, 1)
-    yield Shown(step, total, None, last)
+    layout = worlds.spaces.layout
+    yield Shown(step, total, None, last, images_of(layout, obs))
     while not last:
         seen, state = actor.see(obs[None], state)
         action, outcome = take(actor(seen), worlds)
         obs, step, total = outcome.final, step + 1, total + outcome.reward
         last = outcome.terminated or outcome.truncated or step == steps
-        yield Shown(step, total, action, last)
+        yield Shown(step, total, action, last, images_of(layout, obs))
 
 
 @stepping()

@@ -280,7 +280,7 @@ class Frames:
         self.newest = rendered(self.worlds, self.newest)
         which = [f"episode {number} of {count}"] if count > 1 else []
         lines = [*which, f"step {shown.step:,}", f"return {shown.total_reward:,.1f}"]
-        return drawn(enlarged(self.newest), lines, shown.action)
+        return drawn(enlarged(self.newest), lines, shown.action, shown.sights)
 
 
 def film(
