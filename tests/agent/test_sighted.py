@@ -10,6 +10,7 @@ from updates import assert_same
 
 from qmu.agent.encoder import PIXEL_OFFSET, PIXEL_SCALE, STRIDES
 from qmu.agent.update import init, trace_numbers, update
+from qmu.agent.vitals import vitals
 from qmu.config import reading
 from qmu.layout import Layout, Seen
 from qmu.rows import Batch
@@ -176,3 +177,24 @@ def test_numeric_options_of_the_encoder_do_not_compile_again():
         agent = INIT(jax.random.key(0), LAYOUT, ACTION, config)
         step(agent, draw_batch(), jnp.int32(1), KEY, config)
     assert step._cache_size() == 1
+
+
+def test_what_is_said_of_an_encoder_by_hand():
+    """The last convolution sees by 1 of 32 outputs; two of four features are at a bound."""
+    config = make_config()
+    agent, batch = INIT(jax.random.key(0), LAYOUT, ACTION, config), draw_batch()
+    one = agent.encoder.images[0]
+    *seeing, last = one.convolutions
+    last = dataclasses.replace(last, weight=last.weight.at[..., 1:].set(0))
+    norm = dataclasses.replace(one.norm, offset=jnp.array([9.0, -9, 0, 0]), scale=jnp.full(4, 0.1))
+    one = dataclasses.replace(one, convolutions=(*seeing, last), norm=norm)
+    encoder = dataclasses.replace(agent.encoder, images=(one,))
+    found = vitals(dataclasses.replace(agent, encoder=encoder), batch, config)
+    maps = one.maps(batch.obs.images[0])
+    alive = [own[..., output].std() > 0 for own in maps for output in range(32)]
+    assert found.dead_encoder == pytest.approx(1 - np.mean(alive))
+    assert found.dead_encoder == pytest.approx(31 / 128, abs=2 / 128)
+    assert found.saturated_features == pytest.approx(0.5)
+    assert found.encoder_gradient == 0
+    _, after = updated(config)
+    assert vitals(after, batch, config).encoder_gradient > 0

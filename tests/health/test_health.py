@@ -572,6 +572,29 @@ def test_who_stands_still_because_acting_costs(alone, noisy, size, lengths, expe
     assert ("The actor stands still" in names(member({}, lines))) is expected
 
 
+@pytest.mark.parametrize(
+    ("dead", "saturated", "sure", "serious"),
+    [
+        (0.3, 0.5, None, None),
+        (0.6, 0.5, "certain", False),
+        (0.95, 0.0, "certain", True),
+        (0.1, 0.93, "likely", False),
+        (0.1, 0.995, "likely", True),
+    ],
+)
+def test_an_encoder_that_sees_nothing_is_named(dead, saturated, sure, serious):
+    lines = seen(5_000, health__dead_encoder=dead, health__saturated_features=saturated)
+    found = {one.name: one for one in rules.examine(member({}, lines))}
+    assert ("Blind encoder" in found) is (sure is not None)
+    if sure is not None:
+        assert (found["Blind encoder"].sure, found["Blind encoder"].serious) == (sure, serious)
+        assert "--encoder.lr" in found["Blind encoder"].advice
+
+
+def test_of_worlds_without_images_nothing_is_asked_about_encoders():
+    assert not any("encoder" in line for line in doctor.not_asked([member({}, seen(5_000))]))
+
+
 def test_gradients_that_nothing_measures_are_not_asked_for():
     lines = seen(5_000, health__reward_std=1.0)
     words = {"actor": {"optimizer": "sgd"}, "critic": {"optimizer": "sgd"}}

@@ -4,6 +4,7 @@ Inside loops of compiled programs on CPUs, XLA's convolutions without padding an
 convolutions are many times too slow (docs/decisions/0010-convolutions.md has what was measured).
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -14,6 +15,9 @@ from jaxtyping import Array, Float
 
 # Pixels along each side of what one output sees.
 SIDE = 3
+# Terms of a sum, and multiplications, in one product of the gradient by the weights, at most.
+# Longer sums are divided for the caches, larger products among cores, as their number says.
+LONGEST, LARGEST = 256, 1_000_000
 # Batch, height, width and channels, in this order; a kernel's inputs before its outputs.
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -64,15 +68,13 @@ def ordinary(
     padding: Sequence[tuple[int, int]],
     *,
     stride: int = 1,
-    spread: int = 1,
 ) -> Array:
-    """Return XLA's own convolution; the weights lie `spread` pixels apart."""
+    """Return XLA's own convolution."""
     return jax.lax.conv_general_dilated(
         images,
         weight,
         (stride, stride),
         padding,
-        rhs_dilation=(spread, spread),
         dimension_numbers=LAYOUT,
     )
 
@@ -101,16 +103,47 @@ convolve.defvjp(forward, backward)
 
 
 def by_weight(images: Images, slope: Outputs, stride: int) -> Kernel:
-    """Return the gradient by the weights: a convolution too, with the slopes as its kernel.
+    """Return the gradient by the weights: Σ_nrq x[n, s r + i, s q + j, c] dy[n, r, q, o].
 
-    Rows of the batch are its channels, and channels its batch. Products, one per weight, are no
-    faster but for layers of stride 2, and depend on how many cores there are.
+    A few images at a time, so that what their outputs see stays in a core's cache, and in products
+    so small that any number of cores adds up their sums in the same order.
     """
-    # Padded for the same reason as in `convolve`; only zeros of the kernel see the padding.
-    kernel = jnp.pad(slope, ((0, 0), (0, 1), (0, 1), (0, 0))).transpose(1, 2, 0, 3)
-    margin = (0, stride)
-    found = ordinary(images.transpose(3, 1, 2, 0), kernel, (margin, margin), spread=stride)
-    return found[:, :SIDE, :SIDE].transpose(1, 2, 0, 3)
+    inputs, outputs = images.shape[3], slope.shape[3]
+    most = max(1, min(LONGEST, LARGEST // (SIDE * SIDE * inputs * outputs)))
+    together = largest_divisor(len(images), most // math.prod(slope.shape[1:3]))
+
+    def add(index: Array, total: Array) -> Array:
+        own, slopes = (
+            jax.lax.dynamic_slice_in_dim(all_, index * together, together)
+            for all_ in (images, slope)
+        )
+        seen = patches(own, slope.shape[1:3], stride)
+        slopes = slopes.reshape(-1, outputs)
+        for first in range(0, len(seen), most):
+            part = slice(first, first + most)
+            total = total + seen[part].T @ slopes[part]
+        return total
+
+    zero = jnp.zeros((SIDE * SIDE * inputs, outputs))
+    found = jax.lax.fori_loop(0, len(images) // together, add, zero)
+    return found.reshape(SIDE, SIDE, inputs, outputs)
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """Return the largest divisor that is no larger than `most`, or 1."""
+    return max(one for one in range(1, max(1, most) + 1) if number % one == 0)
+
+
+def patches(images: Images, sides: tuple[int, ...], stride: int) -> Float[Array, "places pixels"]:
+    """Return what each output sees, one row each; `sides` are the outputs' rows and columns."""
+    rows, columns = (stride * (side - 1) + 1 for side in sides)
+    slices = [
+        images[:, row : row + rows : stride, column : column + columns : stride]
+        for row in range(SIDE)
+        for column in range(SIDE)
+    ]
+    seen: Array = jnp.concatenate(slices, axis=-1)
+    return seen.reshape(-1, SIDE * SIDE * images.shape[3])
 
 
 def by_bias(slope: Outputs) -> Float[Array, " outputs"]:

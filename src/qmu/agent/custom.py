@@ -143,6 +143,11 @@ class CustomEncoder(eqx.Module):
         features: Array = eqx.combine(self.arrays, self.rest)(images)
         return features
 
+    def maps(self, images: Pictures) -> list[Float[Array, "batch rows columns outputs"]]:
+        """Return nothing: no convolutions are known."""
+        del images
+        return []
+
 
 def makers_of(
     networks: Networks | None, layout: Layout, action_size: int, config: Config

@@ -1,7 +1,8 @@
 """Encoders: records of convolutions that make features of images, and stand before the networks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -58,16 +59,33 @@ class ImageEncoder(eqx.Module):
 
     def __call__(self, images: Pictures) -> Float[Array, "batch features"]:
         """Return the features of a batch of images, in [-1, 1]."""
+        hidden = self.maps(images)[-1]
+        return jnp.tanh(self.norm(self.trunk(hidden.reshape(len(hidden), -1))))
+
+    def maps(self, images: Pictures) -> list[Float[Array, "batch rows columns outputs"]]:
+        """Return what each convolution makes of a batch of images."""
         hidden = images.astype(jnp.float32) * jnp.float32(PIXEL_SCALE) + jnp.float32(PIXEL_OFFSET)
+        found = []
         for convolution in self.convolutions:
             hidden = jax.nn.relu(convolution(hidden))
-        return jnp.tanh(self.norm(self.trunk(hidden.reshape(len(hidden), -1))))
+            found.append(hidden)
+        return found
+
+
+class ImageEncoderLike(Protocol):
+    """What makes features of one image: the built-in encoder, or one of the user's own."""
+
+    def __call__(self, images: Pictures) -> Float[Array, "batch features"]:
+        """Return the features of a batch of images."""
+
+    def maps(self, images: Pictures) -> list[Float[Array, "batch rows columns outputs"]]:
+        """Return what each convolution makes of a batch of images; nothing where none is known."""
 
 
 class Encoder(eqx.Module):
     """What the networks see of an observation: its numbers, then features of each of its images."""
 
-    images: tuple[Callable[[Pictures], Array], ...]
+    images: tuple[ImageEncoderLike, ...]
 
     def __call__(
         self, numbers: Float[Array, "batch numbers"], images: Sequence[Pictures]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from qmu.agent.update import Agent, features, prepared
+from qmu.agent.encoder import Encoder
+from qmu.agent.update import Agent, Observations, features, prepared
 from qmu.config import Config
 from qmu.rows import Batch
 
@@ -34,6 +35,9 @@ class Vitals(eqx.Module):
     obs_largest: Float[Array, ""]
     actor_gradient: Float[Array, ""] | None
     critic_gradient: Float[Array, ""] | None
+    dead_encoder: Float[Array, ""] | None = None
+    saturated_features: Float[Array, ""] | None = None
+    encoder_gradient: Float[Array, ""] | None = None
 
 
 def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
@@ -53,7 +57,9 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         an observation's number, as the networks see it, of those that change (of images, of what an
         encoder makes of them); and the length of
         the gradients, the root of their mean square over the last thousand updates or so (from
-        Adam's second moments: Kingma and Ba 2015, Algorithm 1).
+        Adam's second moments: Kingma and Ba 2015, Algorithm 1). Where there are images, also the
+        share of the convolutions' outputs that are the same everywhere in all of them, and of the
+        features beyond 0.97, of built-in encoders, and the length of the encoder's gradient.
     """
     batch = prepared(agent, batch, config)
     obs, slow_obs = (features(own, batch.obs) for own in (agent.encoder, agent.target.encoder))
@@ -76,7 +82,23 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         obs_largest=jnp.max(spread),
         actor_gradient=gradient_length(agent.actor_optimizer),
         critic_gradient=gradient_length(agent.critics_optimizer),
+        **({} if agent.encoder is None else sight(agent.encoder, batch.obs)),
+        encoder_gradient=gradient_length(agent.encoder_optimizer),
     )
+
+
+def sight(encoder: Encoder, obs: Observations) -> dict[str, Array | None]:
+    """Return what there is to say of a built-in encoder, on a batch of observations."""
+    maps = [
+        one for own, seen in zip(encoder.images, obs.images, strict=True) for one in own.maps(seen)
+    ]
+    if not maps:
+        return {}
+    found = encoder(obs.numbers, obs.images)[:, obs.numbers.shape[1] :]
+    return {
+        "dead_encoder": dead([one.reshape(-1, one.shape[-1]) for one in maps]),
+        "saturated_features": jnp.mean(jnp.abs(found) > SATURATED, dtype=jnp.float32),
+    }
 
 
 def dead(layers: list[Float[Array, "batch units"]]) -> Float[Array, ""] | None:

@@ -46,6 +46,23 @@ def dead_units(chart: Chart) -> Finding | None:
     return None
 
 
+def blind_encoder(chart: Chart) -> Finding | None:
+    """Convolutions that see nothing, or features at the bounds of their tanh."""
+    dead, saturated = chart.recent("health/dead_encoder"), chart.recent("health/saturated_features")
+    if not (dead > 0.5 or saturated > 0.9):
+        return None
+    return Finding(
+        "Blind encoder",
+        f"{dead:.0%} of its convolutions' outputs are the same everywhere in all images, "
+        f"{saturated:.0%} of its features are beyond 0.97",
+        "What actor and critics are given hardly depends on the images, and the encoder has "
+        "stopped to learn",
+        CERTAIN if dead > 0.5 else LIKELY,
+        "a lower --encoder.lr; `qmu check` says whether the images change at all",
+        serious=dead > 0.9 or saturated > 0.99,
+    )
+
+
 def overestimation(chart: Chart) -> Finding | None:
     """Q above the returns that came (Fujimoto et al. 2018, section 4).
 
@@ -140,7 +157,7 @@ def exploding_gradients(chart: Chart) -> Finding | None:
 
 def vanishing_gradients(chart: Chart) -> Finding | None:
     """Gradients too small to learn from."""
-    for name in ("critic", "actor"):
+    for name in ("critic", "actor", "encoder"):
         length = chart.recent(f"health/{name}_gradient")
         if length < 1e-7:
             return Finding(
@@ -163,6 +180,7 @@ RULES: tuple[Rule, ...] = (
     Rule("Q that overestimates", overestimation, BIAS),
     Rule("a saturated actor", saturated_actor, ("health/saturated",)),
     Rule("dead units", dead_units, ("health/dead_actor",)),
+    Rule("an encoder that sees nothing", blind_encoder),
     Rule("a critic that predicts nothing", critic_predicts_nothing, ("health/q_std",)),
     Rule("exploding gradients", exploding_gradients, GRADIENTS, 1),
     Rule("vanishing gradients", vanishing_gradients, GRADIENTS),
