@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from budget import some
 
-from qmu.agent.update import init, trace_numbers, update
+from qmu.agent.update import features, init, trace_numbers, update
 from qmu.config import reading
-from qmu.layout import Layout
+from qmu.layout import Layout, Seen
 from qmu.presets import read_preset
 from qmu.rows import Batch
 
@@ -38,10 +38,22 @@ RECIPES = {
         "actor": {"norm": "layer"},
         "target": {"smoothing_std": None},
     },
+    "images": {"encoder": {"features": 5, "shift": 2, "lr": 1e-3}},
 } | {name: read_preset(name) for name in ("default", "lillicrap2015", "claborne2023-ant", "td3")}
+NUMBERS = Layout(OBS)
+LAYOUTS = {"images": Layout(OBS, ((31, 33, 2),))}
 
 
-def draw_batch(generator):
+def look(generator, numbers, layout):
+    """Return observations of these numbers, with images where there are some."""
+    if not layout.images:
+        return numbers
+    rows = len(numbers)
+    images = [generator.integers(0, 256, (rows, *image), np.uint8) for image in layout.images]
+    return Seen(jnp.asarray(numbers), tuple(map(jnp.asarray, images)))
+
+
+def draw_batch(generator, layout):
     obs, next_obs = generator.normal(size=(2, BATCH, OBS))
     batch = Batch(
         obs=obs,
@@ -51,7 +63,9 @@ def draw_batch(generator):
         next_obs=next_obs,
         weight=1.0 * (generator.random(BATCH) > 0.1),
     )
-    return Batch(*map(jnp.asarray, batch))
+    batch = Batch(*map(jnp.asarray, batch))
+    seen, following = (look(generator, own, layout) for own in (obs, next_obs))
+    return batch._replace(obs=seen, next_obs=following) if layout.images else batch
 
 
 def file_of(recipe):
@@ -68,23 +82,24 @@ def doubled(leaf):
 def trace(recipe):
     """Return name -> numbers, after each of the recorded updates."""
     config = reading.from_dict(reading.merge(RECIPES[recipe], SMOOTH))
-    generator = np.random.default_rng(0)
-    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), Layout(OBS), ACTION, config)
+    generator, layout = np.random.default_rng(0), LAYOUTS.get(recipe, NUMBERS)
+    agent = jax.jit(init, static_argnums=(1, 2))(jax.random.key(0), layout, ACTION, config)
     agent = jax.tree.map(doubled, agent)
-    probe = jnp.asarray(generator.normal(size=(1, OBS)))
+    shown = look(generator, jnp.asarray(generator.normal(size=(1, OBS))), layout)
     step, numbers = jax.jit(update), trace_numbers(config)
     lines = {}
     for number in range(1, RECORDED[-1] + 1):
         key = jax.random.fold_in(jax.random.key(1), number)
-        batch = draw_batch(generator)
+        batch = draw_batch(generator, layout)
         agent, metrics, _ = step(agent, batch, jnp.int32(number), key, numbers)
         if number in RECORDED:
+            probe, slow = (features(own, shown) for own in (agent.encoder, agent.target.encoder))
             seen = {
                 "critic_loss": metrics.critic_loss,
                 "actor_loss": metrics.actor_loss,
                 "action": agent.actor(probe)[0],
-                "target_action": agent.target.actor(probe)[0],
-                "target_value": agent.target.critics(probe, jnp.zeros((1, ACTION)))[0, 0],
+                "target_action": agent.target.actor(slow)[0],
+                "target_value": agent.target.critics(slow, jnp.zeros((1, ACTION)))[0, 0],
             }
             for name, value in seen.items():
                 lines.setdefault(name, []).append(np.round(np.float64(value), 10).tolist())

@@ -64,8 +64,9 @@ class ImageEncoder(eqx.Module):
 
     def maps(self, images: Pictures) -> list[Float[Array, "batch rows columns outputs"]]:
         """Return what each convolution makes of a batch of images."""
-        hidden = images.astype(jnp.float32) * jnp.float32(PIXEL_SCALE) + jnp.float32(PIXEL_OFFSET)
-        found = []
+        dtype = self.trunk.weight.dtype
+        hidden = images.astype(dtype) * jnp.asarray(PIXEL_SCALE, dtype)
+        hidden, found = hidden + jnp.asarray(PIXEL_OFFSET, dtype), []
         for convolution in self.convolutions:
             hidden = jax.nn.relu(convolution(hidden))
             found.append(hidden)
