@@ -51,7 +51,12 @@ def main() -> None:
         "versions": run.info["versions"] | {"python": run.info["python"]},
         "world": run.info["environment"],
         "status": run.info["status"],
-        "options": [line.split("  ")[0] for line in reading.differences(run.config, Config())],
+        # Where a run lies is nobody's business.
+        "options": [
+            line.split("  ")[0]
+            for line in reading.differences(run.config, Config())
+            if not line.startswith("--log.")
+        ],
         "seconds": max(line["seconds"] for line in lines),
         "curves": curves,
         "best_policies": run.info.get("members"),
