@@ -7,7 +7,9 @@ its own, nothing of qmu in it; then the same with plain steps instead of Adam an
 updates; then without activations and losses, too; then its ten products of 256 x 256 x 256 alone,
 each waiting for the one before, or two and two side by side. Microseconds of an update, medians
 over rounds in which all of them take turns, with the smallest and the largest. What the products
-alone take is what no arrangement of the rest can save. Nothing else may run beside it.
+alone take is what no arrangement of the rest can save. The actor climbs the critic as it was before
+the update, so both gradients can run side by side: not the order of the paper, and of qmu. Nothing
+else may run beside it.
 """
 
 import argparse
