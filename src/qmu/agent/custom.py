@@ -175,9 +175,14 @@ def makers_of(
                 "environment's observations: leave it out"
             )
         each = [
-            Template("encoder", networks.encoder, (image, features), [tried_image(image)], outputs)
+            Template(
+                "encoder",
+                networks.encoder,
+                (image, features),
+                [tried_image(image)],
+                (ROWS, features),
+            )
             for image in images
-            for outputs in [(ROWS, features)]
         ]
         encoder = partial(encoder_of, each)
     return Makers(actor, critic, encoder)

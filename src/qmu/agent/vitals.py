@@ -82,19 +82,21 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         obs_largest=jnp.max(spread),
         actor_gradient=gradient_length(agent.actor_optimizer),
         critic_gradient=gradient_length(agent.critics_optimizer),
-        **({} if agent.encoder is None else sight(agent.encoder, batch.obs)),
+        **({} if agent.encoder is None else sight(agent.encoder, batch.obs, obs)),
         encoder_gradient=gradient_length(agent.encoder_optimizer),
     )
 
 
-def sight(encoder: Encoder, obs: Observations) -> dict[str, Array | None]:
-    """Return what there is to say of a built-in encoder, on a batch of observations."""
+def sight(
+    encoder: Encoder, obs: Observations, encoded: Float[Array, "batch obs"]
+) -> dict[str, Array | None]:
+    """Return what there is to say of a built-in encoder, of what it saw and what it made of it."""
     maps = [
         one for own, seen in zip(encoder.images, obs.images, strict=True) for one in own.maps(seen)
     ]
     if not maps:
         return {}
-    found = encoder(obs.numbers, obs.images)[:, obs.numbers.shape[1] :]
+    found = encoded[:, obs.numbers.shape[1] :]
     return {
         "dead_encoder": dead([one.reshape(-1, one.shape[-1]) for one in maps]),
         "saturated_features": jnp.mean(jnp.abs(found) > SATURATED, dtype=jnp.float32),
