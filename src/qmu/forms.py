@@ -252,8 +252,8 @@ class Tune(Train):
         str | None,
         tyro.conf.arg(
             metavar="NAME",
-            help="what is searched: a built-in space, or a TOML file; none: the "
-            "environment's family's",
+            help="what is searched: a built-in space, or a TOML file; none: that "
+            "of images, where some are observed, or the environment's family's",
         ),
     ] = None
     trials: Annotated[int, tyro.conf.arg(help="recipes that are tried")] = 20

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qmu.agent.convolution import (
     LAYOUT,
     Convolution,
+    by_both,
     by_weight,
     convolve,
     largest_divisor,
@@ -91,6 +92,32 @@ def test_no_gradient_is_made_for_pixels():
     # Of ones there is no slope that depends on the outputs: the forward pass goes, too.
     assert convolutions((0, 1)) == 1
     assert convolutions(1) == 0
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_devices_have_the_gradients_of_xla(stride):
+    known = random(0, 4, 9, 8, 3), random(1, 3, 3, 3, 7), random(2, 7)
+
+    def gradients(*known):
+        return jax.grad(
+            lambda *known: jnp.square(convolve(*known, stride)).sum(), argnums=(0, 1, 2)
+        )(*known)
+
+    def text(platform):
+        lowered = jax.jit(gradients).trace(*known).lower(lowering_platforms=(platform,))
+        return lowered.as_text()
+
+    assert "stablehlo.while" in text("cpu")
+    assert "stablehlo.while" not in text("cuda")
+    # Forward, by the images, by the weights.
+    assert text("cuda").count("stablehlo.convolution") == 3
+    slope = random(3, 4, output_side(9, stride), output_side(8, stride), 7)
+    for own, other in zip(
+        by_both(*known[:2], slope, stride=stride),
+        jax.vjp(lambda *known: plain(*known, stride), *known)[1](slope),
+        strict=False,
+    ):
+        np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

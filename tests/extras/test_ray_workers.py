@@ -89,8 +89,9 @@ def checkpointed(folder, count=1):
 ENDLESS = {"train": {"total_steps": 10**7, "schedule_steps": 10**7, "eval_interval": 10**6}}
 
 
-def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(tmp_path):
-    options = {"env": {"count": 2, "repeat": 2}, "explore": {"noise": "ou"}}
+@pytest.mark.parametrize("sights", [{}, {"pixels": 32, "frames": 2}], ids=["numbers", "pictures"])
+def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(sights, tmp_path):
+    options = {"env": {"count": 2, "repeat": 2} | sights, "explore": {"noise": "ou"}}
     away = tmp_path / "away"
     away.mkdir()
     whole = start(away, "--env.workers", "ray:2", **options)

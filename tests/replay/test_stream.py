@@ -385,6 +385,15 @@ def test_a_million_rows_of_halfcheetah_take_hardly_more_than_their_numbers():
     assert stream_bytes(1_000_000, 1, 1, Layout(17), 6) <= 1.05 * raw
 
 
+def test_a_million_rows_of_pictures_take_those_of_one_frame_each_whatever_the_frames():
+    layout = Layout(3, ((84, 84, 3),), 3)
+    raw = 1_000_000 * (84 * 84 * 3 + 4 * (3 + 6 + 1))
+    assert stream_bytes(1_000_000, 1, 1, layout, 6) <= 1.05 * raw
+    assert stream_bytes(1_000_000, 1, 1, layout._replace(frames=1), 6) == stream_bytes(
+        1_000_000, 1, 1, layout, 6
+    )
+
+
 @pytest.mark.parametrize("worlds", [1, 2, 3, 7])
 def test_a_stream_has_room_for_its_capacity(worlds):
     stream = init_stream(20, 1, worlds, Layout(OBS), ACTION)

@@ -27,11 +27,12 @@ def test_the_built_in_spaces_hold_the_default_recipe(name):
 
 @pytest.mark.parametrize("family", [one.name for one in FAMILIES])
 def test_families_have_a_space_of_their_own(family):
-    assert fitting(family) == family.replace(" ", "-").replace("_", "-")
+    assert fitting(family, images=False) == family.replace(" ", "-").replace("_", "-")
+    assert fitting(family, images=True) == "images"
 
 
 def test_a_world_of_no_family_has_that_of_any_world():
-    assert fitting(None) == fitting("weather") == "any"
+    assert fitting(None, images=False) == fitting("weather", images=False) == "any"
 
 
 def test_what_is_drawn_becomes_options():

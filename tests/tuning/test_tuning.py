@@ -10,7 +10,7 @@ from rich.console import Console
 from searches import asked, tried
 
 from qmu import cli
-from qmu.config import Config, replace
+from qmu.config import Config, reading, replace
 from qmu.errors import ConfigError
 from qmu.tuning import plan, shown, trial
 
@@ -87,6 +87,14 @@ def test_short_trials_are_evaluated_and_saved_often_unless_it_is_said():
     assert (base.seeds, base.eval_interval, base.save_interval) == (3, 100, 500)
     base = plan.base_of(config, lambda path: path == "train.eval_interval").train
     assert base.eval_interval == config.train.eval_interval
+
+
+@pytest.mark.parametrize("pixels", [None, 32])
+def test_worlds_that_are_seen_are_searched_with_their_encoder(pixels):
+    env = {"id": "Pendulum-v1", "pixels": pixels}
+    config = reading.from_dict({"env": env, "train": {"total_steps": 600}})
+    search = plan.asked(config, None, 3, None, "mean", 0, 3, 5, lambda path: False)
+    assert any(one.group == "encoder" for one in search.space) == (pixels is not None)
 
 
 def test_what_a_file_says_is_kept_as_what_is_typed(tmp_path):

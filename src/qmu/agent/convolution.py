@@ -1,7 +1,8 @@
-"""A convolution for CPUs: small squares of pixels, and a gradient rule of its own.
+"""A convolution of small squares of pixels, with a gradient rule of its own for CPUs.
 
 Inside loops of compiled programs on CPUs, XLA's convolutions without padding and its gradients of
 convolutions are many times too slow (docs/decisions/0010-convolutions.md has what was measured).
+Other devices are given XLA's own gradients.
 """
 
 import math
@@ -95,11 +96,31 @@ def backward(stride: int, known: tuple[Images, Kernel], slope: Outputs) -> Gradi
     Where nobody asks for that by the images, as in a first layer, the compiler leaves it out.
     """
     images, weight = known
-    by_images = BY_IMAGES[stride](slope, weight, images.shape)
-    return by_images, by_weight(images, slope, stride), by_bias(slope)
+
+    def on_cpu(images: Images, weight: Kernel, slope: Outputs) -> tuple[Images, Kernel]:
+        by_images = BY_IMAGES[stride](slope, weight, images.shape)
+        return by_images, by_weight(images, slope, stride)
+
+    found: tuple[Images, Kernel] = jax.lax.platform_dependent(
+        images, weight, slope, cpu=on_cpu, default=partial(by_both, stride=stride)
+    )
+    return *found, by_bias(slope)
 
 
 convolve.defvjp(forward, backward)
+
+
+def by_both(
+    images: Images, weight: Kernel, slope: Outputs, *, stride: int
+) -> tuple[Images, Kernel]:
+    """Return the gradients by the images and the weights that XLA has for its own convolution."""
+
+    def both(images: Images, weight: Kernel) -> Outputs:
+        outputs: Outputs = ordinary(images, weight, ((0, 0), (0, 0)), stride=stride)
+        return outputs
+
+    back: tuple[Images, Kernel] = jax.vjp(both, images, weight)[1](slope)
+    return back
 
 
 def by_weight(images: Images, slope: Outputs, stride: int) -> Kernel:
