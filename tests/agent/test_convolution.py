@@ -1,13 +1,11 @@
 """The convolution and its gradient, by hand and against XLA's own."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from budget import examples
+from cores import printed_on_one_and_two
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,8 +142,7 @@ def test_the_largest_divisor(number, most, found):
 
 
 PROGRAM = """
-import hashlib, os
-os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:{cores}]))
+import hashlib
 import jax, numpy as np
 from qmu.agent.convolution import convolve
 random = np.random.default_rng(0)
@@ -164,11 +161,4 @@ print(hashlib.sha256(np.asarray(found).tobytes()).hexdigest())
 
 @pytest.mark.long
 def test_one_core_computes_what_two_do():
-    sums = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(cores=cores)],
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for cores in (1, 2)
-    }  # fmt: skip
-    assert len(sums) == 1
+    assert len(printed_on_one_and_two(PROGRAM)) == 1

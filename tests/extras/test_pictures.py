@@ -1,11 +1,10 @@
 """Pictures of worlds of dm_control, Box2D and PyBullet: `make test-extras`."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
+from sights import make, pictures
 
 from qmu.collecting.display import choose_backend
-from qmu.world.families import register
 from qmu.world.hearing import heard
 from qmu.world.painters import SHOWN, Drawing
 from qmu.world.pixels import drawn, told_of
@@ -24,24 +23,6 @@ def windowless(monkeypatch):
         yield
 
 
-def make(name):
-    register(name)
-    return gym.make(name, render_mode="rgb_array", disable_env_checker=True)
-
-
-def pictures(name, drawing=SMALL, steps=8, look=lambda world: None):
-    """Return the pictures of random steps in a world."""
-    world = drawn(make(name), drawing)
-    found = [world.reset(seed=3)[0]]
-    world.action_space.seed(3)
-    for _ in range(steps):
-        look(world)
-        found.append(world.step(world.action_space.sample())[0])
-    assert world.observation_space.contains(found[-1])
-    world.close()
-    return np.array(found)
-
-
 @pytest.mark.parametrize(
     ("module", "name"),
     [
@@ -55,8 +36,12 @@ def pictures(name, drawing=SMALL, steps=8, look=lambda world: None):
 def test_a_picture_does_not_depend_on_a_video_being_recorded(module, name):
     pytest.importorskip(module, exc_type=ImportError)
     shown = []
-    found = pictures(name)
-    seen = pictures(name, look=lambda world: shown.append([world.render() for _ in range(3)]))
+    found = pictures(name, SMALL, steps=8)
+
+    def look(world):
+        shown.append([world.render() for _ in range(3)])
+
+    seen = pictures(name, SMALL, steps=8, look=look)
     np.testing.assert_array_equal(found, seen)
     assert found.shape == (9, 64, 64, 3)
     assert found.std() > 10

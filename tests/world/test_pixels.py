@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from probes import Counter
+from sights import SMALL, make, pictures
 
 from qmu.collecting.outpost import Outpost
 from qmu.collecting.station import Order, Post
@@ -27,7 +28,6 @@ from qmu.world.repeat import repeated
 from qmu.world.shrinking import resized
 from qmu.world.spaces import read_spaces
 
-SMALL = Drawing(32)
 graphics = pytest.mark.skipif(
     ctypes.util.find_library("OSMesa") is None, reason="needs OSMesa to draw with"
 )
@@ -56,22 +56,6 @@ class Painted(Counter):
         self.drawn += 1
         self.picture[0, :2] = [[self.time], [self.drawn]]
         return self.picture
-
-
-def make(name, **given):
-    return gym.make(name, render_mode="rgb_array", disable_env_checker=True, **given)
-
-
-def pictures(name, steps=5, drawing=SMALL, look=lambda world: None):
-    """Return the pictures of random steps in a world."""
-    world = drawn(make(name), drawing)
-    found = [world.reset(seed=3)[0]]
-    world.action_space.seed(3)
-    for _ in range(steps):
-        look(world)
-        found.append(world.step(world.action_space.sample())[0])
-    world.close()
-    return np.array(found)
 
 
 def means(picture, size):
