@@ -25,13 +25,16 @@ SOURCES = [
     "yarats2021-drqv2",
 ]
 
+# The default recipe of a year.
+KEPT = "qmu2026"
+
 
 def config_of(name):
     return reading.from_dict(read_preset(name))
 
 
 def test_every_source_has_a_recipe():
-    assert presets.names() == ["default", *sorted(SOURCES)]
+    assert presets.names() == ["default", *sorted([*SOURCES, KEPT])]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -58,6 +61,27 @@ def test_a_recipe_holds_only_what_differs_from_the_defaults(name):
 
 def test_the_default_recipe_is_the_defaults():
     assert config_of("default") == Config()
+
+
+def test_a_kept_default_says_all_so_that_later_defaults_do_not_change_it():
+    held = read_preset(KEPT)
+    for group in ("actor", "critic", "target", "explore", "replay"):
+        options = {option.name for option in dataclasses.fields(getattr(Config(), group))}
+        assert set(held[group]) == options
+    # What the recipe was when it was kept: whoever changes the default changes nothing here.
+    config = config_of(KEPT)
+    assert (config.actor.lr, config.actor.lr_end, config.actor.preactivation_penalty) == (
+        1e-3,
+        0,
+        0.01,
+    )
+    assert (config.critic.lr, config.critic.norm, config.critic.count) == (1e-3, "layer", 1)
+    assert (config.replay.n_step, config.replay.batch_size) == (3, 256)
+    assert (config.target.tau, config.target.smoothing_std, config.explore.std) == (0.005, 0.2, 0.2)
+
+
+def test_the_default_is_still_that_of_2026():
+    assert config_of(KEPT) == Config()
 
 
 def test_td3_is_ddpg_with_its_three_tricks():
