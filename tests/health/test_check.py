@@ -329,6 +329,21 @@ class Slow(Point):
         return super().ends()
 
 
+class ImageOfNumbers(Point):
+    observation_space = gym.spaces.Box(0, 1, (16, 20, 3), np.float32)
+
+    def seen(self):
+        shape = self.observation_space.shape
+        return np.broadcast_to(np.abs(self.state[0]) % 1, shape).astype(np.float32)
+
+
+class StillImage(Point):
+    observation_space = gym.spaces.Box(0, 255, (32, 40, 3), np.uint8)
+
+    def seen(self):
+        return np.full(self.observation_space.shape, 7, np.uint8)
+
+
 DISEASES = [
     (Raising, ERROR, "the world fails", "at step 20, Raising raised in step .*the arm is straight"),
     (NotANumber, ERROR, "the world returns what is impossible", "at step 7, .*nan at position 0"),
@@ -373,6 +388,13 @@ DISEASES = [
     (behind_a_wrapper, WARNING, "the world resets itself inside of step", "but not that one"),
     (OtherParts, HINT, "observations of another type than declared", "count is float32, and .*int"),
     (PartOutside, WARNING, "observations outside of their space", r"position 0 \(count\) was 20"),
+    (
+        ImageOfNumbers,
+        WARNING,
+        "what looks like an image is taken for numbers",
+        r"^the observation is of float32\[16, 20, 3\]$",
+    ),
+    (StillImage, WARNING, "an image never changes", "the observation was the same in all"),
     (Slow, HINT, "steps are slow", r"a step takes \d+\.?\d* ms"),
 ]
 

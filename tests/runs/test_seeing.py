@@ -215,9 +215,33 @@ def test_what_does_not_go_with_images_is_refused_in_a_sentence(tmp_path, world, 
     assert not (tmp_path / "runs").exists()
 
 
-def test_images_that_are_too_small_for_the_encoder_are_refused(tmp_path, capsys):
-    command = ["train", "Pendulum-v1", "--env.pixels", "32", "--encoder.kind", "strided"]
-    command += ["--log.dir", str(tmp_path / "runs"), "--env.images", "pixels"]
-    assert cli.main(command) == 2
-    assert "--env.images pixels: Pendulum-v1 has no such part" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--env.images", "pixels"], "--env.images pixels: Pendulum-v1 has no such part"),
+        (
+            ["--encoder.shift", "32"],
+            "--encoder.shift 32 moves images of 32 x 32 pixels out of sight",
+        ),
+    ],
+)
+def test_a_wrong_option_about_images_leaves_nothing_behind(tmp_path, capsys, words, said):
+    command = ["train", "Pendulum-v1", "--env.pixels", "32", "--log.dir", str(tmp_path / "runs")]
+    assert cli.main([*command, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_that_are_too_small_for_the_encoder_are_refused(tmp_path):
+    class Narrow(Bare):
+        def __init__(self):
+            super().__init__()
+            self.observation_space = Box(0, 255, (3, 20, 20), np.uint8)
+
+        def observation(self, observation):
+            return super().observation(observation)[:, :20, :20]
+
+    options = runs.options(tmp_path / "runs", OPTIONS)
+    with pytest.raises(qmu.ConfigError, match=r"too small for --encoder.kind strided.* need 31"):
+        qmu.train(Narrow, **options)
     assert not (tmp_path / "runs").exists()

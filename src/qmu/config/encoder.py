@@ -1,6 +1,7 @@
 """The options of the encoder, which makes features of images."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qmu.config.declared import NOT_NEGATIVE, POSITIVE, numeric, one_of, structural
@@ -30,13 +31,19 @@ class Encoder:
     )
 
 
-def check_images(encoder: Encoder, images: int) -> None:
-    """Raise ConfigError where options about images are given, and none are observed.
+def check_images(encoder: Encoder, images: Sequence[tuple[int, int, int]]) -> None:
+    """Raise ConfigError where options about images are given that do not go with those observed.
 
     Args:
         encoder: the options.
-        images: how many images an observation has.
+        images: height, width and channels of each image of an observation.
     """
+    for height, width, _ in images:
+        if encoder.shift >= min(height, width):
+            raise ConfigError(
+                f"{flag('encoder', 'shift')} {encoder.shift} moves images of {height} x {width} "
+                "pixels out of sight: give a few pixels, such as 4"
+            )
     if images:
         return
     for option in dataclasses.fields(Encoder):

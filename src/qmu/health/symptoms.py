@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qmu.layout import numbers_of
 from qmu.world.host import place
 from qmu.world.normalizing import Normalizer, consequence, instead
-from qmu.world.parts import bounds_of_numbers, leaves
+from qmu.world.parts import axes_of, bounds_of_numbers, leaves
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
@@ -454,6 +454,34 @@ def still_images(evidence: Evidence) -> Symptom | None:
     )
 
 
+def images_as_numbers(evidence: Evidence) -> Symptom | None:
+    """Something has the shape of an image in colours, and is not of bytes from 0 to 255."""
+    taken = {part.path for part in evidence.spaces.parts if part.image}
+    found = [
+        f"{'.'.join(map(str, path)) or 'the observation'} is of {space.dtype}{list(space.shape)}"
+        for path, space in leaves(evidence.space)
+        if isinstance(space, gym.spaces.Box) and path not in taken and in_colours(space)
+    ]
+    if not found:
+        return None
+    return Symptom(
+        WARNING,
+        "what looks like an image is taken for numbers",
+        "; ".join(found),
+        "every pixel is an input of its own, of four bytes: no convolution sees it, and what was "
+        "learned of one place is unknown at the next",
+        "return uint8 from 0 to 255, such as (255 * image).astype(np.uint8), and declare it in the "
+        "space; or nothing, if it is none",
+    )
+
+
+def in_colours(space: gym.spaces.Box) -> bool:
+    """Tell whether numbers have the shape of an image in colours, and are not its bytes."""
+    bytes_ = space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all()
+    colours = len(space.shape) == 3 and bool({space.shape[0], space.shape[2]} & {3, 4})
+    return colours and not bytes_ and bool(axes_of(space.shape))
+
+
 def starts_alike(evidence: Evidence) -> Symptom | None:
     """Every episode begins with the same observation."""
     starts = evidence.starts
@@ -613,6 +641,7 @@ RULES: tuple[Rule, ...] = (
     action_bounds,
     endless,
     outside_of_the_space,
+    images_as_numbers,
     still_images,
     observation_scales,
     slow,

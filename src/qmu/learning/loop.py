@@ -464,7 +464,7 @@ class Trainer:
 def check_seen(config: Config, maker: Maker, networks: Networks | None) -> None:
     """Raise ConfigError where options do not go with what is observed, images or numbers."""
     layout = maker.spaces.layout
-    check_images(config.encoder, len(layout.images))
+    check_images(config.encoder, layout.images)
     if "encoder" not in acting_names(networks):
         for image in layout.images:
             check_size(image, config.encoder.kind)
