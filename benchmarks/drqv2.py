@@ -114,15 +114,18 @@ def ours_loop(arguments: argparse.Namespace) -> float:
     trainer = Trainer(config, maker_of(config.env.id, config.env))
     loop = iter(trainer.run(sys.maxsize, evaluating=False))
 
-    def advance() -> int:
-        before = trainer.step
-        next(loop)
-        return (trainer.step - before) * REPEAT
+    def settled() -> tuple[float, int]:
+        trainer.learner.settle()
+        return time.perf_counter(), trainer.learner.updates
 
     while trainer.learner.updates < WARM_UPDATES:
-        advance()
-    trainer.learner.actors(lag=False)
-    return rate(advance, arguments.seconds)
+        next(loop)
+    started, before = settled()
+    while time.perf_counter() - started < arguments.seconds:
+        next(loop)
+    # Steps run ahead of the updates that they pay for: frames are those of updates that are done.
+    ended, after = settled()
+    return (after - before) * EVERY * REPEAT / (ended - started)
 
 
 def theirs() -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
