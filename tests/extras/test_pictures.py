@@ -1,5 +1,8 @@
 """Pictures of worlds of dm_control, Box2D and PyBullet: `make test-extras`."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sights import make, pictures
@@ -101,3 +104,23 @@ def test_the_numbers_beside_a_picture_may_be_a_dictionary():
     assert world.observation_space.contains(observed)
     assert {"mujoco", "dm-control"} == set(told_of(world, drawing)["drawn_by"].split()[::2])
     world.close()
+
+
+FORGETFUL = """
+import gymnasium as gym
+from qmu.world.families import register
+from qmu.world.painters import Drawing
+from qmu.world.pixels import drawn
+register("SUITE")
+world = drawn(gym.make("SUITE", render_mode="rgb_array", disable_env_checker=True), Drawing(32))
+world.reset(seed=0)
+"""
+
+
+def test_a_program_that_forgets_a_world_ends_without_a_word():
+    pytest.importorskip("dm_control", exc_type=ImportError)
+    program = FORGETFUL.replace("SUITE", SUITE)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "shutdown" not in done.stderr

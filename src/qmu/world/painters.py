@@ -6,6 +6,8 @@ MuJoCo is not imported for this: worlds bring it along.
 import atexit
 import functools
 import importlib
+import threading
+import weakref
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
@@ -227,6 +229,7 @@ class Suite:
         self.asked = {"camera_id": camera, "render_flag_overrides": {"shadow": drawing.shadows}}
         self.size = drawing.size
         self.drawn_by = f"{version_of('mujoco')}, {version_of('dm-control')}"
+        suites_left().add(self)
 
     def draw(self) -> Picture:
         """Return the picture of the world as it is."""
@@ -243,6 +246,28 @@ class Suite:
 
     def close(self) -> None:
         """Leave everything to the world."""
+        suites_left().discard(self)
+
+
+@functools.cache
+def suites_left() -> "weakref.WeakSet[Suite]":
+    """Return the set of those that nobody has closed, whose worlds are closed when Python ends.
+
+    dm_control frees what it draws with in a thread of a pool, and does so at exit, when no pool
+    takes anything any more: a program that forgets a world would end with its complaints. Pools end
+    by what threading calls before, the last one that was registered first: they are imported here.
+    """
+    importlib.import_module("concurrent.futures.thread")
+    suites: weakref.WeakSet[Suite] = weakref.WeakSet()
+
+    def close() -> None:
+        for suite in list(suites):
+            suite.bare.close()
+
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(close)
+    return suites
 
 
 def painter_of(environment: gym.Env[Any, Any], drawing: Drawing) -> Painter:
