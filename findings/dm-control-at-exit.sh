@@ -6,7 +6,8 @@
 # calls those, so every context that is left ends in "cannot schedule new futures after shutdown", three
 # times, once through atexit and twice through __del__. The exit code stays 0.
 #
-# A world that is made without a pool (DISABLE_RENDER_THREAD_OFFLOADING=1) is freed without a word.
+# It matters where a program's errors are read: a training that went well looks as if it had failed. Closing
+# every world helps, and so does doing without the pool (DISABLE_RENDER_THREAD_OFFLOADING=1).
 set -euo pipefail
 
 folder=$(mktemp -d)
