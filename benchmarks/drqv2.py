@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ours import random_rows
 from process import machine, package_versions
 from speed import run_json
 
@@ -78,21 +79,15 @@ def ours_update(arguments: argparse.Namespace) -> float:
     from qmu.learning.devices import find_devices
     from qmu.learning.groups import divide
     from qmu.learning.learner import Learner
-    from qmu.rows import Rows
 
     config = ours_config(arguments)
     layout = Layout(0, ((SIDE, SIDE, 3),), FRAMES)
     groups = divide(members_of(config, {}), find_devices("cpu"))
     learner = Learner(groups, layout, ACTIONS)
-    random, shape = np.random.default_rng(0), (1, 1, 101)
-    rows = Rows(
-        obs=random.integers(0, 256, (*shape, layout.size), dtype=np.uint8),
-        action=random.uniform(-1, 1, (*shape, ACTIONS)).astype(np.float32),
-        reward=random.normal(size=shape).astype(np.float32),
-        terminated=np.zeros(shape, bool),
-        last=np.broadcast_to(np.arange(101) == 100, shape),
-        count=np.full(shape[:2], 100, np.int32),
-    )
+    rows = random_rows(1, 1, ACTIONS, 50)
+    images = (*rows.reward.shape, layout.size)
+    random = np.random.default_rng(0)
+    rows = rows._replace(obs=random.integers(0, 256, images, dtype=np.uint8))
     for _ in range(10):
         learner.learn(rows, 1)
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.layout import numbers_of
+from qmu.parts import Part
 from qmu.world.host import place
 from qmu.world.normalizing import Normalizer, consequence, instead
-from qmu.world.parts import axes_of, bounds_of_numbers, leaves
+from qmu.world.parts import axes_of, bounds_of_numbers, leaves, of_bytes
 from qmu.world.spaces import Spaces
 
 # What a symptom is: training is impossible, will suffer, or may be better.
@@ -456,11 +457,10 @@ def still_images(evidence: Evidence) -> Symptom | None:
 
 def images_as_numbers(evidence: Evidence) -> Symptom | None:
     """Something has the shape of an image in colours, and is not of bytes from 0 to 255."""
-    taken = {part.path for part in evidence.spaces.parts if part.image}
     found = [
-        f"{'.'.join(map(str, path)) or 'the observation'} is of {space.dtype}{list(space.shape)}"
+        f"{Part(path, ()).name} is of {space.dtype}{list(space.shape)}"
         for path, space in leaves(evidence.space)
-        if isinstance(space, gym.spaces.Box) and path not in taken and in_colours(space)
+        if isinstance(space, gym.spaces.Box) and not of_bytes(space) and in_colours(space.shape)
     ]
     if not found:
         return None
@@ -475,11 +475,9 @@ def images_as_numbers(evidence: Evidence) -> Symptom | None:
     )
 
 
-def in_colours(space: gym.spaces.Box) -> bool:
-    """Tell whether numbers have the shape of an image in colours, and are not its bytes."""
-    bytes_ = space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all()
-    colours = len(space.shape) == 3 and bool({space.shape[0], space.shape[2]} & {3, 4})
-    return colours and not bytes_ and bool(axes_of(space.shape))
+def in_colours(shape: tuple[int, ...]) -> bool:
+    """Tell whether this is the shape of an image in colours."""
+    return len(shape) == 3 and bool({shape[0], shape[2]} & {3, 4}) and bool(axes_of(shape))
 
 
 def starts_alike(evidence: Evidence) -> Symptom | None:

@@ -75,8 +75,7 @@ def image_of(name: str, space: spaces.Box, path: tuple[str | int, ...], images: 
     asked = images == (ALL,) or told in images
     if images == (NONE,) or not (asked or images == (AUTO,)):
         return ""
-    bytes_ = space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all()
-    ways = axes_of(space.shape) if bytes_ else []
+    ways = axes_of(space.shape) if of_bytes(space) else []
     if asked and not ways:
         raise ConfigError(
             f"{flag('env', 'images')} {' '.join(images)}: {name} observes {told} of "
@@ -91,6 +90,11 @@ def image_of(name: str, space: spaces.Box, path: tuple[str | int, ...], images: 
             f"or have it taken for numbers, with {flag('env', 'images')} none"
         )
     return ways[0] if ways else ""
+
+
+def of_bytes(space: spaces.Box) -> bool:
+    """Tell whether a space is one of bytes from 0 to 255, as an image's."""
+    return space.dtype == np.uint8 and bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def axes_of(shape: tuple[int, ...]) -> list[str]:
