@@ -111,12 +111,30 @@ def join_either(parts: Sequence[Part], observation: Any, dtype: Any = np.float32
         ValueError: it is neither.
     """
     held = [array_of(part, find(parts, part, observation)) for part in parts]
-    pairs = list(zip(parts, held, strict=True))
-    lengths = {array.shape[:1] for array in held}
-    deeper = all(array.shape[1:] == part.shape and array.ndim for part, array in pairs)
-    if deeper and len(lengths) == 1 and not all(fits(*pair) for pair in pairs):
+    if is_batch(parts, held) and not all(map(fits, parts, held)):
         return join_batch(parts, observation, dtype)
     return join(parts, observation, dtype)
+
+
+def join_step(parts: Sequence[Part], observation: Any, dtype: Any = np.float32) -> NDArray[Any]:
+    """Return one observation [obs], or a batch of them [batch, obs]; what may be both is a batch.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    held = [array_of(part, find(parts, part, observation)) for part in parts]
+    if is_batch(parts, held):
+        return join_batch(parts, observation, dtype)
+    return join(parts, observation, dtype)
+
+
+def is_batch(parts: Sequence[Part], held: Sequence[NDArray[Any]]) -> bool:
+    """Tell whether every part has one axis more than its space, all of the same length."""
+    deeper = all(
+        array.ndim and array.shape[1:] == part.shape
+        for part, array in zip(parts, held, strict=True)
+    )
+    return deeper and len({array.shape[:1] for array in held}) == 1
 
 
 def one(part: Part, value: Any) -> NDArray[Any]:

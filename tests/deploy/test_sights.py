@@ -29,6 +29,13 @@ def loaded(folder, policy, ending):
     return qmu.load(path)
 
 
+def take(sights, rows):
+    """Return rows of a batch of observations."""
+    if isinstance(sights, dict):
+        return {name: take(own, rows) for name, own in sights.items()}
+    return sights[rows]
+
+
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize(("name", "frames"), some(KINDS, [KINDS[1], KINDS[-1]]))
 def test_a_file_does_what_the_trained_actor_does(monkeypatch, tmp_path, ending, name, frames):
@@ -81,6 +88,49 @@ def test_images_have_a_past(tmp_path, ending):
         np.testing.assert_allclose(action, expected[0], rtol=1e-4, atol=1e-5)
     call.reset()
     np.testing.assert_array_equal(call(sights[0]), alone[0])
+
+
+@pytest.mark.parametrize("name", SIGHTS)
+def test_a_step_keeps_the_axis_of_a_batch_of_one(name):
+    policy = make_with_images(SIGHTS[name], 2)
+    sights = draw_sight(SIGHTS[name], 2)
+    first = take(sights, slice(0, 1))
+    action, after = policy.step(first, policy.initial_state(1))
+    alone, held = policy.step(take(sights, 0), policy.initial_state())
+    both, _ = policy.step(sights, policy.initial_state(2))
+    assert action.shape == (1, 2)
+    np.testing.assert_array_equal(action[0], alone)
+    np.testing.assert_allclose(action[0], both[0], rtol=1e-5, atol=1e-6)
+    for one, other in zip(after, held, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_tensors_of_images_are_of_bytes(tmp_path, frames, kind):
+    torch = pytest.importorskip("torch")
+    call = loaded(tmp_path, make_with_images(SIGHTS["colours"], frames), ".pt")
+    given = torch.tensor(draw_sight(SIGHTS["colours"])).to(getattr(torch, kind))
+    with pytest.raises(ValueError, match=rf"a tensor of torch.{kind}; it has to be of torch.uint8"):
+        call.step(given, call.initial_state())
+
+
+@pytest.mark.extra
+def test_a_tensors_state_may_be_of_arrays_and_an_arrays_of_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    parts = SIGHTS["channels first"]
+    call = loaded(tmp_path, make_with_images(parts, 2), ".pt")
+    sights = [draw_sight(parts, 2, seed=seed) for seed in (0, 1)]
+    action, state = call.step(torch.tensor(sights[0]), call.initial_state(2))
+    assert isinstance(action, torch.Tensor)
+    later, _ = call.step(sights[1], state)
+    _, held = call.step(sights[0], call.initial_state(2))
+    np.testing.assert_allclose(later, call.step(sights[1], held)[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="a state of NoneType"):
+        call.step(torch.tensor(sights[0]), None)
+    with pytest.raises(ValueError, match=r"a tensor, to which this policy needs to know"):
+        call(torch.tensor(sights[0][0]))
 
 
 @pytest.mark.extra

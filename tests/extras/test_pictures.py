@@ -80,6 +80,13 @@ def test_dm_control_draws_its_first_camera_or_another_with_shadows_or_none():
     bare.close()
 
 
+def test_dm_control_draws_pictures_larger_than_its_models_ask_for():
+    pytest.importorskip("dm_control")
+    (picture,) = pictures(SUITE, Drawing(700), steps=0)
+    assert picture.shape == (700, 700, 3)
+    assert picture.std() > 1
+
+
 def test_dm_controls_pictures_survive_other_worlds_that_are_closed():
     pytest.importorskip("dm_control")
     one, other, third = (

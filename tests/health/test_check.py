@@ -590,3 +590,8 @@ def test_a_wrong_request_is_a_sentence(capsys, words, said):
     err = capsys.readouterr().err
     assert said in err
     assert len(err.splitlines()) == 1
+
+
+def test_options_are_spelled_as_a_check_takes_them():
+    with pytest.raises(qmu.ConfigError, match="--camera track is about the pictures of --pixels"):
+        qmu.check_env("Pendulum-v1", camera="track")

@@ -13,7 +13,15 @@ import jax
 import numpy as np
 import pytest
 import runs
-from policies import described, draw_obs, make_of_parts, make_policy
+from policies import (
+    SIGHTS,
+    described,
+    draw_obs,
+    draw_sight,
+    make_of_parts,
+    make_policy,
+    make_with_images,
+)
 
 import qmu
 from qmu.cli import main
@@ -21,6 +29,7 @@ from qmu.config import reading
 from qmu.deploy import files
 from qmu.runs.train import train_config
 from qmu.saving import storage
+from qmu.shipping import export
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +170,54 @@ def test_the_card_lists_the_parts_of_observations():
     ) in Path("p.md").read_text()
     qmu.export(make_policy(), "q.npz")
     assert "| part |" not in Path("q.md").read_text()
+
+
+@pytest.mark.parametrize("name", SIGHTS)
+def test_the_card_of_images_says_how_they_lie_and_its_example_runs(name, monkeypatch):
+    monkeypatch.setattr(export, "OBSERVATIONS", 50)
+    monkeypatch.setattr(export, "CALLS", 3)
+    parts = SIGHTS[name]
+    qmu.export(make_with_images(parts), "p.npz")
+    card = Path("p.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["action"].shape == (2,)
+    if name != "beside numbers":
+        assert "several parts" not in card
+        assert f": an image, {parts[0].image}, from 0 to 255 |" in card
+        assert "50 observations of noise." in " ".join(card.split())
+        return
+    assert (
+        "| bytes | part | what |\n|---|---|---|\n"
+        "| 0 to 7 | `arm.angles` | shape (2,) |\n"
+        "| 8 to 19 | `gear` | a 1 among zeros, for 1 to 3 |\n"
+        "| 20 to 1459 | `eye` | an image, uint8, height width channels: (36, 40, 1) |\n"
+        "| 1460 to 5947 | `hand` | an image, uint8, channels height width: (4, 33, 34) |\n"
+    ) in card
+    sight = draw_sight(parts)
+    row = np.concatenate(
+        [
+            np.float32([*sight["arm"]["angles"], *(sight["gear"] == [1, 2, 3])]).view(np.uint8),
+            sight["eye"].ravel(),
+            sight["hand"].transpose(1, 2, 0).ravel(),
+        ]
+    )
+    policy = qmu.load("p.npz")
+    np.testing.assert_array_equal(policy(row), policy(sight))
+
+
+@pytest.mark.extra
+def test_the_card_of_a_graph_names_what_it_takes(monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(export, "OBSERVATIONS", 100)
+    monkeypatch.setattr(export, "CALLS", 3)
+    qmu.export(make_with_images(SIGHTS["colours"], 2), "p.onnx")
+    assert (
+        "the graph takes `observation` (uint8, (36, 40, 3)), `frames.observation` (uint8, "
+        "(1, 36, 40, 3)), `begun` (bool, ()), and gives `action` (float32, (2,)), "
+        "`frames.observation_next` (uint8, (1, 36, 40, 3)), `begun_next` (bool, ()), all"
+    ) in " ".join(Path("p.md").read_text().split())
 
 
 def test_the_example_of_a_long_observation_is_short():
@@ -419,7 +476,7 @@ def test_a_run_with_an_actor_of_the_users_own_is_refused_at_once(tmp_path, capsy
     run = qmu.train("Pendulum-v1", networks=networks, **changes)
     for source in (run.directory, run.directory / "best" / "seed-0"):
         said = refused([source, "p.npz"], capsys)
-        assert "has an actor of the user's own, and an export holds the built-in networks" in said
+        assert "has networks of the user's own, and an export holds the built-in networks" in said
     for source in (run, run.policy(), qmu.open_run(run.directory)):
         with pytest.raises(qmu.ConfigError, match="an export holds the built-in networks"):
             qmu.export(source, "p.npz")

@@ -210,7 +210,8 @@ def test_pictures_are_asked_for_by_options():
         ({"shadows": True}, r"--env\.shadows is about the pictures"),
         ({"numbers": True}, r"--env\.numbers is about the pictures"),
         ({"pixels": 84, "render": True}, r"--env\.render shows a world in a window of its own"),
-        ({"pixels": 31}, r"--env\.pixels must be 32 or greater"),
+        ({"pixels": 31}, r"--env\.pixels must be from 32 to 1024"),
+        ({"pixels": 1025}, r"--env\.pixels must be from 32 to 1024"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given, words):

@@ -13,6 +13,7 @@ from qmu.config.declared import (
     one_of,
     structural,
 )
+from qmu.config.spelling import flag
 from qmu.config.tables import Table
 from qmu.config.workers import HERE, Workers
 from qmu.errors import ConfigError
@@ -37,8 +38,8 @@ KEYWORDS: Rule = (
     "must leave to qmu what qmu sets by options of its own: the time limit, the number of worlds, "
     "the window, the environment checker",
 )
-# An encoder's convolutions leave nothing of smaller ones.
-SIDE: Rule = (lambda size: size >= 32, "must be 32 or greater")
+# An encoder's convolutions leave nothing of smaller ones; larger ones are too large to learn from.
+SIDE: Rule = (lambda size: 32 <= size <= 1024, "must be from 32 to 1024")
 DOTTED: Rule = (
     lambda names: (
         all(all(part.isidentifier() for part in name.split(".")) for name in names)
@@ -156,15 +157,16 @@ def check_pixels(env: Env) -> None:
     """Raise ConfigError where there are no pictures to be drawn so, or they cannot be drawn."""
     if env.pixels is None:
         of_pictures = {
-            f"--env.camera {env.camera}": env.camera is not None,
-            "--env.shadows": env.shadows,
-            "--env.numbers": env.numbers,
+            f"{flag('env', 'camera')} {env.camera}": env.camera is not None,
+            flag("env", "shadows"): env.shadows,
+            flag("env", "numbers"): env.numbers,
         }
+        pixels = flag("env", "pixels")
         for option, given in of_pictures.items():
             if given:
                 raise ConfigError(
-                    f"{option} is about the pictures of --env.pixels, and there are none: give "
-                    "--env.pixels 84, or leave it out"
+                    f"{option} is about the pictures of {pixels}, and there are none: give "
+                    f"{pixels} 84, or leave it out"
                 )
     elif env.render:
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.parts import AXES, Part, is_several, join_batch, join_either
+from qmu.parts import AXES, Part, is_several, join_batch, join_either, join_step
 
 # Choices are counted in whole numbers of 64 bits.
 LARGEST = 2**62
@@ -28,6 +28,20 @@ def observed(
         return rows, rows.shape[:-1]
     array = array_as(observation, dtype)
     return array, batch_of(array.shape, obs_shape)
+
+
+def observed_step(
+    parts: tuple[Part, ...], obs_shape: tuple[int, ...], observation: Any, dtype: Any = np.float32
+) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return what `observed` does, where what may be one observation or a batch of one is a batch.
+
+    Raises:
+        ValueError: as `observed` does.
+    """
+    if is_several(parts, observation):
+        rows = join_step(parts, observation, dtype)
+        return rows, rows.shape[:-1]
+    return observed(parts, obs_shape, observation, dtype)
 
 
 def observed_batch(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmu.deploy.parts import observed, observed_batch
+from qmu.deploy.parts import observed, observed_batch, observed_step
 from qmu.layout import Layout
 
 State = tuple[NDArray[Any], ...]
@@ -99,7 +99,7 @@ class Carries:
             ValueError: the observation has another shape, or the state is not one of this policy
                 and batch.
         """
-        obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
+        obs, batch = observed_step(self.parts, self.obs_shape, observation, self.dtype)
         rows = obs if batch else obs[None]
         check_state(self.layout, state, len(rows))
         actions, state = self.advance(rows, state)

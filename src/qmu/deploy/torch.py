@@ -70,13 +70,13 @@ class TorchPolicy(Carries, nn.Module):
             device, of anything else a float32 array.
 
         Raises:
-            ValueError: the observation has another shape, or it is a batch or a tensor, and the
-                policy has a past: `step` takes those.
+            ValueError: the observation has another shape, or images of another dtype than uint8; or
+                it is a batch or a tensor, and the policy has a past: `step` takes those.
         """
         if isinstance(observation, torch.Tensor):
-            if self.layout.frames > 1:
-                self.refuse_batch()
             batch = batch_of(observation.shape, self.obs_shape)
+            if self.layout.frames > 1:
+                self.refuse_tensor()
             return self.act(self.as_rows(observation, batch), batch)
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
         if self.layout.frames > 1:
@@ -95,22 +95,36 @@ class TorchPolicy(Carries, nn.Module):
     def step(self, observation: Any, state: Any) -> tuple[Any, Any]:
         """Return the action for one observation, or one per row of a batch, and the next state.
 
-        As that of a `Policy`; of a tensor, and a state of tensors, they are tensors.
+        As that of a `Policy`; of a tensor they are tensors. The state may be of arrays, as
+        `initial_state` makes it, or of tensors.
 
         Raises:
-            ValueError: as for a `Policy`.
+            ValueError: as for a `Policy`, or images are tensors of another dtype than uint8.
         """
+        if isinstance(state, tuple):
+            as_taken = self.as_tensor if isinstance(observation, torch.Tensor) else as_array
+            state = tuple(map(as_taken, state))
         if not isinstance(observation, torch.Tensor):
             return super().step(observation, state)
         batch = batch_of(observation.shape, self.obs_shape)
         observation = self.as_rows(observation, batch)
         rows = observation if batch else observation[None]
-        check_state(self.layout, tuple(part.detach().cpu().numpy() for part in state), len(rows))
+        held = tuple(map(as_array, state)) if isinstance(state, tuple) else state
+        check_state(self.layout, held, len(rows))
         action, state = self.act_after(rows, state)
         return (action if batch else action[0]), state
 
     def as_rows(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
-        """Return observations [*batch, ...] with the pixels of an image alone as in a row."""
+        """Return observations [*batch, ...] with the pixels of an image alone as in a row.
+
+        Raises:
+            ValueError: they hold images, and are not of uint8.
+        """
+        if self.layout.images and obs.dtype != torch.uint8:
+            raise ValueError(
+                f"observations with images as a tensor of {obs.dtype}; it has to be of "
+                "torch.uint8, from 0 to 255"
+            )
         if not (self.parts and self.parts[0].path == ()):
             return obs
         (part,), ahead = self.parts, len(batch)
@@ -122,6 +136,17 @@ class TorchPolicy(Carries, nn.Module):
         with torch.no_grad():
             action, after = self.act_after(self.tensor(obs), tuple(map(self.tensor, state)))
         return action.cpu().numpy(), tuple(part.cpu().numpy() for part in after)
+
+    def refuse_tensor(self) -> None:
+        """Raise ValueError: the past of a policy that is called is one of arrays."""
+        raise ValueError(
+            "a tensor, to which this policy needs to know what was before: state = "
+            "policy.initial_state(batch), then action, state = policy.step(tensor, state)"
+        )
+
+    def as_tensor(self, part: Any) -> Any:
+        """Return an array of a state as a tensor where the policy is; other things as they are."""
+        return self.tensor(part) if isinstance(part, np.ndarray) else part
 
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
         """Return a copy of an array where the policy is."""
@@ -190,6 +215,11 @@ class TorchPolicy(Carries, nn.Module):
 
     def __repr__(self) -> str:
         return told(self)
+
+
+def as_array(part: Any) -> Any:
+    """Return a tensor of a state as an array; other things as they are."""
+    return part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part
 
 
 class Encode(nn.Module):

@@ -51,7 +51,18 @@ class Checkup:
         return "\n".join([*facts(self.evidence), "", *told(self.symptoms)])
 
 
-@without_group("env.kwargs", "env.wrappers", "env.episode_length", "env.single", "env.repeat")
+@without_group(
+    "env.kwargs",
+    "env.wrappers",
+    "env.episode_length",
+    "env.single",
+    "env.repeat",
+    "env.images",
+    "env.pixels",
+    "env.camera",
+    "env.shadows",
+    "env.numbers",
+)
 def check_env(
     env: Source,
     *,

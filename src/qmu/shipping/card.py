@@ -13,9 +13,11 @@ from qmu.config import Config
 from qmu.config.members import Member
 from qmu.deploy import files
 from qmu.deploy.description import network_of
+from qmu.deploy.ends import End, inputs_of, outputs_of
 from qmu.deploy.layers import Floats
 from qmu.deploy.policy import ARRAYS, Policy
 from qmu.errors import ConfigError
+from qmu.layout import NUMBER
 from qmu.parts import Part
 from qmu.records import stats
 from qmu.records.directory import RUN_FILE, describe
@@ -33,7 +35,7 @@ TEMPLATES = resources.files(__name__.rpartition(".")[0])
 NEEDS = {
     ".npz": "This takes NumPy; JAX is not imported.",
     ".onnx": "This takes onnxruntime (`pip install 'qmu[onnx]'`). Any other ONNX runtime will do, "
-    "too: the input is `observation`, the output `action`, both with a leading batch axis.",
+    "too:",
     ".pt": "This takes PyTorch (`pip install 'qmu[torch]'`) and gives a `torch.nn.Module`; for "
     "tensors it returns tensors, with gradients.",
 }
@@ -66,16 +68,18 @@ def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str,
         "world": policy.info.get("environment") or "an unknown environment",
         "normalization": network_of(policy).normalization is not None,
         "facts": facts(policy),
-        "parts": part_rows(policy.parts),
+        "parts": part_rows(policy),
+        "unit": "bytes" if policy.layout.images else "numbers",
         "rows": sorted({row(export), *other_rows(export, earlier).values()}),
         "undescribed": export.undescribed,
         "notes": export.notes,
         "observed": observed(export),
         "calls": f"{CALLS:,}",
         "file": export.path.name,
-        "shape": policy.obs_shape,
+        "blank": f"{policy.obs_shape}, np.uint8" if policy.layout.images else policy.obs_shape,
+        "images": bool(policy.layout.images),
         "frames": policy.layout.frames,
-        "needs": NEEDS[files.ending(export.path)],
+        "needs": needs(policy, files.ending(export.path)),
         "scores": scores,
         "episodes": None
         if run is None
@@ -114,7 +118,7 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
     known = network.normalization
     score = info.get("evaluation_mean_reward")
     found = [
-        ("observation", f"{np.dtype(policy.dtype)}, shape {policy.obs_shape}"),
+        ("observation", f"{np.dtype(policy.dtype)}, shape {policy.obs_shape}{axes(policy)}"),
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
         ("network", f"hidden layers {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
@@ -137,12 +141,43 @@ def acts_on(policy: Policy) -> str:
     return f"the last {frames} observations of an episode; before the first one, that one again"
 
 
-def part_rows(parts: Sequence[Part]) -> list[list[str]]:
-    """Return the table of the parts of an observation: where each lies, its name, what it is."""
-    ends = itertools.accumulate(part.size for part in parts)
+def axes(policy: Policy) -> str:
+    """Return how the axes of an image alone lie, in words; nothing for other observations."""
+    alone = policy.parts and not policy.parts[0].path
+    return f": an image, {policy.parts[0].image}, from 0 to 255" if alone else ""
+
+
+def needs(policy: Policy, ending: str) -> str:
+    """Return what it takes to load a policy's file, and to run it without qmu."""
+    if ending != ".onnx":
+        return NEEDS[ending]
+    taken = inputs_of(policy.layout, policy.parts, policy.obs_shape, policy.dtype)
+    given = outputs_of(policy.layout, policy.parts, policy.action_shape)
+    return (
+        f"{NEEDS[ending]} the graph takes {ends_told(taken)}, and gives {ends_told(given)}, "
+        "all with a leading batch axis."
+    )
+
+
+def ends_told(ends: Sequence[End]) -> str:
+    """Return inputs or outputs of a graph in words."""
+    return ", ".join(f"`{end.name}` ({np.dtype(end.dtype)}, {end.shape})" for end in ends)
+
+
+def part_rows(policy: Policy) -> list[list[str]]:
+    """Return the table of the parts of an observation: where each lies, its name, what it is.
+
+    Where there are images it is in bytes: the numbers come first, four bytes each (`Layout`).
+    """
+    parts, unit = policy.parts, NUMBER if policy.layout.images else 1
+    if axes(policy):
+        return []
+    ordered = sorted(parts, key=lambda part: bool(part.image))
+    sizes = [part.size if part.image else unit * part.size for part in ordered]
+    ends = itertools.accumulate(sizes)
     return [
-        [span(end - part.size, end), f"`{part.name}`", numbers_of(part)]
-        for part, end in zip(parts, ends, strict=True)
+        [span(end - size, end), f"`{part.name}`", numbers_of(part)]
+        for part, size, end in zip(ordered, sizes, ends, strict=True)
     ]
 
 

@@ -193,6 +193,8 @@ def observations(policy: Policy, run: Run | None) -> Observed:
     if known is not None:
         drawn = known.mean + known.std * drawn
         drawn_from = "with the statistics of those in training"
+    if layout.images:
+        drawn_from = f"{drawn_from}, images of noise" if size else "of noise"
     obs = np.concatenate([chosen, drawn])
     origin = origin_of(len(chosen), drawn_from)
     if known is not None:

@@ -135,10 +135,10 @@ def opened(source: Source) -> Run | DDPG | Policy | Path:
 
 
 def check_actor(folder: Path) -> None:
-    """Raise ConfigError if the policy in a folder has an actor of the user's own."""
+    """Raise ConfigError if the policy in a folder has an actor or encoder of the user's own."""
     if read_json(folder / DESCRIPTION).get("custom"):
         raise ConfigError(
-            f"the policy in {folder} has an actor of the user's own, and an export holds the "
+            f"the policy in {folder} has networks of the user's own, and an export holds the "
             "built-in networks: ship the function that makes it with the numbers in that folder"
         )
 

@@ -134,9 +134,7 @@ class MuJoCo:
         self.renderer.width = self.renderer.height = drawing.size
         if drawing.camera is not None:
             self.renderer.camera_id = camera_index(bare.model, drawing.camera)
-        buffer = bare.model.vis.global_
-        buffer.offwidth = max(buffer.offwidth, drawing.size, SHOWN)
-        buffer.offheight = max(buffer.offheight, drawing.size, SHOWN)
+        enlarge(bare.model, drawing.size)
         self.large: Any = None
         self.drawn_by = version_of("mujoco")
 
@@ -181,6 +179,13 @@ class MuJoCo:
         self.large = None
 
 
+def enlarge(model: Any, size: int) -> None:
+    """Have a model's pictures fit into what they are drawn in, also those that are looked at."""
+    buffer = model.vis.global_
+    buffer.offwidth = max(buffer.offwidth, size, SHOWN)
+    buffer.offheight = max(buffer.offheight, size, SHOWN)
+
+
 def release(renderer: Any) -> None:
     """Free a renderer's viewer in its own context.
 
@@ -221,6 +226,7 @@ class Suite:
         bare: Any = environment.unwrapped
         self.environment, self.bare = environment, bare
         model = bare._env.physics.model.ptr
+        enlarge(model, drawing.size)
         if drawing.camera is None:
             # Published pictures are those of the first camera; the free one loses who walks away.
             camera = 0 if model.ncam else FREE_INDEX
