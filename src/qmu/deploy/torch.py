@@ -101,17 +101,14 @@ class TorchPolicy(Carries, nn.Module):
         Raises:
             ValueError: as for a `Policy`, or images are tensors of another dtype than uint8.
         """
-        if isinstance(state, tuple):
-            as_taken = self.as_tensor if isinstance(observation, torch.Tensor) else as_array
-            state = tuple(map(as_taken, state))
+        held = tuple(map(as_array, state)) if isinstance(state, tuple) else state
         if not isinstance(observation, torch.Tensor):
-            return super().step(observation, state)
+            return super().step(observation, held)
         batch = batch_of(observation.shape, self.obs_shape)
         observation = self.as_rows(observation, batch)
         rows = observation if batch else observation[None]
-        held = tuple(map(as_array, state)) if isinstance(state, tuple) else state
         check_state(self.layout, held, len(rows))
-        action, state = self.act_after(rows, state)
+        action, state = self.act_after(rows, tuple(map(self.as_tensor, state)))
         return (action if batch else action[0]), state
 
     def as_rows(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
