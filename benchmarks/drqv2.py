@@ -2,12 +2,14 @@
 
     python benchmarks/drqv2.py                          # a Python with qmu, torch and dm_control
     python benchmarks/drqv2.py --batch 64 --only update
+    python benchmarks/drqv2.py --only update --same     # both with the default encoder
 
 The other side is the agent of Yarats et al. 2021, written anew by their program
 (github.com/facebookresearch/drqv2, commit c0c650b): its networks, shifts, losses and the order of
 its loop, an update every second step. Its replay lies in memory here, where theirs lies in files
 that four processes read, and it logs nothing; its pictures have shadows, as theirs have. Ours is
-the preset yarats2021-drqv2, with the default encoder and with that of the paper.
+the preset yarats2021-drqv2, with the default encoder and with that of the paper. With `--same` the
+other side has our encoder, too, in PyTorch.
 
 Every measurement is a process of its own, and those of one case alternate, so that a drift of the
 machine's speed meets both. The results go to benchmarks/results/drqv2-DATE.json.
@@ -32,6 +34,7 @@ from speed import run_json
 HERE = Path(__file__).resolve().parent
 DOMAIN, TASK = "cartpole", "swingup"
 SIDE, FRAMES, ACTIONS, REPEAT, EVERY = 84, 3, 1, 2, 2
+STRIDES = {"strided": (2, 2, 2, 1), "drqv2": (2, 1, 1, 1)}
 FEATURES, HIDDEN, CHANNELS, PAD, CLIP, TAU = 50, 1024, 32, 4, 0.3, 0.01
 STEPS, DISCOUNT, LEARNING_RATE, STD = 3, 0.99, 1e-4, 0.5
 # Steps of a loop before updates begin, and updates before time is taken.
@@ -123,17 +126,22 @@ def ours_loop(arguments: argparse.Namespace) -> float:
     return (after - before) * EVERY * REPEAT / (ended - started)
 
 
-def theirs() -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
-    """Return how the other side acts, and how it updates itself on a batch."""
+def theirs(
+    strides: tuple[int, ...],
+) -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
+    """Return how the other side acts, and how it updates itself on a batch.
+
+    Its convolutions have these strides.
+    """
     import torch
     from torch.nn import Conv2d, LayerNorm, Linear, ReLU, Sequential, Tanh, functional
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    side = (SIDE - 3) // 2 + 1
-    convolutions: list[Any] = [Conv2d(3 * FRAMES, CHANNELS, 3, 2), ReLU()]
-    for _ in range(3):
-        convolutions += [Conv2d(CHANNELS, CHANNELS, 3), ReLU()]
-        side -= 2
+    side, channels = SIDE, 3 * FRAMES
+    convolutions: list[Any] = []
+    for stride in strides:
+        convolutions += [Conv2d(channels, CHANNELS, 3, stride), ReLU()]
+        side, channels = (side - 3) // stride + 1, CHANNELS
     convolutions.append(torch.nn.Flatten())
     encoder = Sequential(*convolutions)
 
@@ -204,6 +212,11 @@ def theirs() -> tuple[Callable[[Any], Any], Callable[[Any], None]]:
     return act, update
 
 
+def strides_of(arguments: argparse.Namespace) -> tuple[int, ...]:
+    """Return the strides of the other side's convolutions: theirs, or those of our encoder."""
+    return STRIDES[arguments.kind if arguments.same else "drqv2"]
+
+
 def theirs_update(arguments: argparse.Namespace) -> float:
     """Return the other side's updates per second."""
     import numpy as np
@@ -217,7 +230,7 @@ def theirs_update(arguments: argparse.Namespace) -> float:
         np.full(column, DISCOUNT**STEPS, np.float32),
         random.integers(0, 256, images, dtype=np.uint8),
     )
-    _, update = theirs()
+    _, update = theirs(strides_of(arguments))
 
     def learn() -> int:
         update(batch)
@@ -233,7 +246,7 @@ def theirs_loop(arguments: argparse.Namespace) -> float:
     from dm_control import suite
 
     env = suite.load(DOMAIN, TASK, task_kwargs={"random": 0})
-    act, update = theirs()
+    act, update = theirs(strides_of(arguments))
     random = np.random.default_rng(0)
     stacks: list[Any] = []
     actions: list[Any] = []
@@ -312,10 +325,12 @@ MEASURE = {
 def compare(arguments: argparse.Namespace, what: str, kind: str, batch: int) -> dict[str, Any]:
     """Measure both in turns, say medians and the range of the rounds' ratios, and return all."""
     words = f"--kind {kind} --batch {batch} --seconds {arguments.seconds}".split()
+    words += ["--same"] if arguments.same else []
     sides = ("ours", "theirs")
+    pythons = {"ours": sys.executable, "theirs": arguments.torch}
     rounds = [
         {
-            side: run_json([sys.executable, str(HERE / "drqv2.py"), f"{side}-{what}", *words])
+            side: run_json([pythons[side], str(HERE / "drqv2.py"), f"{side}-{what}", *words])
             for side in sides
         }
         for _ in range(arguments.rounds)
@@ -329,7 +344,7 @@ def compare(arguments: argparse.Namespace, what: str, kind: str, batch: int) -> 
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
         flush=True,
     )
-    case = {"what": what, "unit": unit, "kind": kind, "batch": batch}
+    case = {"what": what, "unit": unit, "kind": kind, "batch": batch, "same": arguments.same}
     return case | {
         "image": [SIDE, SIDE, 3 * FRAMES],
         "rates": rates,
@@ -344,9 +359,11 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=["compare", *MEASURE], default="compare")
     parser.add_argument("--only", choices=["update", "loop"], nargs="+", default=["update", "loop"])
     parser.add_argument("--kind", choices=["strided", "drqv2"], nargs="+", default=["strided"])
+    parser.add_argument("--same", action="store_true", help="the other side has our encoder, too")
     parser.add_argument("--batch", type=int, nargs="+", default=[256])
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--torch", default=sys.executable, help="a Python with torch")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if arguments.what != "compare":
