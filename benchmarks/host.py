@@ -112,8 +112,9 @@ def parts_of(trainer: Any, learning: dict[str, dict[str, Any]]) -> dict[str, Cal
 
     def acting() -> int:
         behaviour.begin(network, config.explore, 0, (STEPS, 1, spaces.action_size))
+        nothing = np.zeros(len(obs), np.float32)
         for time_ in range(STEPS):
-            behaviour.act(time_, obs, started)
+            behaviour.act(time_, obs, nothing, started)
         return STEPS
 
     def written() -> int:

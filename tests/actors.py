@@ -1,5 +1,6 @@
 """Something that acts: a plain function of observations."""
 
+from qmu.deploy.past import Past
 from qmu.layout import Layout
 
 
@@ -8,6 +9,7 @@ class Acting:
 
     def __init__(self, function, size=1):
         self.function, self.layout = function, Layout(size)
+        self.past = Past(self.layout)
 
     def see(self, obs, state):
         return obs, state

@@ -21,6 +21,7 @@ from qmu.config.declared import (
 )
 from qmu.config.env import SET_BY_QMU, SIDE
 from qmu.config.log import FILE_NAME, PROJECT
+from qmu.config.memory import FED
 from qmu.config.tables import Table, read_table
 from qmu.config.workers import HERE, Workers
 
@@ -50,6 +51,13 @@ FITTING = {
     ("env", "cluster"): st.just(HERE),
     # Names of parts are those of one world.
     ("env", "images"): st.sampled_from([("auto",), ("none",)]),
+    ("env", "hide"): st.just(()),
+    ("memory", "size"): st.integers(1, 512),
+    ("memory", "sequence"): st.integers(1, 300),
+    ("memory", "burn_in"): st.integers(0, 50),
+    ("memory", "fed"): st.permutations(FED).flatmap(
+        lambda names: st.integers(1, 3).map(lambda count: tuple(names[:count]))
+    ),
     ("replay", "capacity"): st.integers(1000, 10**7),
     ("replay", "batch_size"): st.integers(1, 1000),
     ("explore", "start_steps"): st.integers(0, 1000),
@@ -133,7 +141,9 @@ def records(group, **given):
 def without_contradictions(config):
     """Return the configuration with options left out that contradict others."""
     critic, target, explore = config.critic, config.target, config.explore
-    actor, replay, env = config.actor, config.replay, config.env
+    actor, replay, env, memory = config.actor, config.replay, config.env, config.memory
+    if not memory.used:
+        memory = Config().memory
     if env.pixels is None:
         env = dataclasses.replace(env, camera=None, shadows=False, numbers=False)
     else:
@@ -143,6 +153,15 @@ def without_contradictions(config):
     if critic.batches == "regions":
         critic = dataclasses.replace(critic, bootstrap="mean", subset=None)
         actor = dataclasses.replace(actor, climbs="mean")
+    if memory.used:
+        if critic.batches == "regions":
+            critic = dataclasses.replace(critic, batches="shared")
+        if replay.capacity // env.count < config.train.chunk:
+            memory = dataclasses.replace(memory, start="zeros")
+        rows = replay.capacity // env.count // 2
+        steps = max(1, min(memory.sequence, rows))
+        memory = dataclasses.replace(memory, sequence=steps, burn_in=min(memory.burn_in, steps - 1))
+        replay = dataclasses.replace(replay, n_step=min(replay.n_step, steps, rows))
     if "batch" in (actor.norm, critic.norm):
         replay = dataclasses.replace(replay, batch_size=max(2, replay.batch_size))
     if critic.subset is not None:
@@ -167,6 +186,7 @@ def without_contradictions(config):
         critic=with_fitting_optimizer(critic),
         target=target,
         explore=explore,
+        memory=memory,
     )
 
 

@@ -10,14 +10,17 @@ import pytest
 
 from qmu import config
 from qmu.agent.encoder import feature_count, init_encoder
+from qmu.agent.memory import RecurrentActor, init_memory
 from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
-from qmu.agent.update import Acting
+from qmu.agent.update import Acting, normalized
+from qmu.deploy.past import held
 from qmu.deploy.policy import Policy
 from qmu.deploy.seal import signed
-from qmu.layout import Layout
+from qmu.layout import Layout, seen
 from qmu.learning.handover import to_network
-from qmu.parts import CHANNELS_FIRST, CHANNELS_LAST, GREY, Part, layout_of
+from qmu.parts import CHANNELS_FIRST, CHANNELS_LAST, GREY, Part, join_batch, layout_of
+from qmu.rows import Sequences, Timed
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
@@ -263,3 +266,145 @@ def check_like(call, policy):
     with pytest.raises(ValueError, match="this policy takes") as theirs:
         policy(wrong)
     assert str(ours.value) == str(theirs.value)
+
+
+def make_remembering(kind="gru", fed=("observation", "action"), parts=(), **options):
+    """Return a policy with a memory of five numbers, and what it was made of, as `Acting`."""
+    frames = options.pop("frames", 1)
+    scaled = options.pop("normalized", False)
+    layout = layout_of(parts, 3, frames)
+    encoder, settings = None, config.Encoder(features=4)
+    if layout.images:
+        encoder = init_encoder(jax.random.key(1), layout.seen_images, settings)
+    features = feature_count(layout.seen_numbers, len(layout.images), settings)
+    memory = init_memory(
+        jax.random.key(2), features, 2, config.Memory(kind=kind, size=5, fed=tuple(fed))
+    )
+    normalizer = None
+    if scaled:
+        mean, std = (jnp.linspace(*ends, layout.seen_numbers) for ends in ((-1, 2), (0.5, 2)))
+        normalizer = Normalizer(mean, std, jnp.float32(1.5))
+    actor = RecurrentActor(memory, make_actor(features + 5, **options))
+    acting = Acting(actor, normalizer, encoder)
+    shape = (layout.size,) if parts else (3,)
+    network = to_network(jax.device_get(acting), layout)
+    return Policy(network, shape, (2,), LOW, HIGH, INFO, parts), acting
+
+
+def remembered_actions(acting, policy, obs, rewards, begins):
+    """Return the actions [time, batch, action] of a policy by the networks that training has.
+
+    They see an episode at once: observations [time, batch, ...] as rows, the rewards before each.
+    """
+    layout, action = policy.layout, np.zeros((len(obs), obs.shape[1], 2), np.float32)
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(obs))[:, None], 0), axis=0)
+    places = [
+        np.maximum(np.arange(len(obs))[:, None] - back, first)
+        for back in reversed(range(layout.frames))
+    ]
+    columns = np.arange(obs.shape[1])[None]
+    frames = np.stack([obs[own, columns] for own in places], axis=2)
+    found = seen(layout, frames if layout.frames > 1 else frames[:, :, 0])
+    encoded = encoded_by(acting, found)
+    for time in range(len(obs)):
+        last = np.concatenate([np.zeros_like(action[:1]), action[:-1]])
+        timed = Timed(
+            encoded,
+            jnp.asarray(np.where(begins[..., None], 0, last)),
+            jnp.asarray(np.where(begins, 0, rewards)),
+            jnp.asarray(begins),
+        )
+        action[time] = np.asarray(acting.actor(Sequences(timed))).reshape(action.shape)[time]
+    return action
+
+
+def encoded_by(acting, found):
+    """Return what a memory is given of observations [time, batch, ...] as networks see them."""
+    found = normalized(acting.normalizer, jax.tree.map(jnp.asarray, found))
+    if acting.encoder is None:
+        return found
+    time, batch = found.images[0].shape[:2]
+    rows = jax.tree.map(lambda leaf: leaf.reshape(time * batch, *leaf.shape[2:]), found)
+    flat = acting.encoder(rows.numbers, rows.images)
+    return flat.reshape(time, batch, -1)
+
+
+def in_units(action):
+    """Return actions in [-1, 1] between `LOW` and `HIGH`."""
+    return 0.5 * (1 - action) * LOW + 0.5 * (1 + action) * HIGH
+
+
+def check_remembers(call, policy, acting, sights, rows):
+    """Check that something acts as training's networks do, over episodes that end in between.
+
+    Args:
+        call: a policy in whatever form.
+        policy: what it was made of.
+        acting: what that was made of.
+        sights: observations by time and row of a batch of two, as an environment gives them.
+        rows: the same as rows [time, 2, size].
+    """
+    times, fed = len(rows), policy.past.memory.reward
+    rewards = np.random.default_rng(3).normal(size=(times, 2)).astype(np.float32)
+    begins = np.zeros((times, 2), bool)
+    begins[0] = begins[times // 2, 1] = True
+    expected = in_units(remembered_actions(acting, policy, rows, rewards, begins))
+    state = call.initial_state(2)
+    for time in range(times):
+        if begins[time, 1] and time:
+            state = tuple(
+                np.concatenate([own[:1], new])
+                for own, new in zip(state, call.initial_state(), strict=True)
+            )
+        # At the beginning of an episode the reward is that of another one, and is not taken.
+        action, state = call.step(sights[time], state, *([rewards[time]] if fed else []))
+        np.testing.assert_allclose(action, expected[time], rtol=1e-3, atol=2e-5)
+    call.reset()
+    for time in range(times):
+        alone = first_of(sights[time])
+        action = call(alone, *([rewards[time, 0]] if fed and time else []))
+        np.testing.assert_allclose(action, expected[time, 0], rtol=1e-3, atol=2e-5)
+    if policy.past.memory.action:
+        # Whoever executes another action than the policy's tells it.
+        told = call.executed([[6.0, 0.0], [-2.0, 0.25]], state)
+        np.testing.assert_allclose(held(policy.past, told)["action"], [[1, -1], [-1, 0]])
+        call.executed([2.0, 0.5])
+        np.testing.assert_allclose(held(policy.past, call.carried[-1])["action"], [[0, 1]])
+        with pytest.raises(ValueError, match="3 numbers of actions; 2 of 2 each"):
+            call.executed([0.0, 0.0, 0.0], state)
+    if fed:
+        with pytest.raises(ValueError, match=r"policy.step\(obs, state, reward\)"):
+            call.step(sights[0], state)
+        with pytest.raises(ValueError, match="3 rewards for 2 observations"):
+            call.step(sights[0], state, [0.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"policy\.initial_state"):
+        call.step(sights[0], call.initial_state(3))
+    with pytest.raises(ValueError, match=r"policy.initial_state\(batch\), then"):
+        call(sights[0])
+
+
+def first_of(sight):
+    """Return the first of a batch of observations."""
+    if isinstance(sight, dict):
+        return {name: first_of(part) for name, part in sight.items()}
+    return sight[0]
+
+
+def sights_and_rows(policy, times=8):
+    """Return observations of a batch of two by time, and the same as rows [time, 2, size]."""
+    if not policy.parts:
+        rows = 3 * draw_obs(times, 2, 3)
+        return list(rows), rows
+    sights = [draw_sight(policy.parts, 2, seed=time) for time in range(times)]
+    return sights, np.stack([join_batch(policy.parts, one) for one in sights])
+
+
+# What a memory can be made of and stand behind.
+REMEMBERING = {
+    "gru": {},
+    "mingru": {"kind": "mingru"},
+    "fed all": {"fed": ("observation", "action", "reward"), "norm": "layer", "normalized": True},
+    "fed a reward first": {"kind": "mingru", "fed": ("reward", "observation"), "frames": 3},
+    "behind images": {"parts": SIGHTS["beside numbers"], "normalized": True, "frames": 2},
+    "behind one image": {"parts": SIGHTS["channels first"], "kind": "mingru"},
+}

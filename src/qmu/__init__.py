@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qmu.watching.sinks import Sink as Sink
     from qmu.watching.sinks import Text as Text
     from qmu.watching.sinks import Video as Video
+    from qmu.world.hide import Hide as Hide
 
 __version__ = metadata.version("qmu")
 
@@ -48,6 +49,7 @@ _HOMES = {
     "ConfigError": "qmu.errors",
     "DDPG": "qmu.runs.model",
     "DivergedError": "qmu.errors",
+    "Hide": "qmu.world.hide",
     "LostRunError": "qmu.errors",
     "MediaSink": "qmu.watching.sinks",
     "Moment": "qmu.learning.callbacks",

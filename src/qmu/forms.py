@@ -170,6 +170,10 @@ class Check:
         bool, tyro.conf.arg(help="make one world in all; what takes two of them is left out")
     ] = False
     repeat: Annotated[int, tyro.conf.arg(help="steps that an action is repeated for")] = 1
+    hide: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(help="what is taken away of the observations, as with --env.hide"),
+    ] = ()
     images: Annotated[
         tuple[str, ...],
         tyro.conf.arg(help="which observations are images: auto, all, none, or names of parts"),
@@ -252,8 +256,8 @@ class Tune(Train):
         str | None,
         tyro.conf.arg(
             metavar="NAME",
-            help="what is searched: a built-in space, or a TOML file; none: that "
-            "of images, where some are observed, or the environment's family's",
+            help="what is searched: a built-in space, or a TOML file; none: that of a memory, "
+            "where there is one, of images, or the environment's family's",
         ),
     ] = None
     trials: Annotated[int, tyro.conf.arg(help="recipes that are tried")] = 20

@@ -29,3 +29,25 @@ class Batch(NamedTuple):
     discount: Any  # [..., batch]: γ^m after m steps, 0.0 after a termination
     next_obs: Any  # [..., batch, obs]
     weight: Any  # [..., batch]
+
+
+class Timed(NamedTuple):
+    """Observations in time order, and what came before each of them."""
+
+    obs: Any  # [..., time, batch, obs]
+    action: Any  # [..., time, batch, action]: the last one before it; zeros at an episode's start
+    reward: Any  # [..., time, batch]: what followed that; zero at an episode's start
+    begins: Any  # [..., time, batch] bool: the first observation of an episode
+
+
+class Sequences(NamedTuple):
+    """What networks that remember are given of a batch: sequences, and where in them it lies.
+
+    The states before their first observations are zeros where they are None. Where `asked` is None
+    all observations behind the burn-in are the batch.
+    """
+
+    timed: Timed
+    actor_state: Any = None  # [..., batch, state]
+    critics_state: Any = None  # [..., batch, state]
+    asked: Any = None  # [..., steps, batch] int32: times

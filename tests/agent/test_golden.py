@@ -20,9 +20,11 @@ from qmu.agent.update import features, init, trace_numbers, update
 from qmu.config import reading
 from qmu.layout import Layout, Seen
 from qmu.presets import read_preset
-from qmu.rows import Batch
+from qmu.rows import Batch, Sequences, Timed
 
 OBS, ACTION, BATCH = 4, 2, 32
+# Steps of a sequence: a batch is eight of them.
+TIME = 4
 RECORDED = (1, 2, 5, 10, 20, 30, 40, 50)
 # tanh is smooth: a kink would make a rounding error a different gradient.
 SMOOTH = {name: {"hidden_sizes": [16, 16], "activation": "tanh"} for name in ("actor", "critic")}
@@ -39,6 +41,12 @@ RECIPES = {
         "target": {"smoothing_std": None},
     },
     "images": {"encoder": {"features": 5, "shift": 2, "lr": 1e-3}},
+    "gru": {"memory": {"kind": "gru", "size": 5, "lr": 2e-3, "sequence": TIME}},
+    "mingru": {
+        "memory": {"kind": "mingru", "size": 5, "fed": ["action", "reward"], "sequence": TIME},
+        "critic": {"count": 2},
+        "target": {"smoothing": "weights"},
+    },
 } | {name: read_preset(name) for name in ("default", "lillicrap2015", "claborne2023-ant", "td3")}
 NUMBERS = Layout(OBS)
 LAYOUTS = {"images": Layout(OBS, ((31, 33, 2),))}
@@ -68,8 +76,29 @@ def draw_batch(generator, layout):
     return batch._replace(obs=seen, next_obs=following) if layout.images else batch
 
 
+def draw_sequences(generator):
+    """Return a batch of eight sequences, each with its following observation, by steps."""
+    count, flat = BATCH // TIME, draw_batch(generator, NUMBERS)
+    obs, action = (generator.normal(size=(TIME + 1, count, size)) for size in (OBS, ACTION))
+    timed = Timed(obs, action, obs[..., 0], generator.random((TIME + 1, count)) < 0.2)
+    timed = jax.tree.map(jnp.asarray, timed)
+    states = tuple(jnp.asarray(generator.normal(size=(count, 5))) for _ in range(2))
+    asked = jnp.asarray(np.repeat(np.arange(1, TIME + 1)[:, None], count, axis=1))
+    return flat._replace(
+        obs=Sequences(jax.tree.map(lambda leaf: leaf[:TIME], timed), *states),
+        next_obs=Sequences(timed, *states, asked),
+    )
+
+
 def file_of(recipe):
     return Path(__file__).with_name(f"golden_{recipe}.json")
+
+
+def alone(obs):
+    """Return sequences of a single observation each."""
+    rows = len(obs)
+    nothing = jnp.zeros((1, rows, ACTION)), jnp.zeros((1, rows)), jnp.ones((1, rows), bool)
+    return Sequences(Timed(obs[None], *nothing))
 
 
 def doubled(leaf):
@@ -90,16 +119,20 @@ def trace(recipe):
     lines = {}
     for number in range(1, RECORDED[-1] + 1):
         key = jax.random.fold_in(jax.random.key(1), number)
-        batch = draw_batch(generator, layout)
+        remembers = config.memory.used
+        batch = draw_sequences(generator) if remembers else draw_batch(generator, layout)
         agent, metrics, _ = step(agent, batch, jnp.int32(number), key, numbers)
         if number in RECORDED:
             probe, slow = (features(own, shown) for own in (agent.encoder, agent.target.encoder))
+            if remembers:
+                probe = slow = alone(shown)
+            recalled = agent.target.critics.recalled(slow)
             seen = {
                 "critic_loss": metrics.critic_loss,
                 "actor_loss": metrics.actor_loss,
                 "action": agent.actor(probe)[0],
                 "target_action": agent.target.actor(slow)[0],
-                "target_value": agent.target.critics(slow, jnp.zeros((1, ACTION)))[0, 0],
+                "target_value": agent.target.critics(recalled, jnp.zeros((1, ACTION)))[0, 0],
             }
             for name, value in seen.items():
                 lines.setdefault(name, []).append(np.round(np.float64(value), 10).tolist())

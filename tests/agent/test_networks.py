@@ -17,8 +17,6 @@ from qmu.agent.networks import (
     init_critic,
     init_layer_norm,
     init_layers,
-    perturbed,
-    with_statistics,
 )
 from qmu.config import networks
 from qmu.deploy.layers import ACTIVATIONS as DEPLOYED
@@ -176,7 +174,7 @@ def test_batch_norm_learns_with_the_batch_and_acts_with_running_statistics():
 def test_a_network_takes_over_the_statistics_that_a_batch_left():
     critic = make_critic(3, 2, (8,), norm="batch")
     _, seen = critic.learning(jnp.ones((4, 3)), jnp.ones((4, 2)))
-    (after,) = with_statistics(critic, seen).norms
+    (after,) = critic.with_statistics(seen).norms
     np.testing.assert_array_equal(after.mean, seen[0].mean)
     assert np.abs(after.mean).max() > 0
     np.testing.assert_array_equal(after.scale, critic.norms[0].scale)
@@ -188,12 +186,12 @@ def test_without_batch_norm_learning_and_acting_see_the_same(norm):
     obs, action = jnp.ones((4, 3)), jnp.ones((4, 2))
     learned, seen = critic.learning(obs, action)
     np.testing.assert_array_equal(learned, critic(obs, action))
-    assert with_statistics(critic, seen).norms == critic.norms
+    assert critic.with_statistics(seen).norms == critic.norms
 
 
 def test_perturbing_adds_noise_in_proportion_to_each_matrix_and_spares_norms():
     actor = make_actor((50, 300, 2), norm="layer")
-    moved = perturbed(actor, jax.random.key(3), 0.1)
+    moved = actor.perturbed(jax.random.key(3), 0.1)
     for layer, other in zip(actor.layers, moved.layers, strict=True):
         size = np.sqrt(np.mean(np.square(layer.weight)))
         # 600 draws and more: their deviation is known to 3%.

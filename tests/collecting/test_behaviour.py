@@ -46,7 +46,10 @@ def act(behaviour, settings, obs, started=None, network=None, random_steps=0):
     started = np.zeros((steps, worlds), bool) if started is None else started
     shape = (steps, worlds, ACTION)
     behaviour.begin(network or make_network(), settings, random_steps, shape)
-    return np.stack([behaviour.act(time, obs[time], started[time]) for time in range(steps)])
+    nothing = np.zeros(obs.shape[1], np.float32)
+    return np.stack(
+        [behaviour.act(time, obs[time], nothing, started[time]) for time in range(steps)]
+    )
 
 
 def test_first_steps_are_random_and_later_ones_the_actors():

@@ -37,9 +37,10 @@ from qmu.config.declared import (
     WIDTH,
     ZERO_OR_ONE,
 )
-from qmu.config.env import DOTTED, KEYWORDS, NAMES, SIDE, WORKERS
+from qmu.config.env import DOTTED, KEYWORDS, NAMES, ONCE, SIDE, WORKERS
 from qmu.config.files import read_toml
 from qmu.config.log import FILE_NAME, PROJECT
+from qmu.config.memory import WHAT
 from qmu.config.networks import SIZES
 from qmu.config.reading import from_dict
 from qmu.config.tables import Table
@@ -165,6 +166,8 @@ OUT_OF_RANGE = {
     SIDE: [0, -84, 31],
     KEYWORDS: [{"render_mode": "human"}, "max_episode_steps = 3", "{num_envs = 2}"],
     NAMES: [[], ["auto", "eye"], ["none", "all"]],
+    ONCE: [[""], ["velocity", "velocity"]],
+    WHAT: [[], ["observation", "observation"], ["sight"]],
     DOTTED: [["Wrapper"], ["a.b", "a."], [".b"], ["a.b-c"], ["a:b"], [""]],
 }
 SAME_TABLES = [

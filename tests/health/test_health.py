@@ -591,6 +591,21 @@ def test_an_encoder_that_sees_nothing_is_named(dead, saturated, sure, serious):
         assert "--encoder.lr" in found["Blind encoder"].advice
 
 
+@pytest.mark.parametrize(
+    ("used", "saturated", "name"),
+    [
+        (0.2, 0.1, None),
+        (0.001, 0.1, "Ignored memory"),
+        (0.2, 0.95, "Saturated memory"),
+        (0.001, 0.995, "Saturated memory"),
+    ],
+)
+def test_a_memory_that_is_of_no_use_is_named(used, saturated, name):
+    lines = seen(5_000, health__memory_used=used, health__saturated_memory=saturated)
+    found = [one.name for one in rules.examine(member({}, lines)) if "memory" in one.name]
+    assert found == ([] if name is None else [name])
+
+
 def test_of_worlds_without_images_nothing_is_asked_about_encoders():
     assert not any("encoder" in line for line in doctor.not_asked([member({}, seen(5_000))]))
 

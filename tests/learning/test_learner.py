@@ -1,5 +1,6 @@
 """The compiled call: what it does to one member, to many, and that it is compiled once."""
 
+import histories
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from qmu.learning.groups import divide
 from qmu.learning.learner import BLOCK, Learner
 from qmu.learning.members import INIT, SAMPLE, UPDATE
 from qmu.replay.priority import draw, init_priorities, note_rows, renewed
-from qmu.replay.stream import append, init_stream, sample, windows
+from qmu.replay.stream import append, init_stream, windows
 from qmu.rows import Rows
 
 OBS, ACTION, SLOTS = 3, 2, 9
@@ -57,7 +58,7 @@ def test_a_chunk_is_an_append_and_updates_on_samples(tiny_config):
     empty = init_stream(config.replay.capacity, 1, 1, Layout(OBS), ACTION)
     stream = jax.jit(append)(empty, rows)
     sample_key = jax.random.fold_in(jax.random.fold_in(root, SAMPLE), 0)
-    batches = jax.jit(sample, static_argnums=(3, 4))(
+    batches = histories.draw(
         stream, sample_key, 0, (BLOCK, 4), config.replay.n_step, config.target.gamma
     )
     update, numbers = jax.jit(algorithm.update), algorithm.trace_numbers(config)
@@ -231,7 +232,10 @@ def test_a_chunk_without_updates_stores_its_rows_only(tiny_config):
 def test_metrics_are_means_since_the_last_call(tiny_config):
     names = {"train/actor_loss", "train/critic_loss", "train/q_mean", "train/q_max"}
     of_images = {"dead_encoder", "saturated_features", "encoder_gradient"}
-    vitals = {f"health/{name}" for name in Vitals.__dataclass_fields__.keys() - of_images}
+    of_memories = {"memory_used", "saturated_memory"}
+    vitals = {
+        f"health/{name}" for name in Vitals.__dataclass_fields__.keys() - of_images - of_memories
+    }
     learners = [make_learner(tiny_config(), 0, 1) for _ in range(2)]
     together, apart = learners
     parts = []

@@ -17,6 +17,7 @@ from qmu.replay.priority import (
     init_priorities,
     level_sizes,
     note_rows,
+    of_sequences,
     priorities_bytes,
     renewed,
     replaced,
@@ -210,3 +211,13 @@ def test_members_have_priorities_of_their_own():
     assert isinstance(changed, Priorities)
     np.testing.assert_allclose(changed.levels[0], [5.0, 1.0, 0.0, 0.0], rtol=1e-5)
     assert not np.asarray(both.levels[0]).any()
+
+
+def test_the_priority_of_a_sequence_by_hand():
+    # Two sequences of three steps, step by step behind each other; the last of the second is none.
+    error = jnp.array([1.0, 4.0, 2.0, 0.0, 6.0, 9.0])
+    weight = jnp.array([1.0, 0.5, 1.0, 0.5, 1.0, 0.0])
+    # 0.9 of the largest and 0.1 of the mean: of 1, 2, 6 and of 4, 0.
+    expected = [0.9 * 6 + 0.1 * 3, 0.9 * 4 + 0.1 * 2]
+    np.testing.assert_allclose(of_sequences(error, weight, 2), expected, rtol=1e-6)
+    assert of_sequences(error, jnp.zeros(6), 2).tolist() == [0.0, 0.0]

@@ -14,21 +14,25 @@ HELD = {
     "explore": {"std": {"range": [0.05, 0.5]}, "parameter_distance": {"choice": ["none", 0.2]}},
     "replay": {"batch_size": {"range": [32, 256]}},
 }
+# A space of memories is for recipes that have one.
+BASES = {"memory": {"memory": {"kind": "gru"}, "replay": {"batch_size": 32}}}
 
 
 @pytest.mark.parametrize("name", space.names())
 def test_the_built_in_spaces_hold_the_default_recipe(name):
-    held = space_of(space.read_held(name), Config())
-    drawn = base_drawn(held, Config())
+    base = reading.read_dict(BASES.get(name, {}))
+    held = space_of(space.read_held(name), base)
+    drawn = base_drawn(held, base)
     assert drawn is not None
-    assert with_values(Config(), chosen(held, drawn)) == Config()
-    assert space_of(described(held), Config()) == held
+    assert with_values(base, chosen(held, drawn)) == base
+    assert space_of(described(held), base) == held
 
 
 @pytest.mark.parametrize("family", [one.name for one in FAMILIES])
 def test_families_have_a_space_of_their_own(family):
     assert fitting(family, images=False) == family.replace(" ", "-").replace("_", "-")
     assert fitting(family, images=True) == "images"
+    assert fitting(family, images=False, memory=True) == "memory"
 
 
 def test_a_world_of_no_family_has_that_of_any_world():

@@ -24,12 +24,12 @@ SPACES = read_spaces("Counter", Counter.observation_space, Counter.action_space)
 PENDULUM_STEPS = 7
 
 
-def act(member, time, obs, started):
+def act(member, time, obs, rewards, started):
     """Return an action that tells member, time and world apart; 0 is the middle of the bounds."""
     return np.float32([[0.1 * member + 0.01 * time + 0.001 * world] for world in range(len(obs))])
 
 
-def stay(member, time, obs, started):
+def stay(member, time, obs, rewards, started):
     """Return the middle of the bounds, for which every reward is 2."""
     return np.zeros((len(obs), 1), np.float32)
 
@@ -61,6 +61,30 @@ def test_a_termination_is_marked_and_followed_by_the_final_observation():
         (1, 2, "last"),  # the newest observation
     ]
     assert rows.count.tolist() == [[5]]
+
+
+def test_who_acts_is_told_the_reward_of_the_step_before_in_every_chunk():
+    told = []
+
+    def note(member, time, obs, rewards, started):
+        told.append((rewards.tolist(), started.tolist()))
+        return act(member, time, obs, rewards, started)
+
+    collector = make_collector(2, lengths=[2, 5])
+    found = [collector.collect(steps, note, slots=9)[0] for steps in (3, 1)]
+    steps = [
+        [
+            float(rows.reward[0, world, row])
+            for rows in found
+            for row in range(rows.count[0, world])
+            if not rows.last[0, world, row]
+        ]
+        for world in (0, 1)
+    ]
+    for number in (1, 2, 3):
+        assert told[number][0] == [own[number - 1] for own in steps]
+    assert told[0] == ([0.0, 0.0], [True, True])
+    assert [begun for _, begun in told[1:]] == [[False, False], [True, True], [False, False]]
 
 
 def test_a_truncation_is_followed_by_the_final_observation_only():

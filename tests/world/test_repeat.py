@@ -177,7 +177,7 @@ def test_a_collection_counts_its_own_steps_only():
     collector = Collector([maker.worlds(2), maker.worlds(2)], [0, 1])
     collector.reset([[0, 1], [0, 1]])
 
-    def act(member, time, obs, started):
+    def act(member, time, obs, rewards, started):
         return np.zeros((2, 1), np.float32)
 
     # Worlds of 7, 5, 7, ... and 5, 7, 5, ... steps: 3 + 3 + 1 and 3 + 2 + 3.

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from qmu import config as options
 from qmu.agent.encoder import Encoder, Pictures, Shape, feature_count, init_encoder
 from qmu.agent.kinds import ActorLike, CriticLike
+from qmu.agent.memory import state_size
 from qmu.agent.networks import Norms, init_actor, init_critic
 from qmu.config import Config
 from qmu.errors import ConfigError, told
@@ -105,6 +106,11 @@ class CustomActor(eqx.Module):
         del obs
         return []
 
+    def with_statistics(self, seen: Norms) -> "CustomActor":
+        """Return itself: there are no statistics."""
+        del seen
+        return self
+
 
 class CustomCritic(eqx.Module):
     """Q(s, a), as a module of the user's own says."""
@@ -130,6 +136,11 @@ class CustomCritic(eqx.Module):
         """Return nothing: no layers are known."""
         del obs, action
         return []
+
+    def with_statistics(self, seen: Norms) -> "CustomCritic":
+        """Return itself: there are no statistics."""
+        del seen
+        return self
 
 
 class CustomEncoder(eqx.Module):
@@ -163,6 +174,7 @@ def makers_of(
     actor, critic, encoder = BUILT_IN
     images, features = layout.seen_images, config.encoder.features
     obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
+    obs_size += state_size(config.memory)
     sizes, obs, action = (obs_size, action_size), tried(obs_size), tried(action_size)
     if networks.actor is not None:
         actor = Template("actor", networks.actor, sizes, [obs], (ROWS, action_size)).actor

@@ -6,19 +6,32 @@ from jaxtyping import Array, Float
 
 
 class ActorLike(Protocol):
-    """μ(s), whatever it is made of: what acting and learning need of it."""
+    """μ(s), whatever it is made of: what acting and learning need of it.
 
-    def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
+    Observations are [batch, obs]; of an actor with a memory they are `Sequences`.
+    """
+
+    def __call__(self, obs: Any) -> Float[Array, "batch action"]:
         """Return the actions for a batch of observations."""
 
-    def learning(self, obs: Float[Array, "batch obs"]) -> tuple[Float[Array, "batch action"], Any]:
+    def learning(self, obs: Any) -> tuple[Float[Array, "batch action"], Any]:
         """Return the input of the final tanh for a batch to learn from, and the norms' state."""
 
-    def preactivation(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
+    def preactivation(self, obs: Any) -> Float[Array, "batch action"]:
         """Return the input of the final tanh for a batch of observations."""
 
-    def hidden(self, obs: Float[Array, "batch obs"]) -> list[Float[Array, "batch units"]]:
+    def hidden(self, obs: Any) -> list[Float[Array, "batch units"]]:
         """Return the hidden units of each layer, of those that are known."""
+
+    def with_statistics(self, seen: Any) -> "ActorLike":
+        """Return the actor with the running statistics of the norms `seen`, if any."""
+
+
+class RecallLike(Protocol):
+    """What remembers: it makes of sequences what their rows are seen as."""
+
+    def __call__(self, seen: Any, start: Any) -> Float[Array, "rows seen"]:
+        """Return the observations that are asked for, each with the state after it."""
 
 
 class CriticLike(Protocol):
@@ -38,3 +51,6 @@ class CriticLike(Protocol):
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
     ) -> list[Float[Array, "batch units"]]:
         """Return the hidden units of each layer, of those that are known."""
+
+    def with_statistics(self, seen: Any) -> "CriticLike":
+        """Return the critic with the running statistics of the norms `seen`, if any."""

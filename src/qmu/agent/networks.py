@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from qmu import config
-from qmu.agent.kinds import CriticLike
+from qmu.agent.kinds import CriticLike, RecallLike
 
 # Added to a variance before the root is taken of it.
 EPSILON = 1e-5
@@ -153,6 +153,26 @@ class Actor(eqx.Module):
         """Return the hidden units of each layer."""
         return hidden_layers(self.layers, self.norms, self.activation, [obs], running)[0]
 
+    def with_statistics(self, seen: Norms) -> "Actor":
+        """Return the actor with the running statistics of the normalizations `seen`, if any."""
+        return dataclasses.replace(self, norms=renewed(self.norms, seen))
+
+    def perturbed(self, key: PRNGKeyArray, std: float | Float[Array, ""]) -> "Actor":
+        """Return the actor with normal noise on its weights and biases, but not on its norms.
+
+        The noise of a weight is `std` times the root mean square of its matrix.
+        """
+        layers = []
+        for depth, layer in enumerate(self.layers):
+            size = std * jnp.sqrt(jnp.mean(jnp.square(layer.weight)))
+            keys = jax.random.split(jax.random.fold_in(key, depth))
+            weight, bias = (
+                values + size * jax.random.normal(own, values.shape)
+                for own, values in zip(keys, (layer.weight, layer.bias), strict=True)
+            )
+            layers.append(Linear(weight, bias))
+        return dataclasses.replace(self, layers=tuple(layers))
+
 
 class Critic(eqx.Module):
     """Q(s, a): observations and actions to values.
@@ -191,6 +211,10 @@ class Critic(eqx.Module):
         inputs = self.inputs(obs, action)
         return hidden_layers(self.layers, self.norms, self.activation, inputs, running)[0]
 
+    def with_statistics(self, seen: Norms) -> "Critic":
+        """Return the critic with the running statistics of the normalizations `seen`, if any."""
+        return dataclasses.replace(self, norms=renewed(self.norms, seen))
+
     def inputs(self, obs: Array, action: Array) -> list[Array]:
         """Return what enters at each layer, from the first on."""
         if self.action_layer == 0:
@@ -199,15 +223,20 @@ class Critic(eqx.Module):
 
 
 class Critics(eqx.Module):
-    """One or several critics, each with weights of its own."""
+    """One or several critics, each with weights of its own; a memory is shared by all of them."""
 
     each: tuple[CriticLike, ...]
+    memory: RecallLike | None = None
 
     def __call__(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
     ) -> Float[Array, "critics batch"]:
-        """Return every critic's values of a batch of observations and actions."""
+        """Return every critic's values of a batch of what was recalled, and actions."""
         return jnp.stack([critic(obs, action) for critic in self.each])
+
+    def recalled(self, obs: Any) -> Float[Array, "batch obs"]:
+        """Return what critics are given of observations: themselves, without a memory."""
+        return obs if self.memory is None else self.memory(obs, obs.critics_state)
 
 
 def feed_forward(
@@ -253,34 +282,11 @@ def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:
     return hidden
 
 
-Network = TypeVar("Network")
-
-
-def with_statistics(network: Network, seen: Norms) -> Network:
-    """Return the network with the running statistics of the normalizations `seen`, if any."""
-    if seen is None:
-        return network
-    own: Any = network
-    norms = [norm.with_statistics(other) for norm, other in zip(own.norms, seen, strict=True)]
-    with_norms: Network = dataclasses.replace(own, norms=tuple(norms))
-    return with_norms
-
-
-def perturbed(actor: Actor, key: PRNGKeyArray, std: float | Float[Array, ""]) -> Actor:
-    """Return the actor with normal noise on its weights and biases, but not on its norms.
-
-    The noise of a weight is `std` times the root mean square of its matrix.
-    """
-    layers = []
-    for depth, layer in enumerate(actor.layers):
-        size = std * jnp.sqrt(jnp.mean(jnp.square(layer.weight)))
-        keys = jax.random.split(jax.random.fold_in(key, depth))
-        weight, bias = (
-            values + size * jax.random.normal(own, values.shape)
-            for own, values in zip(keys, (layer.weight, layer.bias), strict=True)
-        )
-        layers.append(Linear(weight, bias))
-    return dataclasses.replace(actor, layers=tuple(layers))
+def renewed(norms: Norms, seen: Norms) -> Norms:
+    """Return normalizations with the running statistics of others; as they are without those."""
+    if norms is None or seen is None:
+        return norms
+    return tuple(own.with_statistics(other) for own, other in zip(norms, seen, strict=True))
 
 
 def xavier(key: PRNGKeyArray, inputs: int, shape: tuple[int, ...]) -> Array:

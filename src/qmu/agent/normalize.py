@@ -17,9 +17,11 @@ class Normalizer(eqx.Module):
     std: Float[Array, " obs"]
     clip: Float[Array, ""]
 
-    def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch obs"]:
+    def __call__(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch obs"]:
         """Return observations with mean 0 and variance 1, cut to ±clip."""
-        return jnp.clip((obs - self.mean[None]) / self.std[None], -self.clip, self.clip)
+        before = tuple(range(obs.ndim - 1))
+        mean, std = (jnp.expand_dims(own, before) for own in (self.mean, self.std))
+        return jnp.clip((obs - mean) / std, -self.clip, self.clip)
 
 
 def init_normalizer(obs_size: int, config: Config) -> Normalizer | None:

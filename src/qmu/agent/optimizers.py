@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Float
 
 from qmu import config
+from qmu.agent.memory import Memory
 
 
 def adam(options: config.Network) -> optax.GradientTransformation:
@@ -55,10 +56,19 @@ def init_optimizer(parameters: Any, options: config.Network) -> Any:
 
 
 def optimizer_step(
-    parameters: Any, gradient: Any, state: Any, options: config.Network
+    parameters: Any, gradient: Any, state: Any, options: config.Network, memory_lr: Any = None
 ) -> tuple[Any, Any]:
-    """Return the parameters and the optimizer's state after one step down the gradient."""
+    """Return the parameters and the optimizer's state after one step down the gradient.
+
+    A memory among them has a learning rate of its own, `memory_lr` (Luo et al. 2024).
+    """
     # Optax mixes dtypes, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
         step, state = transformation(options).update(gradient, state, parameters)
-    return jax.tree.map(lambda old, change: old - options.lr * change, parameters, step), state
+
+    def stepped(old: Any, change: Any) -> Any:
+        lr = memory_lr if isinstance(old, Memory) else options.lr
+        return jax.tree.map(lambda one, own: one - lr * own, old, change)
+
+    changed = jax.tree.map(stepped, parameters, step, is_leaf=lambda node: isinstance(node, Memory))
+    return changed, state

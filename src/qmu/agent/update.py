@@ -6,6 +6,7 @@ configuration (see `trace_numbers`); only this file unpacks them, the losses see
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -31,23 +32,18 @@ from qmu.agent.losses import (
     td_target,
     weighted_mean,
 )
-from qmu.agent.networks import (
-    Actor,
-    Critics,
-    Norms,
-    perturbed,
-    with_statistics,
-)
+from qmu.agent.memory import RecurrentActor, init_memory, state_size
+from qmu.agent.networks import Actor, Critics, Norms
 from qmu.agent.normalize import Normalizer, init_normalizer
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions, Share, init_regions
 from qmu.agent.shift import augmented
 from qmu.config import Config
 from qmu.layout import Layout, Seen
-from qmu.rows import Batch
+from qmu.rows import Batch, Sequences
 
 Value = Float[Array, " batch"]
-# Numbers [batch, obs], or `Seen` where there are images.
+# Numbers [batch, obs], or `Seen` where there are images; in `Sequences` where there is a memory.
 Observations = Any
 # What several critics' values [critics, batch] are made one value by.
 COMBINED: dict[str, Callable[[Array], Array]] = {
@@ -59,6 +55,8 @@ COMBINED: dict[str, Callable[[Array], Array]] = {
 
 # What an update's random numbers are for, beside those of the target: shifts of images.
 SHIFT = 1
+# What the key of a network is for, beside the network: its memory.
+MEMORY = 1_000_000
 
 
 class Target(eqx.Module):
@@ -102,6 +100,14 @@ class Metrics(eqx.Module):
     critic_loss: Float[Array, ""]
     q_mean: Float[Array, ""]
     q_max: Float[Array, ""]
+    # With a memory: how many transitions there were in the sequences.
+    transitions: Float[Array, ""] | None = None
+
+
+def no_metrics(config: Config) -> Metrics:
+    """Return the metrics of no update."""
+    zero = jnp.zeros(())
+    return Metrics(zero, zero, zero, zero, zero if config.memory.used else None)
 
 
 def register_numbers() -> None:
@@ -132,12 +138,17 @@ def init(
     """Return a fresh agent, whose networks the makers make; its targets equal its networks."""
     images = layout.seen_images
     obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
+    seen_size = obs_size + state_size(config.memory)
     actor_key, critic_key = jax.random.split(key)
-    actor = makers.actor(actor_key, obs_size, action_size, config.actor)
+    actor = init_actor(actor_key, obs_size, action_size, config, makers)
     keys = [jax.random.fold_in(critic_key, index) for index in range(config.critic.count + 1)]
     critics = Critics(
-        tuple(makers.critic(own, obs_size, action_size, config.critic) for own in keys[:-1])
+        tuple(makers.critic(own, seen_size, action_size, config.critic) for own in keys[:-1])
     )
+    if config.memory.used:
+        memory_key = jax.random.fold_in(critic_key, MEMORY)
+        memory = init_memory(memory_key, obs_size, action_size, config.memory)
+        critics = Critics(critics.each, memory)
     encoder = None
     if images:
         encoder_key = jax.random.fold_in(critic_key, config.critic.count + 1)
@@ -153,6 +164,18 @@ def init(
         normalizer=init_normalizer(layout.seen_numbers, config),
         regions=init_regions(keys[-1], obs_size, action_size, config),
     )
+
+
+def init_actor(
+    key: PRNGKeyArray, obs_size: int, action_size: int, config: Config, makers: Makers
+) -> ActorLike:
+    """Return a fresh actor for so many numbers and features, with a memory where there is one."""
+    seen_size = obs_size + state_size(config.memory)
+    actor = makers.actor(key, seen_size, action_size, config.actor)
+    if not config.memory.used:
+        return actor
+    memory_key = jax.random.fold_in(key, MEMORY)
+    return RecurrentActor(init_memory(memory_key, obs_size, action_size, config.memory), actor)
 
 
 def acting(agent: Agent) -> Acting:
@@ -221,6 +244,8 @@ def normalized(normalizer: Normalizer | None, obs: Observations) -> Observations
     """Return observations whose numbers are normalized, where that is on."""
     if normalizer is None:
         return obs
+    if isinstance(obs, Sequences):
+        return with_obs(obs, normalized(normalizer, obs.timed.obs))
     if isinstance(obs, Seen):
         return obs._replace(numbers=normalizer(obs.numbers))
     return normalizer(obs)
@@ -228,19 +253,61 @@ def normalized(normalizer: Normalizer | None, obs: Observations) -> Observations
 
 def shifted(batch: Batch, key: PRNGKeyArray, config: Config) -> Batch:
     """Return the batch with its images shifted at random, those of s and of s' apart."""
-    if not isinstance(batch.obs, Seen):
+    if not sees_images(batch.obs):
         return batch
     keys = jax.random.split(jax.random.fold_in(key, SHIFT))
     obs, next_obs = (
-        own._replace(images=augmented(one, own.images, config.encoder))
-        for one, own in zip(keys, (batch.obs, batch.next_obs), strict=True)
+        moved(own, one, config) for one, own in zip(keys, (batch.obs, batch.next_obs), strict=True)
     )
     return batch._replace(obs=obs, next_obs=next_obs)
 
 
-def features(encoder: Encoder | None, obs: Observations) -> Float[Array, "batch obs"]:
+def moved(obs: Observations, key: PRNGKeyArray, config: Config) -> Observations:
+    """Return observations with their images shifted; those of a sequence all by the same."""
+    if isinstance(obs, Sequences):
+        return with_obs(obs, jax.vmap(lambda one: moved(one, key, config))(obs.timed.obs))
+    return obs._replace(images=augmented(key, obs.images, config.encoder))
+
+
+def sees_images(obs: Observations) -> bool:
+    """Tell whether there are images in observations."""
+    return isinstance(obs.timed.obs if isinstance(obs, Sequences) else obs, Seen)
+
+
+def chosen(obs: Observations, rows: slice) -> Observations:
+    """Return some rows of observations, or some of their sequences."""
+    if not isinstance(obs, Sequences):
+        return obs[rows]
+    timed, asked = jax.tree.map(lambda leaf: leaf[:, rows], (obs.timed, obs.asked))
+    states = jax.tree.map(lambda leaf: leaf[rows], (obs.actor_state, obs.critics_state))
+    return Sequences(timed, states[0], states[1], asked)
+
+
+def with_obs(sequences: Sequences, obs: Any) -> Sequences:
+    """Return sequences of other observations."""
+    return sequences._replace(timed=sequences.timed._replace(obs=obs))
+
+
+def by_rows(function: Callable[[Any], Array], obs: Any) -> Float[Array, "time batch features"]:
+    """Return what a function of batches says of observations [time, batch, ...]."""
+    time, batch = jax.tree.leaves(obs)[0].shape[:2]
+    rows = jax.tree.map(lambda leaf: leaf.reshape(time * batch, *leaf.shape[2:]), obs)
+    return function(rows).reshape(time, batch, -1)
+
+
+def features(encoder: Encoder | None, obs: Observations) -> Any:
     """Return what actor and critics are given of observations: themselves, without an encoder."""
-    return obs if encoder is None else encoder(obs.numbers, obs.images)
+    if encoder is None:
+        return obs
+    if isinstance(obs, Sequences):
+        return with_obs(obs, by_rows(partial(features, encoder), obs.timed.obs))
+    return encoder(obs.numbers, obs.images)
+
+
+def encoded(agent: Agent, obs: Observations) -> Float[Array, "time batch obs"]:
+    """Return what an agent's memories are given of observations [time, batch, ...]."""
+    obs = normalized(agent.normalizer, obs)
+    return obs if agent.encoder is None else by_rows(partial(features, agent.encoder), obs)
 
 
 def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -> Value:
@@ -252,7 +319,7 @@ def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -
     action_key, subset_key = jax.random.split(key)
     next_obs = features(target.encoder, batch.next_obs)
     next_action = next_actions(target.actor, next_obs, action_key, config.target)
-    values = target.critics(next_obs, next_action)
+    values = target.critics(target.critics.recalled(next_obs), next_action)
     if config.critic.subset is not None:
         asked = jax.random.permutation(subset_key, config.critic.count)[: config.critic.subset]
         values = values[asked]
@@ -260,14 +327,14 @@ def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -
 
 
 def next_actions(
-    actor: ActorLike, obs: Float[Array, "batch obs"], key: PRNGKeyArray, settings: options.Target
+    actor: ActorLike, obs: Observations, key: PRNGKeyArray, settings: options.Target
 ) -> Float[Array, "batch action"]:
     """Return the target actor's actions, smoothed by noise where that is asked for."""
     if settings.smoothing_std is None:
         return actor(obs)
     if settings.smoothing == "weights":
-        assert isinstance(actor, Actor)
-        return perturbed(actor, key, settings.smoothing_std)(obs)
+        assert isinstance(actor, Actor | RecurrentActor)
+        return actor.perturbed(key, settings.smoothing_std)(obs)
     action = actor(obs)
     shape = action.shape if settings.smoothing == "action" else (1, action.shape[-1])
     noise = settings.smoothing_std * jax.random.normal(key, shape)
@@ -275,13 +342,17 @@ def next_actions(
 
 
 class Improved(NamedTuple):
-    """Critics and encoder after a step, and what the encoder made of the batch before it."""
+    """Critics and encoder after a step, and what they made of the batch before it.
+
+    `encoded` is what the encoder did, and `recalled` what the critics' memory made of that.
+    """
 
     critics: Critics
     critics_optimizer: Any
     encoder: Encoder | None
     encoder_optimizer: Any
-    obs: Float[Array, "batch obs"]
+    encoded: Observations
+    recalled: Float[Array, "batch obs"]
 
 
 def improve_critics(
@@ -294,7 +365,8 @@ def improve_critics(
 
     def loss(learned: tuple[Critics, Encoder | None]) -> tuple[Array, Any]:
         critics, encoder = learned
-        obs = features(encoder, batch.obs)
+        encoded = features(encoder, batch.obs)
+        obs = critics.recalled(encoded)
         found = [
             critic.learning(obs[share.rows], batch.action[share.rows])
             for critic, share in zip(critics.each, shares, strict=True)
@@ -306,23 +378,27 @@ def improve_critics(
         ]
         total = sum(losses, jnp.zeros(()))
         if config.critic.l2 is None:
-            return total, (total, values, norms, obs)
-        return total + config.critic.l2 * squared_weights(critics), (total, values, norms, obs)
+            return total, (total, values, norms, encoded, obs)
+        regularized = total + config.critic.l2 * squared_weights(critics)
+        return regularized, (total, values, norms, encoded, obs)
 
-    (_, (total, values, norms, obs)), (gradient, encoder_gradient) = jax.value_and_grad(
+    (_, (total, values, norms, encoded, obs)), (gradient, encoder_gradient) = jax.value_and_grad(
         loss, has_aux=True
     )((agent.critics, agent.encoder))
     critics, optimizer = optimizer_step(
-        agent.critics, gradient, agent.critics_optimizer, config.critic
+        agent.critics, gradient, agent.critics_optimizer, config.critic, config.memory.lr
     )
-    each = [with_statistics(*pair) for pair in zip(critics.each, norms, strict=True)]
+    each = [own.with_statistics(seen) for own, seen in zip(critics.each, norms, strict=True)]
     encoder, encoder_optimizer = agent.encoder, agent.encoder_optimizer
     if encoder is not None:
         encoder, encoder_optimizer = encoder_step(
             encoder, encoder_gradient, encoder_optimizer, config.encoder
         )
-    improved = Improved(Critics(tuple(each)), optimizer, encoder, encoder_optimizer, obs)
+    critics = dataclasses.replace(critics, each=tuple(each))
+    improved = Improved(critics, optimizer, encoder, encoder_optimizer, encoded, obs)
     metrics = {"critic_loss": total / len(values)} | value_metrics(values, shares)
+    if config.memory.used:
+        metrics["transitions"] = jnp.sum(batch.weight > 0).astype(jnp.float32)
     return improved, metrics, td_errors(target, values, shares)
 
 
@@ -360,21 +436,23 @@ def improve_actor(
     actor sees `rows` of the batch: of one that was drawn larger, for several critics, those of the
     first. What an encoder has made of them is constant to it.
     """
-    obs = improved.obs[rows]
+    obs, recalled = chosen(improved.encoded, rows), improved.recalled[rows]
     critics = improved.critics
     weight = (batch.weight[rows] > 0).astype(jnp.float32)
-    climbed = Critics(critics.each[:1]) if config.actor.climbs == "first" else critics
+    climbed = Critics(critics.each[:1] if config.actor.climbs == "first" else critics.each)
 
     def loss(actor: ActorLike) -> tuple[Array, tuple[Array, Norms]]:
         preactivation, norms = actor.learning(obs)
-        values = climbed(obs, jnp.tanh(preactivation))
+        values = climbed(recalled, jnp.tanh(preactivation))
         ascent = actor_loss(COMBINED[config.actor.climbs](values), weight)
         penalty = preactivation_penalty(preactivation, weight)
         return ascent + config.actor.preactivation_penalty * penalty, (ascent, norms)
 
     (_, (ascent, norms)), gradient = jax.value_and_grad(loss, has_aux=True)(agent.actor)
-    actor, optimizer = optimizer_step(agent.actor, gradient, agent.actor_optimizer, config.actor)
-    return with_statistics(actor, norms), optimizer, ascent
+    actor, optimizer = optimizer_step(
+        agent.actor, gradient, agent.actor_optimizer, config.actor, config.memory.lr
+    )
+    return actor.with_statistics(norms), optimizer, ascent
 
 
 def follow(target: Target, online: Target, number: Int[Array, ""], config: Config) -> Target:

@@ -1,5 +1,6 @@
 """What is measured about an agent's health: once in a while, on a batch of its own."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 from qmu.agent.encoder import Encoder
 from qmu.agent.update import Agent, Observations, features, prepared
 from qmu.config import Config
-from qmu.rows import Batch
+from qmu.rows import Batch, Sequences
 
 # An action beyond this is at its bound, as far as learning is concerned: tanh has lost 94% of its
 # slope.
@@ -38,6 +39,8 @@ class Vitals(eqx.Module):
     dead_encoder: Float[Array, ""] | None = None
     saturated_features: Float[Array, ""] | None = None
     encoder_gradient: Float[Array, ""] | None = None
+    memory_used: Float[Array, ""] | None = None
+    saturated_memory: Float[Array, ""] | None = None
 
 
 def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
@@ -59,18 +62,22 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         the gradients, the root of their mean square over the last thousand updates or so (from
         Adam's second moments: Kingma and Ba 2015, Algorithm 1). Where there are images, also the
         share of the convolutions' outputs that are the same everywhere in all of them, and of the
-        features beyond 0.97, of built-in encoders, and the length of the encoder's gradient.
+        features beyond 0.97, of built-in encoders, and the length of the encoder's gradient. With a
+        memory, how far actions are apart on average from those with what is remembered of another
+        sequence, and the share of both memories' states beyond 0.97.
     """
     batch = prepared(agent, batch, config)
-    obs, slow_obs = (features(own, batch.obs) for own in (agent.encoder, agent.target.encoder))
-    preactivation = agent.actor.preactivation(obs)
+    seen, slow_obs = (features(own, batch.obs) for own in (agent.encoder, agent.target.encoder))
+    preactivation = agent.actor.preactivation(seen)
+    obs, slow_obs = agent.critics.recalled(seen), agent.target.critics.recalled(slow_obs)
     critic, target = agent.critics.each[0], agent.target.critics.each[0]
     value = critic(obs, batch.action)
-    spread = jnp.std(obs, axis=0)
+    encoded = as_rows(seen)
+    spread = jnp.std(encoded, axis=0)
     return Vitals(
         saturated=jnp.mean(jnp.abs(jnp.tanh(preactivation)) > SATURATED, dtype=jnp.float32),
         preactivation=jnp.sqrt(jnp.mean(jnp.square(preactivation))),
-        dead_actor=dead(agent.actor.hidden(obs)),
+        dead_actor=dead(agent.actor.hidden(seen)),
         dead_critic=dead(
             [units for own in agent.critics.each for units in own.hidden(obs, batch.action)]
         ),
@@ -82,9 +89,37 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         obs_largest=jnp.max(spread),
         actor_gradient=gradient_length(agent.actor_optimizer),
         critic_gradient=gradient_length(agent.critics_optimizer),
-        **({} if agent.encoder is None else sight(agent.encoder, batch.obs, obs)),
+        **({} if agent.encoder is None else sight(agent.encoder, as_rows(batch.obs), encoded)),
         encoder_gradient=gradient_length(agent.encoder_optimizer),
+        **(remembered(agent.actor, seen, obs) if config.memory.used else {}),
     )
+
+
+def as_rows(obs: Observations) -> Any:
+    """Return the observations of a batch, those of sequences step by step behind each other."""
+    if not isinstance(obs, Sequences):
+        return obs
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(math.prod(leaf.shape[:2]), *leaf.shape[2:]), obs.timed.obs
+    )
+
+
+def remembered(
+    actor: Any, seen: Observations, recalled: Float[Array, "rows seen"]
+) -> dict[str, Array | None]:
+    """Return what there is to say of memories.
+
+    `recalled` is what the critics' memory has made of what is `seen`.
+    """
+    own, size = actor.recalled(seen), actor.memory.cell.size
+    obs, states = own[:, :-size], own[:, -size:]
+    # Rows of one step lie side by side: the next one is of another sequence.
+    other = jnp.concatenate([obs, jnp.roll(states, 1, axis=0)], axis=1)
+    both = jnp.concatenate([states, recalled[:, -size:]])
+    return {
+        "memory_used": jnp.mean(jnp.abs(actor.head(own) - actor.head(other))),
+        "saturated_memory": jnp.mean(jnp.abs(both) > SATURATED, dtype=jnp.float32),
+    }
 
 
 def sight(

@@ -17,7 +17,7 @@ from qmu.agent.exploration import (
     uniform_actions,
 )
 from qmu.config import Explore
-from qmu.deploy.past import State, begun_anew, initial_state
+from qmu.deploy.past import State, after, begun_anew, initial_state
 from qmu.deploy.policy import Acts, Network
 
 # The size of the parameter noise is adapted once per so many observations, and measured on them
@@ -108,7 +108,7 @@ class Behaviour:
         self.generator = np.random.default_rng(seed)
         self.noise = NOISES[settings.noise]()
         # What the actor carries along each world's episode; every chunk may bring another actor.
-        self.past: State | None = None
+        self.carried: State | None = None
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
         )
@@ -147,18 +147,27 @@ class Behaviour:
             self.perturbed.size = state["size"]
             self.perturbed.seen = list(seen)
 
-    def act(self, time: int, obs: Floats, started: Bools) -> Floats:
+    def act(self, time: int, obs: Floats, rewards: Floats, started: Bools) -> Floats:
         """Return the actions [worlds, action] of a step of the chunk, in [-1, 1].
 
-        `started` marks the worlds of which these are the first observations of an episode.
+        `rewards` [worlds] are those of the step before; `started` marks the worlds of which these
+        are the first observations of an episode.
         """
-        if self.past is None:
-            self.past = initial_state(self.network.layout, len(obs))
-        past = begun_anew(self.past, started)
+        past = self.network.past
+        if self.carried is None:
+            self.carried = initial_state(past, len(obs))
+        state = begun_anew(after(past, self.carried, reward=rewards), started)
         if time < self.random_steps:
-            self.past = self.network.remember(obs, past)
-            return self.random[time]
-        seen, self.past = self.network.see(obs, past)
+            state = self.network.remember(obs, state)
+            action = self.random[time]
+        else:
+            seen, state = self.network.see(obs, state)
+            action = self.noisy(time, seen, started)
+        self.carried = after(past, state, action=action)
+        return action
+
+    def noisy(self, time: int, seen: Floats, started: Bools) -> Floats:
+        """Return the actions for what is seen, with noise."""
         action = self.network(seen) if self.perturbed is None else self.perturbed(seen, started)
         action = explore(action, self.noise.at(time, started))
         if self.settings.epsilon > 0:

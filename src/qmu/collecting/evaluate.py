@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qmu.collecting.limit import TimeLimit
 from qmu.config import Config
-from qmu.deploy.past import chosen, initial_state, replaced
+from qmu.deploy.past import after, chosen, initial_state, replaced
 from qmu.deploy.policy import Actor
 from qmu.errors import WorldError
 from qmu.wording import counted
@@ -59,11 +59,15 @@ class Score(NamedTuple):
 
 
 class Trace:
-    """What was seen in the episodes of an evaluation: observations, rewards, how they ended."""
+    """What there was in the episodes of an evaluation, and how they ended.
+
+    Observations, actions in [-1, 1], rewards.
+    """
 
     def __init__(self) -> None:
         """Begin without an episode."""
         self.obs: list[list[Floats]] = []
+        self.actions: list[list[Floats]] = []
         self.rewards: list[list[float]] = []
         self.terminated: list[bool] = []
 
@@ -71,6 +75,7 @@ class Trace:
         """Make room for so many episodes; return the number of the first."""
         first = len(self.obs)
         self.obs += [[] for _ in range(episodes)]
+        self.actions += [[] for _ in range(episodes)]
         self.rewards += [[] for _ in range(episodes)]
         self.terminated += [False] * episodes
         return first
@@ -125,28 +130,32 @@ def evaluate_side_by_side(
     """Return the score of one episode per seed; at most as many seeds as worlds."""
     spaces = worlds.spaces
     obs = np.zeros((len(seeds), spaces.layout.size), spaces.layout.dtype)
-    rewards = np.zeros(len(seeds))
+    rewards, newest = np.zeros(len(seeds)), np.zeros(len(seeds), np.float32)
     lengths = np.zeros(len(seeds), np.int64)
     running, cut = list(range(len(seeds))), 0
     longest = worlds.longest or LONGEST_EPISODE
     first = trace.begin(len(seeds))
-    state = initial_state(actor.layout, len(seeds))
+    past = actor.past
+    state = initial_state(past, len(seeds))
 
     def begin(index: int) -> None:
-        replaced(state, [index], initial_state(actor.layout, 1))
+        replaced(state, [index], initial_state(past, 1))
         obs[index] = start_surely(worlds, index, seeds[index])
-        rewards[index] = lengths[index] = 0
+        rewards[index] = newest[index] = lengths[index] = 0
         trace.obs[first + index] = [obs[index].copy()]
+        trace.actions[first + index] = []
         trace.rewards[first + index] = []
 
     for index in running:
         begin(index)
     while running:
-        seen, after = actor.see(obs[running], chosen(state, running))
-        replaced(state, running, after)
-        actions = to_environment(actor(seen), spaces.low, spaces.high)
+        before = after(past, chosen(state, running), reward=newest[running])
+        seen, carried = actor.see(obs[running], before)
+        acted = actor(seen)
+        replaced(state, running, after(past, carried, action=acted))
+        actions = to_environment(acted, spaces.low, spaces.high)
         still = []
-        for index, action in zip(running, actions, strict=True):
+        for index, action, own in zip(running, actions, acted, strict=True):
             try:
                 outcome = worlds.execute(index, action)
             except WorldError as error:
@@ -156,8 +165,10 @@ def evaluate_side_by_side(
                 continue
             obs[index] = outcome.final
             rewards[index] += outcome.reward
+            newest[index] = outcome.reward
             lengths[index] += 1
             trace.obs[first + index].append(outcome.final)
+            trace.actions[first + index].append(own)
             trace.rewards[first + index].append(outcome.reward)
             trace.terminated[first + index] = outcome.terminated
             ended = outcome.terminated or outcome.truncated

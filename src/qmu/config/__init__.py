@@ -22,12 +22,16 @@ from qmu.config.lengths import (
     start_steps as start_steps,
 )
 from qmu.config.lengths import (
+    stored_numbers as stored_numbers,
+)
+from qmu.config.lengths import (
     stream_rows as stream_rows,
 )
 from qmu.config.lengths import (
     total_steps as total_steps,
 )
 from qmu.config.log import Log as Log
+from qmu.config.memory import Memory as Memory
 from qmu.config.networks import Actor as Actor
 from qmu.config.networks import Critic as Critic
 from qmu.config.networks import Network as Network

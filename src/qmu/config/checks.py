@@ -7,6 +7,7 @@ from typing import Any
 from qmu.config.env import check_cluster, check_pixels, check_single
 from qmu.config.explore import check_noise
 from qmu.config.lengths import check_lengths
+from qmu.config.memory import check_memory
 from qmu.config.networks import check_critics, check_network
 from qmu.config.replay import check_capacity
 from qmu.config.spelling import flag
@@ -46,6 +47,15 @@ def check_together(config: Config) -> None:
     check_single(config.env, train.seeds, config.log.video_interval)
     check_videos(train, config.log.video_interval)
     check_capacity(config.replay, config.env.count)
+    replay = config.replay
+    check_memory(
+        config.memory,
+        replay.capacity,
+        config.env.count,
+        replay.n_step,
+        critic.batches,
+        train.chunk,
+    )
     check_lengths(config)
     check_seeds(train)
     check_critics(critic, actor.climbs)

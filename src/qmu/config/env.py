@@ -51,6 +51,10 @@ NAMES: Rule = (
     lambda names: len(names) > 0 and (len(names) == 1 or not {"auto", "all", "none"} & set(names)),
     "must be auto, all or none, or the names of parts",
 )
+ONCE: Rule = (
+    lambda names: len(set(names)) == len(names) and all(names),
+    "must name parts, each once",
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,12 @@ class Env:
         "names of parts",
         rule=NAMES,
     )
+    hide: tuple[str, ...] = structural(
+        (),
+        help="what is taken away of the observations: names of parts, position or velocity, or "
+        "places of numbers",
+        rule=ONCE,
+    )
     frames: int = structural(
         1,
         help="the last so many observations of an episode are seen together",
@@ -168,6 +178,12 @@ def check_pixels(env: Env) -> None:
                     f"{option} is about the pictures of {pixels}, and there are none: give "
                     f"{pixels} 84, or leave it out"
                 )
+    elif env.hide and not env.numbers:
+        raise ConfigError(
+            f"{flag('env', 'hide')} {' '.join(env.hide)} takes away what a world observes itself, "
+            f"and with {flag('env', 'pixels')} {env.pixels} pictures are observed alone: leave one "
+            f"of them out, or observe both ({flag('env', 'numbers')})"
+        )
     elif env.render:
         raise ConfigError(
             f"--env.render shows a world in a window of its own, and with --env.pixels "

@@ -65,6 +65,12 @@ def stream_rows(config: Config, images: bool) -> int:
     return min(capacity, max(steps + steps // 4, 2 * config.env.count, config.replay.n_step))
 
 
+def stored_numbers(config: Config) -> int:
+    """Return the numbers of states that are stored with a row: those of both memories, or none."""
+    memory = config.memory
+    return 2 * memory.size if memory.used and memory.start == "stored" else 0
+
+
 def seeds(config: Config) -> tuple[int, ...]:
     """Return the members' seeds: the first one and those that follow it."""
     return tuple(range(config.train.seed, config.train.seed + config.train.seeds))

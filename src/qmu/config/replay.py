@@ -21,7 +21,9 @@ class Replay:
         help="rows kept per member: one per step and one per finished episode",
         rule=POSITIVE,
     )
-    batch_size: int = structural(256, help="transitions per update", rule=POSITIVE)
+    batch_size: int = structural(
+        256, help="transitions per update; with a memory, sequences", rule=POSITIVE
+    )
     n_step: int = structural(
         3, help="steps of reward before the target bootstraps; 1: a transition", rule=UP_TO_1000
     )

@@ -9,6 +9,7 @@ from qmu.config.encoder import Encoder
 from qmu.config.env import Env
 from qmu.config.explore import Explore
 from qmu.config.log import Log
+from qmu.config.memory import Memory
 from qmu.config.networks import Actor, Critic
 from qmu.config.replay import Replay
 from qmu.config.spelling import NONE
@@ -26,6 +27,7 @@ class Config:
     actor: Actor = field(default_factory=Actor)
     critic: Critic = field(default_factory=Critic)
     encoder: Encoder = field(default_factory=Encoder)
+    memory: Memory = field(default_factory=Memory)
     target: Target = field(default_factory=Target)
     explore: Explore = field(default_factory=Explore)
     replay: Replay = field(default_factory=Replay)
@@ -38,6 +40,7 @@ GROUPS: dict[str, type] = {
     "actor": Actor,
     "critic": Critic,
     "encoder": Encoder,
+    "memory": Memory,
     "target": Target,
     "explore": Explore,
     "replay": Replay,

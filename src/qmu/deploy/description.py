@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from qmu.deploy.layers import ACTIVATIONS, Floats
+from qmu.deploy.memory import FED, RecurrentCell, cell_fits, recurrent_cell, remembers
 from qmu.deploy.parts import read_parts
+from qmu.deploy.past import Past
 from qmu.deploy.pixels import PixelEncoder, encoder_fits, pixel_encoder
 from qmu.deploy.policy import (
     CENTRE,
@@ -154,6 +156,7 @@ def read_network(
         read_layout(description),
         read_normalization(arrays) if description.get("normalized") else None,
         read_encoders(description, arrays),
+        read_memory(description, arrays),
     )
 
 
@@ -173,6 +176,49 @@ def read_encoders(
     if not (isinstance(strides, list | tuple) and all(one in (1, 2) for one in strides)):
         raise ValueError(f"{strides!r:.80} are no strides of an encoder")
     return tuple(pixel_encoder(arrays, index, strides) for index in range(len(images)))
+
+
+def read_memory(
+    description: Mapping[str, Any], arrays: Mapping[str, Floats]
+) -> RecurrentCell | None:
+    """Return the memory of a policy; None where there is none.
+
+    Raises:
+        KeyError: a part of it is missing.
+        ValueError: it is fed something that there is not.
+    """
+    fed = read_fed(description)
+    return recurrent_cell(arrays, fed) if fed else None
+
+
+def read_fed(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a policy's memory is fed; nothing, where it has none.
+
+    Raises:
+        ValueError: there is no such thing.
+    """
+    fed = description.get("fed")
+    if fed is None:
+        return ()
+    if not (isinstance(fed, list | tuple) and fed and all(one in FED for one in fed)):
+        raise ValueError(f"{fed!r:.80} is nothing that a memory is fed")
+    return tuple(fed)
+
+
+def read_past(description: Mapping[str, Any]) -> Past:
+    """Return what a policy carries from one observation to the next.
+
+    Raises:
+        KeyError: a memory does not say its size.
+        ValueError: it makes no sense.
+    """
+    layout, fed = read_layout(description), read_fed(description)
+    if not fed:
+        return Past(layout)
+    size = description["memory_size"]
+    if type(size) is not int or size < 1:
+        raise ValueError(f"{size!r:.80} is no size of a memory")
+    return Past(layout, remembers(size, fed, math.prod(description["action_shape"])))
 
 
 def read_layout(description: Mapping[str, Any]) -> Layout:
@@ -258,6 +304,10 @@ def network_fits(network: Network, action_size: int) -> bool:
     if len(network.encoders) != len(images) or not all(map(encoder_fits, network.encoders, images)):
         return False
     obs_size = numbers + sum(len(encoder.scale) for encoder in network.encoders)
+    if network.memory is not None:
+        if not cell_fits(network.memory, obs_size, action_size):
+            return False
+        obs_size += network.memory.size
     sizes: list[tuple[int, ...]] = [weight.shape for weight in network.weights]
     return (
         network.activation in ACTIVATIONS

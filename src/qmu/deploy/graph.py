@@ -6,8 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qmu.deploy.description import network_of
-from qmu.deploy.ends import ACTION, BEGUN, FRAMES, NEXT, OBSERVATION, image_name
+from qmu.deploy.ends import (
+    ACTION,
+    BEGUN,
+    FRAMES,
+    HIDDEN,
+    LAST_ACTION,
+    LAST_REWARD,
+    NEXT,
+    OBSERVATION,
+    image_name,
+)
 from qmu.deploy.layers import NORM_EPSILON, SLOPE
+from qmu.deploy.memory import RecurrentCell
 from qmu.deploy.pixels import PIXEL_OFFSET, PIXEL_SCALE, PixelEncoder
 from qmu.deploy.policy import CENTRE, Policy
 from qmu.parts import CHANNELS_FIRST, GREY, Part
@@ -41,6 +52,8 @@ def build(graph: Graph, policy: Policy) -> None:
     network = network_of(policy)
     see = observed_images if policy.layout.images else observed_numbers
     hidden = see(graph, policy)
+    if network.memory is not None:
+        hidden = remembered(graph, hidden, network.memory)
     last = len(network.weights) - 1
     for depth in range(last + 1):
         hidden = graph.node("Gemm", hidden, f"actor.{depth}.weight", f"actor.{depth}.bias")
@@ -49,7 +62,44 @@ def build(graph: Graph, policy: Policy) -> None:
                 names = (f"actor.{depth}.scale", f"actor.{depth}.offset")
                 hidden = graph.node("LayerNormalization", hidden, *names, epsilon=NORM_EPSILON)
             hidden = activated(graph, network.activation, hidden)
-    scaled(graph, graph.node("Tanh", hidden), policy)
+    fed = () if network.memory is None else network.memory.fed
+    output = f"{LAST_ACTION}{NEXT}" if "action" in fed else ""
+    scaled(graph, graph.node("Tanh", hidden, output=output), policy)
+
+
+def remembered(graph: Graph, seen: str, memory: RecurrentCell) -> str:
+    """Add a step of a memory; return the name of what is seen, with the state behind it."""
+    reward = (
+        graph.node("Unsqueeze", LAST_REWARD, graph.constant("axis.1", [1], np.int64))
+        if ("reward" in memory.fed)
+        else ""
+    )
+    names = {"observation": seen, "action": LAST_ACTION, "reward": reward}
+    fed = graph.node("Concat", *(names[name] for name in memory.fed), axis=1)
+    gates = graph.node("Gemm", fed, "memory.input.weight", "memory.input.bias")
+    one, size = graph.constant("one", 1.0), memory.size
+    if memory.recurrent_weight is None:
+        taken = graph.node("Sigmoid", part(graph, gates, 0, size))
+        new = graph.node("Tanh", part(graph, gates, size, 2 * size))
+        kept = graph.node("Mul", graph.node("Sub", one, taken), HIDDEN)
+        after = graph.node("Add", kept, graph.node("Mul", taken, new), output=f"{HIDDEN}{NEXT}")
+    else:
+        own = graph.node("Gemm", HIDDEN, "memory.recurrent.weight", "memory.recurrent.bias")
+        both = [part(graph, either, 0, 2 * size) for either in (gates, own)]
+        gate = graph.node("Sigmoid", graph.node("Add", *both))
+        reset, keep = part(graph, gate, 0, size), part(graph, gate, size, 2 * size)
+        last = [part(graph, either, 2 * size, 3 * size) for either in (gates, own)]
+        new = graph.node("Add", last[0], graph.node("Mul", reset, last[1]))
+        new = graph.node("Tanh", new)
+        moved = graph.node("Mul", keep, graph.node("Sub", HIDDEN, new))
+        after = graph.node("Add", new, moved, output=f"{HIDDEN}{NEXT}")
+    return graph.node("Concat", seen, after, axis=1)
+
+
+def part(graph: Graph, whole: str, start: int, end: int) -> str:
+    """Add a slice of columns [batch, start:end]; return its name."""
+    places = [graph.constant(f"place.{place}", [place], np.int64) for place in (start, end)]
+    return graph.node("Slice", whole, *places, graph.constant("axis.1", [1], np.int64))
 
 
 def observed_numbers(graph: Graph, policy: Policy) -> str:

@@ -9,6 +9,10 @@ Where several frames are seen together the graph takes those before, too: `frame
 the numbers beside them `frames.numbers`), and `begun` [batch], false at an episode's first step.
 What the next step is given has the same names and `_next`.
 
+A memory takes its state, `memory` [batch, size], zeros at first, and gives `memory_next`; where it
+is fed them, also `last_action` [batch, actions] in [-1, 1] and gives `last_action_next`, and takes
+`last_reward` [batch], both zeros at an episode's first step.
+
 Its metadata hold the policy's description. It uses operators of opset 17 (2022), so that runtimes
 that are not the newest run it, too. The file ends in one more entry of the metadata: the sum of all
 bytes before.
@@ -22,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.description import (
     check_bounds,
-    read_layout,
+    read_past,
     shapes_of,
     unreadable,
 )
@@ -42,7 +46,7 @@ from qmu.deploy.ends import (
 from qmu.deploy.graph import Graph, build
 from qmu.deploy.layers import Floats
 from qmu.deploy.parts import observed, read_parts
-from qmu.deploy.past import Carries, State
+from qmu.deploy.past import Carries, Past, State
 from qmu.deploy.policy import Observation, Policy
 from qmu.deploy.seal import DIGITS, check_seal, read_json, sealed
 from qmu.deploy.told import told
@@ -83,16 +87,22 @@ class OnnxPolicy(Carries):
     low: Floats
     high: Floats
     info: dict[str, Any]
-    layout: Layout
+    past: Past
     parts: tuple[Part, ...] = ()
     dtype: Any = np.float32
     carried: list[State] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def __call__(self, observation: Observation) -> Floats:
+    @property
+    def layout(self) -> Layout:
+        """How observations lie in a row, and how many of them are seen together."""
+        return self.past.layout
+
+    def __call__(self, observation: Observation, reward: ArrayLike | None = None) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
             observation: what a `Policy` takes.
+            reward: what the step before has brought, for a policy whose memory is fed it.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -102,8 +112,8 @@ class OnnxPolicy(Carries):
                 past: `step` takes those.
         """
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
-        if self.layout.frames > 1:
-            return self.act_on_own(obs, batch)
+        if self.has_past:
+            return self.act_on_own(obs, batch, reward)
         action, _ = self.advance(obs if batch else obs[None], ())
         return action if batch else action[0]
 
@@ -118,9 +128,9 @@ class OnnxPolicy(Carries):
     def advance(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
         names = [end.name for end in self.session.get_inputs()]
-        given = [*given_now(self.layout, self.parts, obs), *given_before(self.layout, state)]
+        given = [*given_now(self.layout, self.parts, obs), *given_before(self.past, state)]
         action, *after = self.session.run(None, dict(zip(names, given, strict=True)))
-        return action, state_of(self.layout, after)
+        return action, state_of(self.past, state, after)
 
     def __repr__(self) -> str:
         return told(self)
@@ -146,20 +156,20 @@ def read(data: bytes, source: Path) -> OnnxPolicy:
             raise ValueError("it is not from qmu")
         description = read_json(held[DESCRIPTION])
         obs_shape, action_shape = shapes_of(description)
-        layout = read_layout(description)
-        dtype = np.float64 if description.get("centred") else layout.dtype
+        past = read_past(description)
+        dtype = np.float64 if description.get("centred") else past.layout.dtype
         low, high = (np.array(description[name], np.float32) for name in BOUNDS)
         parts = read_parts(description["parts"])
-        inputs = inputs_of(layout, parts, obs_shape, dtype)
+        inputs = inputs_of(past, parts, obs_shape, dtype)
         check_ends(session.get_inputs(), inputs)
-        check_ends(session.get_outputs(), outputs_of(layout, parts, action_shape))
+        check_ends(session.get_outputs(), outputs_of(past, parts, action_shape))
         check_bounds(low, high)
         zeros = {name: np.zeros((1, *shape), kind) for name, shape, kind in inputs}
         check_answer(session, zeros, low, high)
     except Exception as error:
         raise unreadable(source, error) from None
     info = description["info"]
-    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, layout, parts, dtype)
+    return OnnxPolicy(session, obs_shape, action_shape, low, high, info, past, parts, dtype)
 
 
 def check_alone(data: bytes) -> None:
@@ -207,7 +217,7 @@ def pack(policy: Policy) -> bytes:
 
     graph = Graph(policy.arrays())
     build(graph, policy)
-    layout, parts = policy.layout, policy.parts
+    past, parts = policy.past, policy.parts
     inputs, outputs = (
         [
             helper.make_tensor_value_info(
@@ -218,8 +228,8 @@ def pack(policy: Policy) -> bytes:
             for end in ends
         ]
         for ends in (
-            inputs_of(layout, parts, policy.obs_shape, policy.dtype),
-            outputs_of(layout, parts, policy.action_shape),
+            inputs_of(past, parts, policy.obs_shape, policy.dtype),
+            outputs_of(past, parts, policy.action_shape),
         )
     )
     model = helper.make_model(

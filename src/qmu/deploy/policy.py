@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qmu.deploy.layers import ACTIVATIONS, Floats, all_finite, layer_norm
+from qmu.deploy.memory import RecurrentCell, remembers
 from qmu.deploy.parts import observed
-from qmu.deploy.past import Carries, State, stacked
+from qmu.deploy.past import Carries, Past, State, after, recalled, stacked
 from qmu.deploy.pixels import PixelEncoder
 from qmu.deploy.seal import signed, sum_of
 from qmu.deploy.told import told
-from qmu.layout import Layout, Seen, seen
+from qmu.layout import Layout, seen
 from qmu.parts import Part
 from qmu.places import absolute
 
@@ -59,6 +61,10 @@ class Actor(Protocol):
     def layout(self) -> Layout:
         """How observations lie in a row, and how many of them are seen together."""
 
+    @property
+    def past(self) -> Past:
+        """What it carries from one observation of an episode to the next."""
+
     def __call__(self, seen: Floats, /) -> Floats:
         """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
 
@@ -89,7 +95,7 @@ class Network:
     `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
     empty without one. Without a `normalization`, observations are taken as they come. `layout` says
     what these are, and how many of them are seen together. Each image has an encoder, whose
-    features layers are given beside the numbers.
+    features layers are given beside the numbers; a `memory` adds its state to both.
     """
 
     weights: tuple[Floats, ...]
@@ -100,20 +106,40 @@ class Network:
     layout: Layout
     normalization: Normalization | None = None
     encoders: tuple[PixelEncoder, ...] = ()
+    memory: RecurrentCell | None = None
+
+    @cached_property
+    def past(self) -> Past:
+        """What it carries from one observation of an episode to the next."""
+        if self.memory is None:
+            return Past(self.layout)
+        own = remembers(self.memory.size, self.memory.fed, len(self.biases[-1]))
+        return Past(self.layout, own)
+
+    @property
+    def sees_rows(self) -> bool:
+        """Tell whether layers, or a normalization, are given observations as they lie in a row."""
+        return not self.encoders and self.memory is None
 
     def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return what is seen of observations [batch, size], and the state after them."""
         if not state and not self.encoders:
             return obs, state
-        frames, state = stacked(self.layout, obs, state)
+        past = self.past
+        frames, state = stacked(past, obs, state)
         found = seen(self.layout, frames)
-        return (self.encoded(found) if self.encoders else found), state
+        if self.sees_rows:
+            return found, state
+        found = self.encoded(found)
+        return (found, state) if self.memory is None else recalled(self.memory, past, found, state)
 
-    def encoded(self, found: Seen) -> Floats:
+    def encoded(self, found: Any) -> Floats:
         """Return the numbers of observations and the features of their images [batch, features]."""
-        numbers = found.numbers
+        numbers = found.numbers if self.encoders else found
         if self.normalization is not None:
             numbers = self.normalization(numbers)
+        if not self.encoders:
+            return numbers
         features = [
             encode(images) for encode, images in zip(self.encoders, found.images, strict=True)
         ]
@@ -121,13 +147,15 @@ class Network:
 
     def remember(self, obs: NDArray[Any], state: State) -> State:
         """Return the state after observations on which nobody acts."""
-        return stacked(self.layout, obs, state)[1] if state else state
+        if self.memory is not None:
+            return self.see(obs, state)[1]
+        return stacked(self.past, obs, state)[1] if state else state
 
     def __call__(self, seen: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
         activate = ACTIVATIONS[self.activation]
         hidden = seen
-        if self.normalization is not None and not self.encoders:
+        if self.normalization is not None and self.sees_rows:
             hidden = self.normalization(seen)
         for depth in range(len(self.weights) - 1):
             hidden = hidden @ self.weights[depth] + self.biases[depth]
@@ -155,6 +183,7 @@ class Network:
         }
         for index, encoder in enumerate(self.encoders):
             arrays |= encoder.arrays(index)
+        arrays |= {} if self.memory is None else self.memory.arrays()
         if self.normalization is not None:
             arrays |= {f"obs.{name}": value for name, value in vars(self.normalization).items()}
         return arrays
@@ -167,6 +196,7 @@ class Network:
             "norms": len(self.scales),
             "normalized": self.normalization is not None,
             **({"strides": self.encoders[0].strides} if self.encoders else {}),
+            **({} if self.memory is None else self.memory.description()),
         }
 
 
@@ -179,8 +209,8 @@ class Policy(Carries):
     they are dictionaries or tuples. A `centre` [obs] is taken from observations in double
     precision, before they are rounded to single.
 
-    A policy that sees several frames has a past: `step` takes it and returns it; called with single
-    observations, the policy carries it itself, until `reset`.
+    A policy that sees several frames, or has a memory, has a past: `step` takes it and returns it;
+    called with single observations, the policy carries it itself, until `reset`.
     """
 
     network: Acts
@@ -193,7 +223,7 @@ class Policy(Carries):
     centre: Doubles | None = None
     carried: list[State] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def __call__(self, observation: Observation) -> Floats:
+    def __call__(self, observation: Observation, reward: ArrayLike | None = None) -> Floats:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
@@ -201,6 +231,7 @@ class Policy(Carries):
                 leading axis, in the environment's units; or the dictionary or tuple that the
                 environment itself gives, each part with that axis in a batch. Where it can be
                 read as one observation, with axes of length one more or less, it is one.
+            reward: what the step before has brought, for a policy whose memory is fed it.
 
         Returns:
             float32 actions in the environment's units, inside its bounds.
@@ -210,8 +241,8 @@ class Policy(Carries):
                 past: `step` takes those.
         """
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
-        if self.layout.frames > 1:
-            return self.act_on_own(obs, batch)
+        if self.has_past:
+            return self.act_on_own(obs, batch, reward)
         if self.layout.images and not batch:
             # Encoders take batches.
             return self.act(obs[None], (1,))[0]
@@ -232,6 +263,11 @@ class Policy(Carries):
         return self.network.layout
 
     @property
+    def past(self) -> Past:
+        """What it carries from one observation of an episode to the next."""
+        return self.network.past
+
+    @property
     def dtype(self) -> Any:
         """What observations are read as."""
         return self.layout.dtype if self.centre is None else np.float64
@@ -245,7 +281,8 @@ class Policy(Carries):
         """Return actions [batch, ...] for observations [batch, *obs_shape], and the next state."""
         batch = obs.shape[:1]
         seen, state = self.network.see(self.flat(obs, batch), state)
-        return self.scaled(self.network(seen), batch), state
+        action = self.network(seen)
+        return self.scaled(action, batch), after(self.past, state, action=action)
 
     def flat(self, obs: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
         """Return observations [*batch, *obs_shape] as rows [*batch, size]."""
@@ -300,7 +337,7 @@ class Policy(Carries):
     def description(self) -> dict[str, Any]:
         """Return what the arrays are, as JSON holds it."""
         return {
-            "format": WITH_PAST if self.layout.frames > 1 or self.layout.images else FORMAT,
+            "format": WITH_PAST if self.has_past or self.layout.images else FORMAT,
             **self.network.description(),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),

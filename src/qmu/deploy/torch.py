@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
 from qmu.deploy.layers import NORM_EPSILON, SLOPE, Floats
+from qmu.deploy.memory import RecurrentCell
 from qmu.deploy.parts import batch_of, observed
-from qmu.deploy.past import Carries, State, check_state
+from qmu.deploy.past import Carries, State, after, check_state, held, with_reward
 from qmu.deploy.pixels import PIXEL_OFFSET, PIXEL_SCALE, PixelEncoder
 from qmu.deploy.policy import Normalization, Observation, Policy
 from qmu.deploy.seal import check_seal, read_json, sealed_zip
@@ -51,19 +52,24 @@ class TorchPolicy(Carries, nn.Module):
         normalization = network_of(policy).normalization
         self.normalize = None if normalization is None else Normalize(normalization)
         self.layers = nn.Sequential(*layers_of(policy))
-        self.dtype, self.layout = policy.dtype, policy.layout
+        self.dtype, self.layout, self.past = policy.dtype, policy.layout, policy.past
+        memory = network_of(policy).memory
+        self.memory = None if memory is None else Recur(memory)
         self.carried: list[State] = []
         centre = None if policy.centre is None else torch.tensor(policy.centre)
         self.register_buffer("centre", centre)
         self.register_buffer("low", torch.tensor(policy.low))
         self.register_buffer("high", torch.tensor(policy.high))
 
-    def forward(self, observation: Observation | torch.Tensor) -> Floats | torch.Tensor:
+    def forward(
+        self, observation: Observation | torch.Tensor, reward: ArrayLike | None = None
+    ) -> Floats | torch.Tensor:
         """Return the action for one observation, or one per row for a batch of observations.
 
         Args:
             observation: what a `Policy` takes, or a tensor of the environment's observation
                 shape, or with one more leading axis, in the environment's units.
+            reward: what the step before has brought, for a policy whose memory is fed it.
 
         Returns:
             Actions in the environment's units, inside its bounds: of a tensor a tensor on the same
@@ -75,12 +81,12 @@ class TorchPolicy(Carries, nn.Module):
         """
         if isinstance(observation, torch.Tensor):
             batch = batch_of(observation.shape, self.obs_shape)
-            if self.layout.frames > 1:
+            if self.has_past:
                 self.refuse_tensor()
             return self.act(self.as_rows(observation, batch), batch)
         obs, batch = observed(self.parts, self.obs_shape, observation, self.dtype)
-        if self.layout.frames > 1:
-            return self.act_on_own(obs, batch)
+        if self.has_past:
+            return self.act_on_own(obs, batch, reward)
         return self.act_on_array(obs, batch)
 
     def batch(self, observations: Observation) -> Floats:
@@ -92,7 +98,9 @@ class TorchPolicy(Carries, nn.Module):
         obs = self.whole_batch(observations)
         return self.act_on_array(obs, obs.shape[:1])
 
-    def step(self, observation: Any, state: Any) -> tuple[Any, Any]:
+    def step(
+        self, observation: Any, state: Any, reward: ArrayLike | None = None
+    ) -> tuple[Any, Any]:
         """Return the action for one observation, or one per row of a batch, and the next state.
 
         As that of a `Policy`; of a tensor they are tensors. The state may be of arrays, as
@@ -103,13 +111,23 @@ class TorchPolicy(Carries, nn.Module):
         """
         held = tuple(map(as_array, state)) if isinstance(state, tuple) else state
         if not isinstance(observation, torch.Tensor):
-            return super().step(observation, held)
+            return super().step(observation, held, reward)
         batch = batch_of(observation.shape, self.obs_shape)
         observation = self.as_rows(observation, batch)
         rows = observation if batch else observation[None]
-        check_state(self.layout, held, len(rows))
-        action, state = self.act_after(rows, tuple(map(self.as_tensor, state)))
+        check_state(self.past, held, len(rows))
+        before = with_reward(self.past, state, as_array(reward))
+        action, state = self.act_after(rows, tuple(map(self.as_tensor, before)))
         return (action if batch else action[0]), state
+
+    def executed(self, action: Any, state: Any = None) -> Any:
+        """Return the state after another action was executed, as that of a `Policy`; of arrays."""
+        held = state if state is None else tuple(map(as_array, state))
+        return super().executed(as_array(action), held)
+
+    def bounds(self) -> tuple[Floats, Floats]:
+        """Return between which numbers each one of an action lies."""
+        return self.low.cpu().numpy(), self.high.cpu().numpy()
 
     def as_rows(self, obs: torch.Tensor, batch: Any) -> torch.Tensor:
         """Return observations [*batch, ...] with the pixels of an image alone as in a row.
@@ -168,20 +186,29 @@ class TorchPolicy(Carries, nn.Module):
         """Return the actions of a batch of observations and what was before them, and the state."""
         batch = obs.shape[:1]
         seen, state = self.see(self.flat(obs, batch), state)
-        return self.scaled(self.layers(seen), batch), state
+        action = self.layers(seen)
+        return self.scaled(action, batch), after(self.past, state, action=action)
 
     def see(
         self, flat: torch.Tensor, state: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """Return what layers are given of rows [batch, size] and those before, and the state."""
         frames = flat[:, None]
-        if state:
-            before, begun = state
+        if self.past.frames:
+            before, begun, *rest = state
             older = torch.where(begun[:, None, None], before, frames)
             frames = torch.cat([older, frames], dim=1)
-            state = frames[:, 1:], torch.ones_like(begun)
+            state = frames[:, 1:], torch.ones_like(begun), *rest
+        found = self.encoded(frames)
+        if self.memory is None:
+            return found, state
+        hidden = self.memory(found, held(self.past, state))
+        return torch.cat([found, hidden], dim=1), after(self.past, state, hidden=hidden)
+
+    def encoded(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return numbers, normalized, and features of images of rows [batch, frames, size]."""
         if not self.encoders:
-            return self.normalized(frames.flatten(1)), state
+            return self.normalized(frames.flatten(1))
         numbers = frames[:, :, : NUMBER * self.layout.numbers].contiguous().view(torch.float32)
         features = [
             encode(frames[:, :, place].unflatten(2, image).movedim(1, 3).flatten(3))
@@ -189,7 +216,7 @@ class TorchPolicy(Carries, nn.Module):
                 self.encoders, self.layout.places, self.layout.images, strict=True
             )
         ]
-        return torch.cat([self.normalized(numbers.flatten(1)), *features], dim=1), state
+        return torch.cat([self.normalized(numbers.flatten(1)), *features], dim=1)
 
     def normalized(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return numbers [batch, numbers] as layers are given them."""
@@ -217,6 +244,38 @@ class TorchPolicy(Carries, nn.Module):
 def as_array(part: Any) -> Any:
     """Return a tensor of a state as an array; other things as they are."""
     return part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part
+
+
+class Recur(nn.Module):
+    """One step of a memory, whose weights are those of PyTorch's own layers."""
+
+    def __init__(self, cell: RecurrentCell) -> None:
+        """Take the weights."""
+        super().__init__()
+        self.fed = cell.fed
+        inputs = nn.Linear(*cell.input_weight.shape)
+        self.inputs = with_values(inputs, cell.input_weight.T, cell.input_bias)
+        self.recurrent = None
+        if cell.recurrent_weight is not None and cell.recurrent_bias is not None:
+            recurrent = nn.Linear(*cell.recurrent_weight.shape)
+            own = with_values(recurrent, cell.recurrent_weight.T, cell.recurrent_bias)
+            self.recurrent = own
+
+    def forward(self, seen: torch.Tensor, before: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the state [batch, size] after what is seen [batch, numbers]."""
+        given = {"observation": seen, "action": before.get("action")}
+        if "reward" in before:
+            given["reward"] = before["reward"][:, None]
+        gates = self.inputs(torch.cat([given[name] for name in self.fed], dim=1))
+        state = before["hidden"]
+        size = state.shape[1]
+        if self.recurrent is None:
+            taken = torch.sigmoid(gates[:, :size])
+            return (1 - taken) * state + taken * torch.tanh(gates[:, size:])
+        own = self.recurrent(state)
+        gate = torch.sigmoid(gates[:, : 2 * size] + own[:, : 2 * size])
+        new = torch.tanh(gates[:, 2 * size :] + gate[:, :size] * own[:, 2 * size :])
+        return new + gate[:, size:] * (state - new)
 
 
 class Encode(nn.Module):

@@ -57,6 +57,7 @@ class Checkup:
     "env.episode_length",
     "env.single",
     "env.repeat",
+    "env.hide",
     "env.images",
     "env.pixels",
     "env.camera",
@@ -73,6 +74,7 @@ def check_env(
     episode_length: int | None = None,
     single: bool = False,
     repeat: int = 1,
+    hide: Sequence[str] = (),
     images: Sequence[str] = ("auto",),
     pixels: int | None = None,
     camera: str | None = None,
@@ -90,6 +92,7 @@ def check_env(
         episode_length: time limit of an episode, as with `env.episode_length`.
         single: make one world in all, as with `env.single`; what takes two is left out.
         repeat: steps of the world that an action is repeated for, as with `env.repeat`.
+        hide: what is taken away of the observations, as with `env.hide`.
         images: which observations are images, as with `env.images`.
         pixels: size of pictures that are observed, as with `env.pixels`; also the next three.
         camera: which one draws them.
@@ -109,6 +112,7 @@ def check_env(
         "episode_length": episode_length,
         "single": single,
         "repeat": repeat,
+        "hide": list(hide),
         "images": list(images),
         "pixels": pixels,
         "camera": camera,

@@ -11,7 +11,7 @@ import numpy as np
 
 from qmu.health import conditions
 from qmu.health.advice import not_given
-from qmu.health.chart import CERTAIN, LIKELY, RECENT, SURE, Chart, Finding, Rule
+from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, SURE, Chart, Finding, Rule
 
 
 def saturated_actor(chart: Chart) -> Finding | None:
@@ -60,6 +60,30 @@ def blind_encoder(chart: Chart) -> Finding | None:
         CERTAIN if dead > 0.5 else LIKELY,
         "a lower --encoder.lr; `qmu check` says whether the images change at all",
         serious=dead > 0.9 or saturated > 0.99,
+    )
+
+
+def useless_memory(chart: Chart) -> Finding | None:
+    """A memory that changes no action, or states at the bounds of their tanh."""
+    used, saturated = chart.recent("health/memory_used"), chart.recent("health/saturated_memory")
+    if saturated > 0.9:
+        return Finding(
+            "Saturated memory",
+            f"{saturated:.0%} of what actor and critics remember is beyond 0.97",
+            "A state at its bounds forgets nothing and takes nothing in",
+            LIKELY,
+            "a lower --memory.lr, --env.normalize-obs, --env.reward-scale where it is fed rewards",
+            serious=saturated > 0.99,
+        )
+    if not used < 0.01:
+        return None
+    return Finding(
+        "Ignored memory",
+        f"With what is remembered of another moment, actions are {used:.2g} apart",
+        "The policy acts on what it sees at the moment, and the memory costs time",
+        POSSIBLE,
+        "a longer --memory.sequence, --memory.start stored, a higher --memory.lr; or no memory "
+        "(--memory.kind none), where nothing is hidden",
     )
 
 
@@ -181,6 +205,7 @@ RULES: tuple[Rule, ...] = (
     Rule("a saturated actor", saturated_actor, ("health/saturated",)),
     Rule("dead units", dead_units, ("health/dead_actor",)),
     Rule("an encoder that sees nothing", blind_encoder),
+    Rule("a memory that is of no use", useless_memory),
     Rule("a critic that predicts nothing", critic_predicts_nothing, ("health/q_std",)),
     Rule("exploding gradients", exploding_gradients, GRADIENTS, 1),
     Rule("vanishing gradients", vanishing_gradients, GRADIENTS),

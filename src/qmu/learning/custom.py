@@ -14,16 +14,19 @@ import numpy as np
 
 from qmu.agent.custom import Networks, acting_names, check_kind, makers_of
 from qmu.agent.encoder import feature_count
+from qmu.agent.memory import RecurrentActor
 from qmu.agent.normalize import init_normalizer
-from qmu.agent.update import Acting, features, normalized
+from qmu.agent.update import Acting, features, init_actor, normalized
 from qmu.config import Config
 from qmu.deploy.description import read_layout
 from qmu.deploy.files import read_folder
 from qmu.deploy.layers import Floats
-from qmu.deploy.past import State, stacked
+from qmu.deploy.memory import remembers
+from qmu.deploy.past import Past, State, recalled, stacked
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError
 from qmu.layout import Layout, seen
+from qmu.learning.cells import to_cell
 from qmu.learning.devices import in_single_precision
 from qmu.learning.statistics import with_deviations
 from qmu.saving import arrays
@@ -41,25 +44,34 @@ ONLY_BUILT_IN = {
 class CustomNetwork:
     """One member's actor and encoder, of which one is the user's own, as something that acts."""
 
-    def __init__(self, acting: Acting, layout: Layout) -> None:
+    def __init__(self, acting: Acting, layout: Layout, action_size: int) -> None:
         """Take the actor, and what stands before it, on the device where it is to act.
 
-        `layout` is that of the observations that it acts on.
+        `layout` is that of the observations that it acts on. A memory acts in NumPy.
         """
         self.acting, self.layout = acting, layout
+        self.cell, self.past = None, Past(layout)
+        if isinstance(acting.actor, RecurrentActor):
+            self.cell = to_cell(jax.device_get(acting.actor.memory))
+            own = remembers(self.cell.size, self.cell.fed, action_size)
+            self.past = Past(layout, own)
         # Flat, because a call walks through the module in Python: 0.3 ms otherwise.
         self.leaves, structure = jax.tree.flatten(acting)
         self.seeing, self.doing = compiled_for(structure)
 
     def see(self, obs: Any, state: State) -> tuple[Floats, State]:
         """Return what is seen of observations [batch, size], and the state after them."""
-        frames, state = stacked(self.layout, obs, state)
+        frames, state = stacked(self.past, obs, state)
         found = seen(self.layout, frames)
-        return (self.run(self.seeing, found) if self.layout.images else found), state
+        if self.layout.images or self.cell is not None:
+            found = self.run(self.seeing, found)
+        if self.cell is None:
+            return found, state
+        return recalled(self.cell, self.past, found, state)
 
     def remember(self, obs: Any, state: State) -> State:
         """Return the state after observations on which nobody acts."""
-        return stacked(self.layout, obs, state)[1]
+        return stacked(self.past, obs, state)[1] if self.cell is None else self.see(obs, state)[1]
 
     def __call__(self, obs: Floats) -> Floats:
         """Return actions [..., action] in [-1, 1] for what is seen [..., obs]."""
@@ -104,6 +116,8 @@ def compiled_for(structure: Any) -> tuple[Callable[..., Any], Callable[..., Any]
 
     def doing(leaves: list[Any], obs: Any) -> Any:
         acting = jax.tree.unflatten(structure, leaves)
+        if isinstance(acting.actor, RecurrentActor):
+            return acting.actor.head(obs)
         if acting.encoder is None:
             obs = normalized(acting.normalizer, obs)
         return acting.actor(obs)
@@ -154,7 +168,7 @@ def read_custom(
     obs_size = feature_count(layout.seen_numbers, len(images), config.encoder)
     key = jax.random.key(0)
     like = Acting(
-        makers.actor(key, obs_size, action_size, config.actor),
+        init_actor(key, obs_size, action_size, config, makers),
         init_normalizer(layout.seen_numbers, config),
         makers.encoder(key, images, config.encoder) if images else None,
     )
@@ -171,7 +185,7 @@ def read_custom(
         ) from None
     device = acting_device(jax.devices()[:1])
     acting: Acting = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return CustomNetwork(jax.device_put(acting, device), layout)
+    return CustomNetwork(jax.device_put(acting, device), layout, action_size)
 
 
 def misfit(place: object, networks: Networks | None, error: Exception) -> str:

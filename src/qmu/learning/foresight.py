@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from qmu.collecting.evaluate import Trace
 from qmu.layout import Layout, numbers_of, seen
+from qmu.rows import Sequences, Timed
 
 # Values are computed of so many states at once, so that one program serves all evaluations; and
 # of so many episodes at most.
@@ -24,6 +26,7 @@ def overestimation(
     layout: Layout,
     gamma: float,
     reward_scale: float,
+    steps: int | None = None,
 ) -> dict[str, float]:
     """Return how far Q(s, μ(s)) was above the discounted returns of an evaluation's episodes.
 
@@ -39,6 +42,8 @@ def overestimation(
         layout: of the observations in the trace.
         gamma: the discount.
         reward_scale: what rewards are multiplied with where they are learned from.
+        steps: of a sequence, where networks have a memory: they see a state behind so many others
+            of its episode as in learning, and `values` is given `Sequences`.
 
     Returns:
         `health/q_bias`: b; `health/return_mean`: the mean of Q(s_t, μ(s_t)) - b, which is the mean
@@ -46,21 +51,25 @@ def overestimation(
         Nothing, if the returns were nearly all Q itself: where γ is 1, or close to it, and a time
         limit ended the episodes.
     """
-    most, count = (STATES_OF_IMAGES, EPISODES_OF_IMAGES) if layout.images else (STATES, EPISODES)
+    dear = layout.images or steps is not None
+    most, count = (STATES_OF_IMAGES, EPISODES_OF_IMAGES) if dear else (STATES, EPISODES)
     episodes = trace.rewards[:count]
     places = chosen([len(rewards) for rewards in episodes], most)
-    states = [frames_at(layout, trace.obs[episode], time) for episode, time in places]
-    ends = [frames_at(layout, own, len(own) - 1) for own in trace.obs[:count]]
-    held = np.zeros((most, *ends[0].shape), layout.dtype)
-    held[: len(states) + len(ends)] = np.stack(states + ends)
-    found = np.asarray(values(seen(layout, held)), np.float64)
-    tails = found[len(states) : len(states) + len(ends)]
+    ends = [(episode, len(own) - 1) for episode, own in enumerate(trace.obs[:count])]
+    # So many that one program serves all evaluations.
+    wanted = (places + ends + [ends[-1]] * most)[:most]
+    if steps is None:
+        found = values(frames_of(trace, layout, wanted))
+    else:
+        found = values(sequences_of(trace, layout, wanted, steps))
+    found = np.asarray(found, np.float64)
+    tails = found[len(places) : len(places) + len(ends)]
     returns = [
         discounted(np.array(rewards) * reward_scale, 0.0 if terminated else tail, gamma)
         for rewards, terminated, tail in zip(episodes, trace.terminated[:count], tails, strict=True)
     ]
     obtained = np.array([returns[episode][time] for episode, time in places])
-    foreseen = found[: len(states)]
+    foreseen = found[: len(places)]
     shares = np.array(
         [
             1.0
@@ -77,6 +86,38 @@ def overestimation(
         "health/return_mean": float(np.mean(foreseen) - bias),
         "health/return_std": float(np.std(obtained)),
     }
+
+
+def frames_of(trace: Trace, layout: Layout, places: Sequence[tuple[int, int]]) -> Any:
+    """Return what networks see of states (episode, time)."""
+    return seen(layout, np.stack([frames_at(layout, trace.obs[one], time) for one, time in places]))
+
+
+def sequences_of(
+    trace: Trace, layout: Layout, places: Sequence[tuple[int, int]], steps: int
+) -> Sequences:
+    """Return sequences of so many steps that end with states (episode, time), which are asked for.
+
+    What lies before an episode is its first observation, with which it begins.
+    """
+    nothing = np.zeros_like(trace.actions[0][0])
+    obs, action, reward, begins = [], [], [], []
+    for back in reversed(range(steps)):
+        moments = [(one, time - back) for one, time in places]
+        obs.append(frames_of(trace, layout, [(one, max(time, 0)) for one, time in moments]))
+        action.append(
+            [trace.actions[one][time - 1] if time > 0 else nothing for one, time in moments]
+        )
+        reward.append([trace.rewards[one][time - 1] if time > 0 else 0.0 for one, time in moments])
+        begins.append([time <= 0 for _, time in moments])
+    timed = Timed(
+        jax.tree.map(lambda *own: np.stack(own), *obs),
+        np.array(action, np.float32),
+        np.array(reward, np.float32),
+        np.array(begins),
+    )
+    asked = np.full((1, len(places)), steps - 1, np.int32)
+    return Sequences(timed, asked=asked)
 
 
 def frames_at(layout: Layout, rows: Sequence[NDArray[Any]], time: int) -> NDArray[Any]:

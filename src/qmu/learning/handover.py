@@ -11,6 +11,8 @@ import numpy as np
 from qmu.agent.convolution import Convolution
 from qmu.agent.custom import CustomActor, CustomEncoder
 from qmu.agent.encoder import CentredNorm, Encoder, ImageEncoder
+from qmu.agent.kinds import ActorLike
+from qmu.agent.memory import RecurrentActor
 from qmu.agent.networks import EPSILON as NORM_EPSILON
 from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
 from qmu.agent.normalize import Normalizer
@@ -19,11 +21,12 @@ from qmu.deploy.layers import Floats
 from qmu.deploy.pixels import PixelEncoder
 from qmu.deploy.policy import Acts, Network, Normalization, Policy
 from qmu.layout import Layout
+from qmu.learning.cells import to_cell, to_memory
 from qmu.learning.custom import CustomNetwork
 from qmu.world.spaces import Spaces
 
 
-def to_networks(acting: Acting, layout: Layout, device: Any = None) -> list[Acts]:
+def to_networks(acting: Acting, layout: Layout, action_size: int, device: Any = None) -> list[Acts]:
     """Return a group's actors as NumPy networks; those of the user's own act on the device.
 
     `layout` is that of the observations that they act on.
@@ -32,21 +35,22 @@ def to_networks(acting: Acting, layout: Layout, device: Any = None) -> list[Acts
     members = range(len(jax.tree.leaves(host)[0]))
     each = [jax.tree.map(lambda leaf, own=own: leaf[own], host) for own in members]
     if is_custom(acting):
-        return [CustomNetwork(jax.device_put(one, device), layout) for one in each]
+        return [CustomNetwork(jax.device_put(one, device), layout, action_size) for one in each]
     return [to_network(one, layout) for one in each]
 
 
 def is_custom(acting: Acting) -> bool:
     """Tell whether something that acts is the user's own."""
     images = () if acting.encoder is None else acting.encoder.images
-    return isinstance(acting.actor, CustomActor) or any(
-        isinstance(own, CustomEncoder) for own in images
-    )
+    actor = acting.actor.head if isinstance(acting.actor, RecurrentActor) else acting.actor
+    return isinstance(actor, CustomActor) or any(isinstance(own, CustomEncoder) for own in images)
 
 
 def to_network(acting: Any, layout: Layout) -> Network:
     """Return one member's `Acting`, in NumPy, as a network; batch norms go into its weights."""
     actor, normalizer = acting.actor, acting.normalizer
+    memory = to_cell(actor.memory) if isinstance(actor, RecurrentActor) else None
+    actor = actor if memory is None else actor.head
     layers = [(layer.weight, layer.bias) for layer in actor.layers]
     norms = actor.norms or ()
     folded = [
@@ -69,6 +73,7 @@ def to_network(acting: Any, layout: Layout) -> Network:
             normalizer.clip,
         ),
         encoders=() if acting.encoder is None else tuple(map(to_pixels, acting.encoder.images)),
+        memory=memory,
     )
 
 
@@ -110,12 +115,14 @@ def to_acting(network: Network) -> Acting:
     """Return what `to_network` made a network of; batch norms stay in its weights."""
     layers = zip(network.weights, network.biases, strict=True)
     norms = zip(network.scales, network.offsets, strict=True)
-    actor = Actor(
+    actor: ActorLike = Actor(
         layers=tuple(Linear(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in layers),
         norms=tuple(LayerNorm(jnp.asarray(scale), jnp.asarray(offset)) for scale, offset in norms)
         or None,
         activation=network.activation,
     )
+    if network.memory is not None:
+        actor = RecurrentActor(to_memory(network.memory), actor)
     known = network.normalization
     normalizer = None
     if known is not None:

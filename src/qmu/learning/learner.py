@@ -33,9 +33,11 @@ from qmu.learning.members import (
     init_members,
     stack_numbers,
 )
+from qmu.learning.recall import with_states
 from qmu.learning.schedules import Values, stacked_values, with_values
 from qmu.learning.statistics import no_statistics, observed, statistics_in, with_deviations
-from qmu.replay.priority import Priorities, draw, note_rows, renewed
+from qmu.replay.priority import Priorities, draw, note_rows, of_sequences, renewed
+from qmu.replay.sequences import Reading, sequences
 from qmu.replay.stream import Stream, append, sample, windows
 from qmu.rows import Batch, Rows
 from qmu.saving.arrays import like_groups
@@ -74,9 +76,13 @@ def learn(
     if priorities is not None:
         priorities = note_rows(priorities, members.stream, rows)
     stream = append(members.stream, rows)
+    if stream.states is not None:
+        stream = with_states(stream, rows, members.agents, members.stream, platform)
     # A row's priority follows its last TD error, so batches cannot be drawn ahead by it. Images of
-    # many batches take room, and drawing them is little beside what is done with them.
-    block = BLOCK if priorities is None and stream.bytes is None else 1
+    # many batches take room, as sequences do, and drawing them is little beside what is done with
+    # them.
+    ahead = priorities is None and stream.bytes is None and not config.memory.used
+    block = BLOCK if ahead else 1
 
     def learn_one(
         position: Any,
@@ -115,24 +121,25 @@ def learn(
                     agent, batch, count, jax.random.fold_in(update_key, count), now
                 )
                 if priorities is not None and places is not None:
+                    if config.memory.used:
+                        errors = of_sequences(errors, batch.weight, places.shape[-1])
                     priorities = renewed(priorities, places, errors, numbers.replay.alpha)
                 return agent, jax.tree.map(jnp.add, totals, metrics), priorities
 
             return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
 
         agent = algorithm.observe(agent, scales)
-        zero = jnp.zeros(())
         agent, totals, priorities = jax.lax.fori_loop(
             0,
             (due + block - 1) // block,
             one_block,
-            (agent, Metrics(zero, zero, zero, zero), priorities),
+            (agent, algorithm.no_metrics(config), priorities),
         )
 
         def measured() -> Vitals:
-            steps, gamma = numbers.replay.n_step, numbers.target.gamma
             rows = (1, config.replay.batch_size)
-            one = sample(stream, jax.random.fold_in(vitals_key, done), position, rows, steps, gamma)
+            key = jax.random.fold_in(vitals_key, done)
+            one, _ = draw_batches(stream, None, key, position, rows, numbers)
             return vitals(agent, jax.tree.map(lambda leaf: leaf[0], one), numbers)
 
         begun, ended = (-(-number // MEASURED_EVERY) for number in (done, done + due))
@@ -177,13 +184,26 @@ def draw_batches(
     numbers: Config,
 ) -> tuple[Batch, Array | None]:
     """Draw batches [updates, rows] of a member; with priorities, also where their rows are."""
-    steps, gamma = numbers.replay.n_step, numbers.target.gamma
+    gamma = numbers.target.gamma
+    if numbers.memory.used:
+        read = partial(sequences, reading=reading(numbers), gamma=gamma)
+    else:
+        read = partial(windows, steps=numbers.replay.n_step, gamma=gamma)
     if priorities is None:
-        return sample(stream, key, member, shape, steps, gamma), None
+        return read(stream, member, *sample(stream, key, member, shape)), None
     places, weight = draw(priorities, key, shape, numbers.replay.beta)
     world, slot = jnp.divmod(places, stream.rows_per_world)
-    batches = windows(stream, member, world, slot, weight > 0, steps, gamma)
-    return batches._replace(weight=weight), places
+    batches = read(stream, member, world, slot, weight > 0)
+    if not numbers.memory.used:
+        return batches._replace(weight=weight), places
+    # All rows of a sequence weigh what it does.
+    steps = batches.weight.shape[-1] // shape[-1]
+    return batches._replace(weight=batches.weight * jnp.tile(weight, steps)), places
+
+
+def reading(config: Config) -> Reading:
+    """Return how sequences are read."""
+    return Reading(config.memory.sequence, config.memory.burn_in, config.replay.n_step)
 
 
 @lru_cache(maxsize=16)
@@ -221,7 +241,7 @@ class Learner:
             makers: what makes the members' networks.
         """
         self.groups = groups
-        self.layout = layout
+        self.layout, self.action_size = layout, action_size
         ends = np.cumsum([0, *(len(group.members) for group in groups)]).tolist()
         # Which of all members belong to each group.
         self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -334,7 +354,7 @@ class Learner:
         return [
             network
             for group in actors
-            for network in to_networks(group, self.layout, self.acting_device)
+            for network in to_networks(group, self.layout, self.action_size, self.acting_device)
         ]
 
     def share(self) -> float:
@@ -375,7 +395,7 @@ def best_values(agents: Agent, position: Any, obs: algorithm.Observations) -> Fl
     """Return Q(s, μ(s)) by the first critic of the agent at a position of its group."""
     agent = jax.tree.map(lambda leaf: leaf[position], agents)
     seen = algorithm.features(agent.encoder, algorithm.normalized(agent.normalizer, obs))
-    return agent.critics.each[0](seen, agent.actor(seen))
+    return agent.critics.each[0](agent.critics.recalled(seen), agent.actor(seen))
 
 
 def sum_trees(trees: list[Any]) -> Any:

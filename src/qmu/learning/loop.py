@@ -221,7 +221,7 @@ class Trainer:
         self.learner.compile(no_rows(shape, spaces), self.follow())
         layout = spaces.layout
         for actor in self.actors(lag=True):
-            state = initial_state(layout, 1)
+            state = initial_state(actor.past, 1)
             actor(actor.see(np.zeros((1, layout.size), layout.dtype), state)[0])
         self.compiled = True
 
@@ -397,6 +397,7 @@ class Trainer:
             self.maker.spaces.layout,
             config.target.gamma,
             config.env.reward_scale,
+            config.memory.sequence if config.memory.used else None,
         )
 
     def score(self, actors: Sequence[Actor], first_seed: int, episodes: int) -> list[Score]:

@@ -46,7 +46,8 @@ def init_members(
             for member in group.members
         ]
         rows = options.stream_rows(config, bool(layout.images))
-        stream = init_empty(rows, size, config.env.count, layout, action_size)
+        states = options.stored_numbers(config)
+        stream = init_empty(rows, size, config.env.count, layout, action_size, states)
         slots = config.env.count * stream.rows_per_world
         priorities = init_priorities(size, slots) if config.replay.prioritized else None
     # Stacked on the host, which compiles nothing.
@@ -71,7 +72,7 @@ init_compiled = jax.jit(
     static_argnums=(2, 3),
     compiler_options={"xla_llvm_disable_expensive_passes": True},
 )
-init_empty = jax.jit(init_stream, static_argnums=(0, 1, 2, 3, 4))
+init_empty = jax.jit(init_stream, static_argnums=(0, 1, 2, 3, 4, 5))
 
 
 def made_by(config: Config) -> Config:
@@ -81,7 +82,12 @@ def made_by(config: Config) -> Config:
         usual.env, normalize_obs=config.env.normalize_obs, obs_clip=config.env.obs_clip
     )
     made = dataclasses.replace(
-        usual, env=env, actor=config.actor, critic=config.critic, encoder=config.encoder
+        usual,
+        env=env,
+        actor=config.actor,
+        critic=config.critic,
+        encoder=config.encoder,
+        memory=config.memory,
     )
     return jax.tree.map(np.float32, made)
 

@@ -59,7 +59,8 @@ class Disk(NamedTuple):
 def ring_bytes(config: Config, spaces: Spaces, members: int) -> int:
     """Return the bytes of all members' rings, priorities included; they are taken at the start."""
     capacity, worlds = options.stream_rows(config, bool(spaces.layout.images)), config.env.count
-    taken = stream_bytes(capacity, members, worlds, spaces.layout, spaces.action_size)
+    states = options.stored_numbers(config)
+    taken = stream_bytes(capacity, members, worlds, spaces.layout, spaces.action_size, states)
     if config.replay.prioritized:
         taken += priorities_bytes(members, worlds * ring_length(capacity, worlds))
     return taken
@@ -85,7 +86,8 @@ def disk_bytes(config: Config, spaces: Spaces, members: int, agents: int, polici
     lost = min(steps - rows, at_once * train.save_interval)
     if not train.save_rows:
         rows = lost = 0
-    row = members * row_bytes(spaces.layout, spaces.action_size)
+    states = options.stored_numbers(config)
+    row = members * row_bytes(spaces.layout, spaces.action_size, states)
     if steps == options.UNLIMITED_STEPS:
         # How many saves and lines there will be is not known: there is one save at least.
         saves, lines = 1, 0

@@ -24,7 +24,8 @@ CANDIDATES = 4
 class Stream(eqx.Module):
     """Rings of rows, one per member and world. Slot `head` holds the newest observation.
 
-    Observations lie among the `numbers`, or, where there are images, as rows of `bytes`.
+    Observations lie among the `numbers`, or, where there are images, as rows of `bytes`. `states`
+    are those that the memories of actor and critics had before a row, where they are stored.
     """
 
     numbers: Float[Array, "members worlds rows obs+action+1"]
@@ -33,21 +34,30 @@ class Stream(eqx.Module):
     head: Int[Array, "members worlds"]
     size: Int[Array, "members worlds"]
     layout: Layout = eqx.field(static=True)
+    states: Float[Array, "members worlds rows states"] | None = None
 
     @property
     def rows_per_world(self) -> int:
         """The length of a ring; one slot of it holds the newest observation."""
         return self.flags.shape[2]
 
+    @property
+    def first_action(self) -> int:
+        """The place of the first number of an action among a row's."""
+        return 0 if self.bytes is not None else self.layout.numbers
 
-def stream_bytes(capacity: int, members: int, worlds: int, layout: Layout, action_size: int) -> int:
-    """Return how many bytes a stream takes."""
-    return members * worlds * ring_length(capacity, worlds) * row_bytes(layout, action_size)
+
+def stream_bytes(
+    capacity: int, members: int, worlds: int, layout: Layout, action_size: int, states: int = 0
+) -> int:
+    """Return how many bytes a stream takes, with so many numbers of stored states in a row."""
+    rows = members * worlds * ring_length(capacity, worlds)
+    return rows * row_bytes(layout, action_size, states)
 
 
-def row_bytes(layout: Layout, action_size: int) -> int:
-    """Return how many bytes a row takes."""
-    return layout.bytes + 4 * (action_size + 1) + 1
+def row_bytes(layout: Layout, action_size: int, states: int = 0) -> int:
+    """Return how many bytes a row takes, with so many numbers of stored states."""
+    return layout.bytes + 4 * (action_size + 1 + states) + 1
 
 
 def ring_length(capacity: int, worlds: int) -> int:
@@ -56,9 +66,12 @@ def ring_length(capacity: int, worlds: int) -> int:
 
 
 def init_stream(
-    capacity: int, members: int, worlds: int, layout: Layout, action_size: int
+    capacity: int, members: int, worlds: int, layout: Layout, action_size: int, states: int = 0
 ) -> Stream:
-    """Return an empty stream with room for `capacity` rows per member."""
+    """Return an empty stream with room for `capacity` rows per member.
+
+    A row has room for so many numbers of stored states.
+    """
     shape = (members, worlds, ring_length(capacity, worlds))
     obs_size = 0 if layout.images else layout.numbers
     return Stream(
@@ -68,6 +81,7 @@ def init_stream(
         head=jnp.zeros(shape[:2], jnp.int32),
         size=jnp.zeros(shape[:2], jnp.int32),
         layout=layout,
+        states=jnp.zeros((*shape, states), jnp.float32) if states else None,
     )
 
 
@@ -112,6 +126,7 @@ class Stored(NamedTuple):
     numbers: Any  # [rows, obs+action+1] float32
     bytes: Any  # [rows, bytes] uint8, or None
     flags: Any  # [rows] uint8
+    states: Any  # [rows, states] float32, or None
 
 
 def take_rows(stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"]) -> Stored:
@@ -120,7 +135,13 @@ def take_rows(stream: Stream, member: Any, world: Any, slot: Int[Array, " rows"]
         stream.numbers[member, world, slot],
         None if stream.bytes is None else stream.bytes[member, world, slot],
         stream.flags[member, world, slot],
+        None if stream.states is None else stream.states[member, world, slot],
     )
+
+
+def rings(stream: Stream) -> Stored:
+    """Return what a stream stores of all rows, each [members, worlds, rows, ...]."""
+    return Stored(stream.numbers, stream.bytes, stream.flags, stream.states)
 
 
 def put_rows(
@@ -130,9 +151,8 @@ def put_rows(
 
     Slots beyond the ring's end are ignored.
     """
-    held = Stored(stream.numbers, stream.bytes, stream.flags)
     put = jax.tree.map(
-        lambda ring, own: ring.at[member, world, slot].set(own, mode="drop"), held, rows
+        lambda ring, own: ring.at[member, world, slot].set(own, mode="drop"), rings(stream), rows
     )
     return dataclasses.replace(stream, **put._asdict())
 
@@ -142,14 +162,12 @@ def sample(
     key: PRNGKeyArray,
     member: int | Int[Array, ""],
     shape: tuple[int, ...],
-    steps: int,
-    gamma: float | Float[Array, ""],
-) -> Batch:
-    """Draw `shape` windows of up to `steps` steps of a member, uniformly and with replacement.
+) -> tuple[Int[Array, "..."], Int[Array, "..."], Bool[Array, "..."]]:
+    """Draw `shape` rows of a member, with replacement: their worlds, slots, and which are valid.
 
-    Every row from which a transition starts is equally likely, whatever its world. A few candidate
-    rows are drawn for each slot of the batch and the first one from which a transition starts is
-    taken; a slot without one gets weight 0.
+    Every row from which a transition starts is equally likely, whatever its world. A few candidates
+    are drawn for each, and the first one from which a transition starts is taken; where there is
+    none, the last result is false.
     """
     world, age = draw_rows(key, stream.size[member], (CANDIDATES, *shape))
     length = stream.rows_per_world
@@ -159,7 +177,7 @@ def sample(
     first = jnp.argmax(valid, axis=0)[None]
     world = jnp.take_along_axis(world, first, axis=0)[0]
     slot = jnp.take_along_axis(slot, first, axis=0)[0]
-    return windows(stream, member, world, slot, jnp.any(valid, axis=0), steps, gamma)
+    return world, slot, jnp.any(valid, axis=0)
 
 
 def draw_rows(
@@ -182,6 +200,11 @@ def startable(flags: UInt8[Array, "..."]) -> Bool[Array, "..."]:
     return (flags & LAST) == 0
 
 
+def terminates(flags: UInt8[Array, "..."]) -> Bool[Array, "..."]:
+    """Tell which rows' actions terminate an episode."""
+    return (flags & TERMINATED) != 0
+
+
 def windows(
     stream: Stream,
     member: int | Int[Array, ""],
@@ -199,14 +222,14 @@ def windows(
     transition.
     """
     ring, plain = stream.rows_per_world, stream.bytes is None and stream.layout.frames == 1
-    obs_size = 0 if stream.bytes is not None else stream.layout.numbers
+    obs_size = stream.first_action
     row = stream.numbers[member, world, slot]
     goes_on = valid
     reward, discount = jnp.zeros(slot.shape), jnp.ones(slot.shape)
     end = slot
     for step in range(steps):
         step_reward = row[..., -1] if step == 0 else stream.numbers[member, world, end, -1]
-        terminated = (stream.flags[member, world, end] & TERMINATED) != 0
+        terminated = terminates(stream.flags[member, world, end])
         reward += jnp.where(goes_on, discount * step_reward, 0.0)
         discount *= jnp.where(goes_on, jnp.where(terminated, 0.0, gamma), 1.0)
         end = jnp.where(goes_on, (end + 1) % ring, end)

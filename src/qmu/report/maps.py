@@ -57,8 +57,9 @@ def agents_of(run: Run) -> tuple[Agent, Any]:
 def maps(outcome: Outcome, world: str) -> str | None:
     """Return maps of an arm's best seed at the end of its run in a world, as SVG.
 
-    None where observations have more than three numbers or several frames, nothing can be read or
-    made again, the world fails, or it is one that exists once, in which a report does not act.
+    None where observations have more than three numbers or several frames, or are remembered, where
+    nothing can be read or made again, the world fails, or it is one that exists once, in which a
+    report does not act.
     """
     run, seed = outcome.run, int(np.argmax(outcome.scores))
     names = [member.name for member in run.members]
@@ -68,11 +69,11 @@ def maps(outcome: Outcome, world: str) -> str | None:
     try:
         maker = maker_of(*run.world())
         layout = maker.spaces.layout
-        if layout.numbers > MOST_NUMBERS or layout.frames > 1:
+        if layout.numbers > MOST_NUMBERS or layout.frames > 1 or run.config.memory.used:
             return None
         agents, centre = agents_of(run)
         maker = maker if centre is None else maker.around(np.array(centre, np.float64))
-        act = to_networks(algorithm.acting(agents), layout)[position]
+        act = to_networks(algorithm.acting(agents), layout, maker.spaces.action_size)[position]
         obs, grid = states(maker, act)
     except (ConfigError, DamagedError, UnreadableError, WorldError, KeyError):
         return None

@@ -88,7 +88,8 @@ class Saver:
         """Return how many bytes the rows take that are in no segment yet."""
         spaces = self.trainer.maker.spaces
         new = np.minimum(self.trainer.written - self.stored, kept_rows(self.trainer))
-        return int(new.sum()) * row_bytes(spaces.layout, spaces.action_size)
+        states = options.stored_numbers(self.trainer.config)
+        return int(new.sum()) * row_bytes(spaces.layout, spaces.action_size, states)
 
     def go_on(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint that the trainer has been restored from: its rows are stored."""

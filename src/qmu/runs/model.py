@@ -300,6 +300,7 @@ class DDPG:
         state: State | None = None,
         episode_start: ArrayLike | None = None,
         deterministic: bool = True,
+        reward: ArrayLike | None = None,
     ) -> tuple[NDArray[np.float32], State | None]:
         """Return the action for an observation, or one per row of a batch, and the next state.
 
@@ -308,6 +309,8 @@ class DDPG:
             state: what the call before has returned; None at the beginning of all episodes.
             episode_start: which rows [batch] begin another episode.
             deterministic: has to be true.
+            reward: what the step before has brought, [batch] of a batch, for a memory that is fed
+                it.
 
         Returns:
             The actions; the state, which is None for a policy that acts on one observation alone.
@@ -325,7 +328,7 @@ class DDPG:
         before = policy.initial_state(batch) if state is None else state
         if episode_start is not None:
             before = begun_anew(before, np.asarray(episode_start, bool).reshape(-1))
-        return policy.step(observation, before)
+        return policy.step(observation, before, reward)
 
     def evaluate(self, episodes: int = 10) -> Score:
         """Return the score of the policy on new episodes.

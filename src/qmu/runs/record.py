@@ -542,7 +542,8 @@ class Heeding:
 
     def __init__(self, actor: Actor, break_off: Callable[[], None]) -> None:
         """Take the actor, and what raises where the run is to end."""
-        self.actor, self.layout, self.break_off = actor, actor.layout, break_off
+        self.actor, self.break_off = actor, break_off
+        self.layout, self.past = actor.layout, actor.past
 
     def see(self, obs: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Return what the actor sees."""

@@ -6,6 +6,7 @@ which.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.learning.learner import Learner
-from qmu.replay.stream import Stored, Stream, put_rows, take_rows
+from qmu.replay.stream import Stored, Stream, put_rows, rings, take_rows
 from qmu.saving import arrays, storage
 from qmu.saving.storage import DamagedError
 from qmu.saving.store import LARGEST_ROWS, LARGEST_SEGMENT, Part, Segment
@@ -46,8 +47,12 @@ def new_rows(
 
 def most_rows(stream: Stream) -> int:
     """Return how many rows a segment has at most."""
-    bytes_each = 0 if stream.bytes is None else stream.bytes.shape[-1]
-    return max(LARGEST_ROWS // (4 * stream.numbers.shape[-1] + bytes_each + 1), 1)
+    bytes_each = sum(
+        math.prod(ring.shape[3:]) * ring.dtype.itemsize
+        for ring in rings(stream)
+        if ring is not None
+    )
+    return max(LARGEST_ROWS // bytes_each, 1)
 
 
 def divided(first: Counts, end: Counts, longest: int) -> Iterator[list[Part]]:
@@ -149,13 +154,12 @@ def rows_of(folder: Path, segment: Segment, like: Stream) -> Stored:
     if rows > most_rows(like):
         raise DamagedError(f"{segment.entry.name} claims {rows} rows, more than any segment has")
     held = arrays.unpack(storage.read_checked(folder, segment.entry, LARGEST_SEGMENT))
-    rings = Stored(like.numbers, like.bytes, like.flags)
     return Stored(
         *(
             ring
             if ring is None
             else arrays.named(held, name, (rows, *ring.shape[3:]), np.dtype(ring.dtype))
-            for name, ring in rings._asdict().items()
+            for name, ring in rings(like)._asdict().items()
         )
     )
 

@@ -79,6 +79,9 @@ def contents(export: Export, home: Run | DDPG | None, earlier: str) -> dict[str,
         "blank": f"{policy.obs_shape}, np.uint8" if policy.layout.images else policy.obs_shape,
         "images": bool(policy.layout.images),
         "frames": policy.layout.frames,
+        "memory": policy.past.memory,
+        "past": policy.has_past,
+        "reward": policy.past.memory is not None and policy.past.memory.reward,
         "needs": needs(policy, files.ending(export.path)),
         "scores": scores,
         "episodes": None
@@ -124,6 +127,8 @@ def facts(policy: Policy) -> list[tuple[str, str]]:
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
         ("an action lasts", f"{info['repeat']} steps of the world" if "repeat" in info else "None"),
         ("acts on", acts_on(policy)),
+        ("remembers", remembers(policy)),
+        ("what is hidden of the world's observations", ", ".join(info.get("hidden", ["None"]))),
         ("arm", str(info.get("arm"))),
         ("seed", str(info.get("seed"))),
         ("trained for", f"{info['step']:,} steps" if "step" in info else "unknown"),
@@ -141,6 +146,20 @@ def acts_on(policy: Policy) -> str:
     return f"the last {frames} observations of an episode; before the first one, that one again"
 
 
+def remembers(policy: Policy) -> str:
+    """Return what a policy's memory is, in words; "None" without one."""
+    cell = network_of(policy).memory
+    if cell is None:
+        return str(None)
+    bytes_each = sum(part.nbytes for part in policy.initial_state(1))
+    fed = {"observation": "observations", "action": "the last action", "reward": "the last reward"}
+    return (
+        f"a {cell.description()['memory']} with a state of {cell.size} numbers, which is fed "
+        f"{' and '.join(fed[name] for name in cell.fed)}; what is carried from step to step takes "
+        f"{bytes_each:,} bytes in all"
+    )
+
+
 def axes(policy: Policy) -> str:
     """Return how the axes of an image alone lie, in words; nothing for other observations."""
     alone = policy.parts and not policy.parts[0].path
@@ -151,8 +170,8 @@ def needs(policy: Policy, ending: str) -> str:
     """Return what it takes to load a policy's file, and to run it without qmu."""
     if ending != ".onnx":
         return NEEDS[ending]
-    taken = inputs_of(policy.layout, policy.parts, policy.obs_shape, policy.dtype)
-    given = outputs_of(policy.layout, policy.parts, policy.action_shape)
+    taken = inputs_of(policy.past, policy.parts, policy.obs_shape, policy.dtype)
+    given = outputs_of(policy.past, policy.parts, policy.action_shape)
     return (
         f"{NEEDS[ending]} the graph takes {ends_told(taken)}, and gives {ends_told(given)}, "
         "all with a leading batch axis."

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.agent import update as algorithm
+from qmu.agent.memory import RecurrentActor
 from qmu.deploy import files
 from qmu.deploy.description import network_of
 from qmu.deploy.layers import Floats
@@ -22,6 +24,7 @@ from qmu.learning.devices import start_jax
 from qmu.learning.handover import to_acting
 from qmu.parts import as_given
 from qmu.records.directory import CHECKPOINTS
+from qmu.rows import Timed
 from qmu.runs.results import Run
 from qmu.saving import arrays, storage, store
 from qmu.saving.arrays import UnreadableError
@@ -92,28 +95,60 @@ def make_export(policy: Policy, path: Path, observed: Observed) -> Export:
             f"{TOLERANCE:.0e} is right (of an actor deep in saturation, which `qmu doctor` finds, "
             "it may be rounding)"
         )
-    return Export(path, policy, data, observed, found, latency(exported, observed.obs[0]))
+    memory = policy.past.memory
+    fed = memory is not None and memory.reward
+    call = partial(exported, reward=0.0) if fed else exported
+    return Export(path, policy, data, observed, found, latency(call, observed.obs[0]))
 
 
 def actions_along(policy: Any, obs: Floats) -> Floats:
     """Return a policy's actions on observations [rows, ...]; with a past, those of episodes.
 
     Each `EPISODE` of them are an episode; all begin at the same time, but for the first, which goes
-    before the others by the calls of a single policy that carries its past itself.
+    before the others by the calls of a single policy that carries its past itself. A memory that is
+    fed rewards gets those of `rewards_along`.
     """
     if not policy.initial_state():
         actions: Floats = policy(obs)
         return actions
     episodes = obs.reshape(-1, EPISODE, *obs.shape[1:])
+    rewards = rewards_along(len(episodes))
     policy.reset()
-    alone = np.stack([policy(one) for one in episodes[0]])
+    alone = np.stack([policy(*both) for both in zip(episodes[0], rewards[0], strict=True)])
     policy.reset()
     state, found = policy.initial_state(len(episodes) - 1), []
     for moment in range(EPISODE):
-        action, state = policy.step(episodes[1:, moment], state)
+        action, state = policy.step(episodes[1:, moment], state, rewards[1:, moment])
         found.append(action)
     together = np.stack(found, axis=1)
     return np.concatenate([alone[None], together]).reshape(len(obs), *alone.shape[1:])
+
+
+def rewards_along(episodes: int) -> Floats:
+    """Return the reward before each observation of so many episodes; none before the first one."""
+    drawn = np.random.default_rng(1).normal(size=(episodes, EPISODE)).astype(np.float32)
+    drawn[:, 0] = 0
+    return drawn
+
+
+def remembering_along(actor: Any, seen: Any) -> Any:
+    """Return the actions [rows, action] of an actor with a memory on what is seen [rows, ...].
+
+    They are those of the episodes of `actions_along`, moment by moment: it is fed its own actions.
+    """
+    episodes = seen.reshape(-1, EPISODE, seen.shape[-1])
+    rewards = jnp.asarray(rewards_along(len(episodes)))
+    state = jnp.zeros((len(episodes), actor.memory.cell.size))
+    outputs = jax.eval_shape(actor.head, jnp.concatenate([episodes[:, 0], state], axis=1))
+    action, found = jnp.zeros(outputs.shape), []
+    for moment in range(EPISODE):
+        now = episodes[:, moment]
+        begins = jnp.full((1, len(now)), moment == 0)
+        timed = Timed(now[None], action[None], rewards[None, :, moment], begins)
+        (state,) = actor.memory.states(timed, state)
+        action = actor.head(jnp.concatenate([now, state], axis=1))
+        found.append(action)
+    return jnp.stack(found, axis=1).reshape(len(seen), -1)
 
 
 def seen_along(layout: Layout, rows: Floats) -> Any:
@@ -142,7 +177,9 @@ def actions_of_actor(policy: Policy, obs: Floats) -> Floats:
             rows = (rows - around).astype(np.float32)
         held = jax.tree.map(jnp.asarray, seen_along(policy.layout, rows))
         numbers = algorithm.normalized(acting.normalizer, held)
-        action = np.asarray(acting.actor(algorithm.features(acting.encoder, numbers)))
+        features, actor = algorithm.features(acting.encoder, numbers), acting.actor
+        remembers = isinstance(actor, RecurrentActor)
+        action = np.asarray(remembering_along(actor, features) if remembers else actor(features))
     scaled = to_environment(action, policy.low, policy.high)
     return scaled.reshape(len(obs), *policy.action_shape)
 

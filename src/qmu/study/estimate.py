@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from qmu import config as options
 from qmu.agent.convolution import SIDE, output_side
 from qmu.agent.encoder import CHANNELS, STRIDES, feature_count
+from qmu.agent.memory import state_size
 from qmu.collecting.evaluate import LONGEST_EPISODE
 from qmu.config import Config
 from qmu.layout import Layout
@@ -65,14 +66,29 @@ def operations(config: Config, obs_size: int, action_size: int) -> float:
     """Return the floating-point operations of an update's matrix products.
 
     Forward, and twice that for a gradient: of the critics at the batch, of the first at the actor's
-    actions, of the actor; and forward alone of all targets.
+    actions, of the actor; and forward alone of all targets. So it is with their memories.
     """
+    memory = config.memory
+    recalled = 0.0
+    if memory.used:
+        sizes = {"observation": obs_size, "action": action_size, "reward": 1}
+        gates = 3 * memory.size if memory.kind == "gru" else 2 * memory.size
+        own = memory.size if memory.kind == "gru" else 0
+        fed = sum(sizes[name] for name in memory.fed)
+        # Of the critics, of the actor where it is its turn; forward alone of both targets.
+        recalled = (fed + own) * gates * (4 + 3 / config.actor.interval + 1)
+    obs_size += state_size(memory)
     actor = weights((obs_size, *config.actor.hidden_sizes, action_size))
     critic = weights((obs_size + action_size, *config.critic.hidden_sizes, 1))
     count = config.critic.count
     climbed = 1 if config.actor.climbs == "first" else count
     each = 4 * count * critic + (3 * climbed * critic + 3 * actor) / config.actor.interval + actor
-    return 2 * config.replay.batch_size * each
+    return 2 * config.replay.batch_size * steps(config) * (each + recalled)
+
+
+def steps(config: Config) -> int:
+    """Return the steps of a sequence; one, where batches are of single transitions."""
+    return config.memory.sequence if config.memory.used else 1
 
 
 def encoding(config: Config, layout: Layout) -> float:
@@ -87,7 +103,7 @@ def encoding(config: Config, layout: Layout) -> float:
             total += math.prod(sides) * SIDE**2 * channels * CHANNELS
             channels = CHANNELS
         total += math.prod(sides) * channels * config.encoder.features
-    return 2 * config.replay.batch_size * 4 * total
+    return 2 * config.replay.batch_size * steps(config) * 4 * total
 
 
 def weights(sizes: tuple[int, ...]) -> int:

@@ -90,8 +90,8 @@ def asked(
     """Return the tuning that is asked for; see `Tuning` for what is not described here.
 
     `config` is what was given of the base recipe, and `typed` tells which options were. `space` is
-    a built-in one's name or a file, None for that of images or of the environment's family; without
-    `grace` it is a third of the steps.
+    a built-in one's name or a file, None for that of a memory, of images or of the environment's
+    family; without `grace` it is a third of the steps.
 
     Raises:
         ConfigError: it cannot be done.
@@ -104,7 +104,8 @@ def asked(
     check_comparable(base)
     be_ready(config.env)
     images = maker_of(config.env.id, config.env).spaces.layout.images
-    name = space or spaces.fitting(family_name(config.env.id), images=bool(images))
+    family, memory = family_name(config.env.id), base.memory.used
+    name = space or spaces.fitting(family, images=bool(images), memory=memory)
     try:
         dimensions = spaces.space_of(spaces.read_held(name), base)
     except ConfigError as error:

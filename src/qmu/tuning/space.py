@@ -27,7 +27,7 @@ from qmu.study.rules import LOG, OWNED
 SHELF = resources.files(__name__.rpartition(".")[0]) / "spaces"
 RANGE, MAGNITUDES, CHOICE = KINDS = ("range", "log", "choice")
 # The space of worlds that belong to no family with one of its own, and of those that are seen.
-ANY, IMAGES = "any", "images"
+ANY, IMAGES, MEMORY = "any", "images", "memory"
 # Options that say how a trial is measured, or in what: a score would not be one.
 MEASURES = {
     ("env", "single"),
@@ -79,8 +79,13 @@ def text_of(name: str) -> str:
     return (SHELF / f"{name}{SUFFIX}").read_text(encoding="utf-8")
 
 
-def fitting(family: str | None, *, images: bool) -> str:
-    """Return the name of the built-in space for a family of worlds, or for images of any world."""
+def fitting(family: str | None, *, images: bool, memory: bool = False) -> str:
+    """Return the name of the built-in space for a family of worlds.
+
+    For a recipe with a memory, and for images, there is one for any world.
+    """
+    if memory:
+        return MEMORY
     if images:
         return IMAGES
     slug = (family or ANY).replace(" ", "-").replace("_", "-")

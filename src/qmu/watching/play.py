@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.collecting.evaluate import Score
-from qmu.deploy.past import initial_state
+from qmu.deploy.past import after, initial_state
 from qmu.deploy.policy import Actor
 from qmu.layout import images_of
 from qmu.world.hearing import stepping
@@ -51,12 +51,15 @@ def play(actor: Actor, worlds: HostWorlds, seed: int, steps: int) -> Iterator[Sh
         WorldError: the world raised, or returned something impossible.
     """
     obs, total, step, last = begin(worlds, seed), 0.0, 0, False
-    state = initial_state(actor.layout, 1)
+    state = initial_state(actor.past, 1)
     layout = worlds.spaces.layout
     yield Shown(step, total, None, last, images_of(layout, obs))
     while not last:
         seen, state = actor.see(obs[None], state)
-        action, outcome = take(actor(seen), worlds)
+        acted = actor(seen)
+        action, outcome = take(acted, worlds)
+        reward = np.array([outcome.reward], np.float32)
+        state = after(actor.past, state, action=acted, reward=reward)
         obs, step, total = outcome.final, step + 1, total + outcome.reward
         last = outcome.terminated or outcome.truncated or step == steps
         yield Shown(step, total, action, last, images_of(layout, obs))

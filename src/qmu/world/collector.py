@@ -14,7 +14,7 @@ from qmu.world.host import Floats, Outcome, Restarted, Worlds
 from qmu.world.spaces import Spaces, to_environment
 
 Bools = NDArray[np.bool_]
-Act = Callable[[int, int, Floats, Bools], Floats]
+Act = Callable[[int, int, Floats, Floats, Bools], Floats]
 
 
 class Episode(NamedTuple):
@@ -46,6 +46,8 @@ class Collector:
         # (member, world, cause) -> the step of the first breakdown, and how many there were.
         self.broken: dict[tuple[int, int, str], tuple[int, int]] = {}
         self.rewards = np.zeros((len(self.members), self.worlds))
+        # Those of the step before.
+        self.newest = np.zeros((len(self.members), self.worlds), np.float32)
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
     @stepping()
@@ -61,8 +63,9 @@ class Collector:
     ) -> tuple[Rows, list[Episode]]:
         """Execute `steps` actions of every world; return their rows and the finished episodes.
 
-        `act(member, time, obs [worlds, obs], started [worlds])` returns actions [worlds, action] in
-        [-1, 1]; `started` marks the worlds in which this is an episode's first action.
+        `act(member, time, obs [worlds, obs], rewards [worlds], started [worlds])` returns actions
+        [worlds, action] in [-1, 1]; `rewards` are those of the step before, `started` marks the
+        worlds in which this is an episode's first action.
         `slots` is the length of the rows' arrays: more than twice the steps, and one. With `cut`
         [members, worlds, obs], the rows begin with these observations as `last` ones: episodes
         were cut off there. It ends before `steps` where the only world comes to rest.
@@ -91,7 +94,8 @@ class Collector:
                 current = self.current[member]
                 # np.stack takes 3 µs, a tenth of a step of Pendulum with everything around it.
                 obs = current[0][None] if worlds == 1 else np.stack(current)
-                action = act(member, time, obs, self.lengths[member] == 0)
+                started = self.lengths[member] == 0
+                action = act(member, time, obs, self.newest[member], started)
                 try:
                     outcomes = member_worlds.step(to_environment(action, spaces.low, spaces.high))
                 except WorldError as error:
@@ -172,7 +176,7 @@ class Collector:
         row = rows.count[member, world]
         rows.obs[member, world, row] = obs
         rows.action[member, world, row] = action
-        rows.reward[member, world, row] = outcome.reward
+        rows.reward[member, world, row] = self.newest[member, world] = outcome.reward
         self.rewards[member, world] += outcome.reward
         self.lengths[member, world] += 1
         if outcome.terminated or outcome.truncated:

@@ -29,6 +29,7 @@ from qmu.world.families import (
 from qmu.world.given import again, cannot_be_made, check_given, check_given_several
 from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
+from qmu.world.hide import hiding
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.normalizing import Normalizer, instead, normalizers_of
@@ -139,6 +140,7 @@ def maker_of(source: Source, settings: options.Env) -> Maker:
         settings.repeat,
         drawing_of(settings),
         settings.images,
+        settings.hide,
     )
     return maker._replace(spaces=maker.spaces._replace(frames=settings.frames))
 
@@ -153,6 +155,7 @@ def find_maker(
     repeat: int = 1,
     drawing: Drawing | None = None,
     images: Sequence[str] = (AUTO,),
+    hide: Sequence[str] = (),
 ) -> Maker:
     """Return how to make worlds of an environment id, factory, environment or vector environment.
 
@@ -165,6 +168,7 @@ def find_maker(
         repeat: steps of the world that an action is repeated for; time limits count them.
         drawing: what pictures are observed; None for the world's own observations.
         images: which observations are images: auto, all, none, or the names of parts.
+        hide: what is taken away of the world's own observations.
 
     Raises:
         ConfigError: no such id, an environment that cannot be made here, or spaces that are not
@@ -189,6 +193,12 @@ def find_maker(
                 "single environments, and this one is ready-made: give the environment's id, or a "
                 "function that makes one"
             )
+        if hide:
+            raise ConfigError(
+                f"{environment_name(source)}: {options.flag('env', 'hide')} takes away what single "
+                "environments observe, and this one is ready-made: wrap each environment where "
+                "you make it, in qmu.Hide"
+            )
         return vector_maker(source, episode_length, wrappers, repeat, images)
     around = [(dotted, find_wrapper(dotted)) for dotted in wrappers]
     mode = None if drawing is None else PICTURES
@@ -200,7 +210,7 @@ def find_maker(
         first = make_bare(mode)
     try:
         name = source if isinstance(source, str) else environment_name(first)
-        first = drawn(repeated(wrapped(first, around), repeat), drawing)
+        first = drawn(hiding(repeated(wrapped(first, around), repeat), hide), drawing)
         if not single:
             check_drawn(name, first)
         longest, normalizers = longest_episode(first), normalizers_of(first)
@@ -221,9 +231,11 @@ def find_maker(
                 "and opens no window of its own: look at a video, or at `qmu play`"
             )
         with heard():
-            return drawn(repeated(wrapped(make_bare(asked), around), repeat), drawing)
+            bare = repeated(wrapped(make_bare(asked), around), repeat)
+            return drawn(hiding(bare, hide), drawing)
 
-    made = ({"repeat": repeat} if repeat > 1 else {}) | told_of(first, drawing)
+    made = ({"repeat": repeat} if repeat > 1 else {}) | ({"hidden": list(hide)} if hide else {})
+    made |= told_of(first, drawing)
     if single:
         only = Only(make_one, first)
         return Maker(name, spaces, only, None, longest, normalizers, only, made=made)
