@@ -327,7 +327,7 @@ def compare(arguments: argparse.Namespace, what: str, kind: str, batch: int) -> 
     words = f"--kind {kind} --batch {batch} --seconds {arguments.seconds}".split()
     words += ["--same"] if arguments.same else []
     sides = ("ours", "theirs")
-    pythons = {"ours": sys.executable, "theirs": arguments.torch}
+    pythons = {"ours": sys.executable, "theirs": str(Path(arguments.torch).absolute())}
     rounds = [
         {
             side: run_json([pythons[side], str(HERE / "drqv2.py"), f"{side}-{what}", *words])

@@ -204,7 +204,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     sizes += ["--hidden", *map(str, arguments.hidden), "--seconds", str(arguments.seconds)]
     script = str(Path(__file__).resolve())
-    pythons = {"ours": sys.executable, "theirs": arguments.torch}
+    pythons = {"ours": sys.executable, "theirs": str(Path(arguments.torch).absolute())}
     figures: dict[str, list[float]] = {side: [] for side in MEASURE}
     for _ in range(arguments.rounds):
         for side in MEASURE:
