@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import runs
 from budget import some
-from cues import Cue
 
 import qmu
 from qmu import cli
@@ -139,21 +138,3 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path, cap
     assert cli.main(command) == 2
     assert REFUSED[words] in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("kind", ["gru", "mingru"])
-def test_what_was_shown_at_the_beginning_is_remembered_to_the_end(tmp_path, kind):
-    """Without a memory the best return is -1; frames that are fewer than the steps do not help."""
-    options = {
-        "actor": {"hidden_sizes": [32], "lr_end": 1},
-        "critic": {"hidden_sizes": [32], "lr_end": 1},
-        "memory": {"kind": kind, "size": 16, "sequence": 20, "burn_in": 0, "lr": 3e-3},
-        "env": {"hide": [], "episode_length": None},
-        "replay": {"batch_size": 32},
-        "explore": {"start_steps": 500},
-        "target": {"tau": 0.02},
-        "train": {"schedule_steps": 0, "save_interval": 0, "eval_interval": 1000},
-    }
-    run = train(tmp_path, Cue, 4000, **options)
-    assert run.in_world(Cue).evaluate(20).mean > -0.3
