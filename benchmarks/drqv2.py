@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ours import random_rows
-from process import machine, package_versions
+from process import machine, package_versions, rate
 from speed import run_json
 
 HERE = Path(__file__).resolve().parent
@@ -41,14 +41,6 @@ STEPS, DISCOUNT, LEARNING_RATE, STD = 3, 0.99, 1e-4, 0.5
 RANDOM_STEPS, WARM_UPDATES = 300, 10
 # Updates that a chunk of ours pays for.
 CHUNK = 8
-
-
-def rate(go_on: Callable[[], int], seconds: float) -> float:
-    """Return how much is done per second, by calls that return how much they have done."""
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        done += go_on()
-    return done / (time.perf_counter() - started)
 
 
 def ours_config(arguments: argparse.Namespace) -> Any:

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def rate(go_on: Callable[[], int], seconds: float) -> float:
+    """Return how much is done per second, by calls that return how much they have done."""
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        done += go_on()
+    return done / (time.perf_counter() - started)
 
 
 def wake_microseconds(rounds: int = 2000) -> float:

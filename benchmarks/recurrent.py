@@ -23,12 +23,11 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ours import random_rows
-from process import machine, package_versions
+from process import machine, package_versions, rate
 from speed import run_json
 
 HERE = Path(__file__).resolve().parent
@@ -37,14 +36,6 @@ TAU, DISCOUNT, LEARNING_RATE, STD, CLIP = 0.005, 0.99, 3e-4, 0.2, 0.5
 # Rows that sequences are drawn from, and updates that a chunk of ours pays for.
 ROWS, CHUNK = 5_000, 4
 STEPS, WARM_UP = 2_000, 200
-
-
-def rate(go_on: Callable[[], int], seconds: float) -> float:
-    """Return how much is done per second, by calls that return how much they have done."""
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        done += go_on()
-    return done / (time.perf_counter() - started)
 
 
 def ours_options(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
