@@ -110,3 +110,15 @@ def of_a_model(options):
         group: {name: value for name, value in values.items() if (group, name) not in refused}
         for group, values in options.items()
     }
+
+
+def saved_half_way(folder, world="Pendulum-v1", steps=120, *, base, **changes):
+    """Train for so many of 120 planned steps, saved after 60, with options on top of a base."""
+    given = reading.merge(options(folder, base), {"train": {"save_interval": 60}})
+    given = reading.merge(given, {"train": {"schedule_steps": 120, "total_steps": steps}})
+    return qmu.train(world, **reading.merge(given, changes))
+
+
+def arrays_of(run):
+    """Return the arrays of the last member's best policy."""
+    return run.read_policy(run.directory / "best" / run.members[-1].name).arrays()

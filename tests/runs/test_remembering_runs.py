@@ -1,5 +1,7 @@
 """Runs whose networks remember: what they see, what they learn, what is saved and shipped."""
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -33,14 +35,7 @@ KINDS = [
 ]
 
 
-def train(folder, world="Pendulum-v1", steps=120, **changes):
-    options = reading.merge(runs.options(folder, MEMORY), {"train": {"save_interval": 60}})
-    options = reading.merge(options, {"train": {"schedule_steps": 120, "total_steps": steps}})
-    return qmu.train(world, **reading.merge(options, changes))
-
-
-def arrays_of(run):
-    return run.read_policy(run.directory / "best" / run.members[-1].name).arrays()
+train = partial(runs.saved_half_way, base=MEMORY)
 
 
 @pytest.mark.parametrize("kind", some(KINDS, KINDS[:1]), ids=str)
@@ -48,7 +43,7 @@ def test_a_run_goes_on_with_its_memory_to_the_bit(tmp_path, kind):
     whole = train(tmp_path / "whole", **kind)
     part = train(tmp_path / "part", steps=60, **kind)
     part = qmu.resume(part.directory, total_steps=120)
-    ours, theirs = arrays_of(whole), arrays_of(part)
+    ours, theirs = runs.arrays_of(whole), runs.arrays_of(part)
     assert "memory.input.weight" in ours
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name])
@@ -58,7 +53,7 @@ def test_a_run_goes_on_with_its_memory_to_the_bit(tmp_path, kind):
 def test_other_processes_remember_the_same(tmp_path):
     def one(workers):
         kind = reading.merge(KINDS[2], {"env": {"workers": workers}})
-        return arrays_of(train(tmp_path / str(workers), **kind))
+        return runs.arrays_of(train(tmp_path / str(workers), **kind))
 
     here, there = one(0), one(2)
     for name, array in here.items():
