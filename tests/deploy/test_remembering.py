@@ -37,6 +37,7 @@ def test_files_remember(tmp_path, kind, form):
 def test_exports_remember(tmp_path, kind, form):
     from qmu.deploy.files import packed
 
+    pytest.importorskip({"onnx": "onnx", "pt": "torch"}[form])
     policy, acting = make_remembering(**REMEMBERING[kind])
     path = tmp_path / f"policy.{form}"
     path.write_bytes(packed(path.suffix, policy))
@@ -45,8 +46,7 @@ def test_exports_remember(tmp_path, kind, form):
 
 @pytest.mark.extra
 def test_a_tensor_is_remembered_with_gradients(tmp_path):
-    import torch
-
+    torch = pytest.importorskip("torch")
     from qmu.deploy.files import packed
 
     policy, _ = make_remembering(fed=("observation", "action", "reward"))
