@@ -25,8 +25,8 @@ SOURCES = [
     "yarats2021-drqv2",
 ]
 
-# The default recipe of a year, and what was found here for pictures.
-KEPT, PIXELS = "qmu2026", "pixels"
+# The default recipe of a year, and what was found here for pictures and for memories.
+KEPT, FOUND = "qmu2026", ["pixels", "memory"]
 
 
 def config_of(name):
@@ -34,7 +34,7 @@ def config_of(name):
 
 
 def test_every_source_has_a_recipe():
-    assert presets.names() == ["default", *sorted([*SOURCES, KEPT, PIXELS])]
+    assert presets.names() == ["default", *sorted([*SOURCES, KEPT, *FOUND])]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -45,7 +45,7 @@ def test_a_recipe_names_its_source_and_what_deviates(name):
     assert "\n# What deviates, and why:\n# - " in text
 
 
-@pytest.mark.parametrize("name", [*SOURCES, PIXELS])
+@pytest.mark.parametrize("name", [*SOURCES, *FOUND])
 def test_a_recipe_holds_only_what_differs_from_the_defaults(name):
     config, defaults = config_of(name), Config()
     given = {(group, option) for group, values in read_preset(name).items() for option in values}

@@ -103,6 +103,60 @@ def test_states_are_those_of_a_slow_loop(kind):
     np.testing.assert_allclose(cell(inputs, begins, start), expected, atol=1e-5)
 
 
+@pytest.mark.extra
+def test_a_gru_and_its_gradients_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    cell, (inputs, _, start) = CELLS["gru"], example()
+    weights = np.random.default_rng(1).normal(size=(TIME, BATCH, SIZE)).astype(np.float32)
+    theirs = torch.nn.GRU(INPUTS, SIZE)
+    own = {
+        "weight_ih_l0": cell.inputs.weight.T,
+        "weight_hh_l0": cell.recurrent.weight.T,
+        "bias_ih_l0": cell.inputs.bias,
+        "bias_hh_l0": cell.recurrent.bias,
+    }
+    theirs.load_state_dict({name: torch.tensor(np.asarray(one)) for name, one in own.items()})
+    given, before = (torch.tensor(one, requires_grad=True) for one in (inputs, start))
+    states, _ = theirs(given, before[None])
+    (states * torch.tensor(weights)).sum().backward()
+
+    def loss(cell, inputs, start):
+        found = cell(inputs, jnp.zeros((TIME, BATCH), bool), start)
+        return jnp.sum(weights * found), found
+
+    slopes, found = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
+        cell, jnp.asarray(inputs), jnp.asarray(start)
+    )
+    np.testing.assert_allclose(found, states.detach(), atol=1e-6)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(slopes[1], given.grad, **close)
+    np.testing.assert_allclose(slopes[2], before.grad, **close)
+    expected = {name: one.grad for name, one in theirs.named_parameters()}
+    for ours, suffix in ((slopes[0].inputs, "ih_l0"), (slopes[0].recurrent, "hh_l0")):
+        np.testing.assert_allclose(ours.weight.T, expected[f"weight_{suffix}"], **close)
+        np.testing.assert_allclose(ours.bias, expected[f"bias_{suffix}"], **close)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("span", [1, 2, 50])
+def test_new_memories_keep_for_times_up_to_a_sequence(kind, span):
+    """Without an input, 1 - 1/T of a number is kept in each step (Tallec and Ollivier 2018)."""
+    cell = init_memory(KEY, INPUTS, 1, settings(kind=kind, size=200, sequence=span)).cell
+    bias = np.asarray(cell.inputs.bias)
+    if kind == "gru":
+        bias = bias + np.asarray(cell.recurrent.bias)
+        keep = sigmoid(bias[200:400])
+    else:
+        keep = 1 - sigmoid(bias[:200])
+    times = 1 / (1 - keep)
+    least, most = 2, max(span, 2)
+    assert times.min() >= least - 1e-3
+    assert times.max() <= most + 1e-3
+    # Between their logarithms they are uniform: half of the numbers keep for less than the middle.
+    middle = 1 + (most - 1) ** 0.5
+    assert span < 3 or abs(np.mean(times < middle) - 0.5) < 0.1
+
+
 @pytest.mark.parametrize("kind", STEPS)
 def test_gradients_are_those_of_differences(kind):
     """By weights, inputs and the state at the start, across the beginnings of episodes."""

@@ -14,6 +14,8 @@ import runs
 import tomli_w
 from clusters import processes, three_nodes
 
+from qmu.config.reading import merge
+
 # Not imported here: a cluster of this machine alone is prepared for before Ray is imported.
 NO_RAY = importlib.util.find_spec("ray") is None
 pytestmark = [pytest.mark.extra, pytest.mark.skipif(NO_RAY, reason="Ray is not installed")]
@@ -89,9 +91,20 @@ def checkpointed(folder, count=1):
 ENDLESS = {"train": {"total_steps": 10**7, "schedule_steps": 10**7, "eval_interval": 10**6}}
 
 
-@pytest.mark.parametrize("sights", [{}, {"pixels": 32, "frames": 2}], ids=["numbers", "pictures"])
-def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(sights, tmp_path):
-    options = {"env": {"count": 2, "repeat": 2} | sights, "explore": {"noise": "ou"}}
+REMEMBERING = {"kind": "gru", "size": 5, "sequence": 4, "start": "stored"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"env": {"pixels": 32, "frames": 2}},
+        {"env": {"hide": ["velocity"]}, "memory": REMEMBERING},
+    ],
+    ids=["numbers", "pictures", "memory"],
+)
+def test_a_run_on_ray_is_that_in_processes_to_the_bit_also_resumed(kind, tmp_path):
+    options = merge({"env": {"count": 2, "repeat": 2}, "explore": {"noise": "ou"}}, kind)
     away = tmp_path / "away"
     away.mkdir()
     whole = start(away, "--env.workers", "ray:2", **options)

@@ -565,6 +565,15 @@ def test_the_command_says_what_a_world_is(capsys):
     assert "25 bytes a row" in out
 
 
+def test_the_command_says_what_is_hidden(capsys):
+    words = ["check", "Pendulum-v1", "--steps", "20"]
+    assert main([*words, "--hide", "velocity"]) == 0
+    said = capsys.readouterr().out
+    assert "  observations  2 numbers in [-1, 1]\n  hidden        velocity\n" in said
+    assert main(words) == 0
+    assert "hidden" not in capsys.readouterr().out
+
+
 def test_the_command_fails_for_a_world_that_cannot_be_trained_in(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(

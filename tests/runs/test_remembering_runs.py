@@ -32,6 +32,12 @@ KINDS = [
         "explore": {"noise": "none", "parameter_distance": 0.2},
         "train": {"seeds": 2},
     },
+    {
+        "env": {"hide": [], "pixels": 32},
+        "encoder": {"features": 5, "shift": 1},
+        "memory": {"start": "stored"},
+        "replay": {"batch_size": 2},
+    },
 ]
 
 

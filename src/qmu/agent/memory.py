@@ -4,6 +4,7 @@ Two kinds: the gated recurrent unit (Cho et al. 2014, in the form of PyTorch and
 smallest relative, whose gates do not look at the state (minGRU: Feng et al. 2024, section 3.1).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ UNROLL = 4
 
 Steps = Float[Array, "time batch numbers"]
 State = Float[Array, "batch state"]
+Rows = Float[Array, "rows numbers"]
 
 
 class Cell(Protocol):
@@ -53,72 +55,90 @@ class GRU(eqx.Module):
 
     def __call__(self, inputs: Steps, begins: Bool[Array, "time batch"], start: State) -> Steps:
         """Return the state after each input; zeros come before those that begin an episode."""
-        gates = inputs @ self.inputs.weight + self.inputs.bias[None, None]
-        return gated(gates, begins, start, self.recurrent.weight, self.recurrent.bias)
+        return gated(self, inputs, begins, start)
+
+    def gates(self, given: Rows, before: Rows) -> tuple[Rows, Rows, Rows, Rows, Rows]:
+        """Return the state after an input; r, z and n; and what r lets through."""
+        seen = by_gate(given @ self.inputs.weight + self.inputs.bias[None])
+        own = by_gate(before @ self.recurrent.weight + self.recurrent.bias[None])
+        reset, keep = (jax.nn.sigmoid(seen[gate] + own[gate]) for gate in (0, 1))
+        new = jnp.tanh(seen[2] + reset * own[2])
+        return new + keep * (before - new), reset, keep, new, own[2]
+
+
+def by_gate(array: Array) -> list[Array]:
+    """Return an array as three of equal width: what is of r, z and n."""
+    return jnp.split(array, 3, axis=-1)
 
 
 @jax.custom_vjp
-def gated(
-    gates: Float[Array, "time batch gates"],
-    begins: Bool[Array, "time batch"],
-    start: State,
-    weight: Float[Array, "state gates"],
-    bias: Float[Array, " gates"],
-) -> Steps:
-    """Return the states of a gated recurrent unit whose inputs have become gates already.
+def gated(cell: GRU, inputs: Steps, begins: Bool[Array, "time batch"], start: State) -> Steps:
+    """Return the states of a gated recurrent unit.
 
-    Its gradient is a rule of its own: what is learned of the weights is one product over all steps
-    behind the loop, instead of one within each.
+    Its gradient is a rule of its own: what does not wait for another step is done for all steps at
+    once, behind the loop.
     """
-    return gated_forward(gates, begins, start, weight, bias)[0]
+    return gated_forward(cell, inputs, begins, start)[0]
 
 
-def gated_forward(
-    gates: Array, begins: Array, start: Array, weight: Array, bias: Array
-) -> tuple[Array, Any]:
+def gated_forward(cell: GRU, inputs: Array, begins: Array, start: Array) -> tuple[Array, Any]:
     """Return the states, and what their gradient needs."""
 
-    def step(state: Array, given: tuple[Array, Array]) -> tuple[Array, Any]:
-        gate, begin = given
-        before = jnp.where(begin[:, None], 0.0, state)
-        own = before @ weight + bias[None]
-        reset, keep = jnp.split(jax.nn.sigmoid((gate + own)[:, : 2 * size]), 2, axis=1)
-        held = own[:, 2 * size :]
-        new = jnp.tanh(gate[:, 2 * size :] + reset * held)
-        after = new + keep * (before - new)
-        return after, (after, (before, reset, keep, new, held))
+    def step(state: Array, known: tuple[Array, Array]) -> tuple[Array, Array]:
+        given, begin = known
+        after, *_ = cell.gates(given, jnp.where(begin[:, None], 0.0, state))
+        return after, after
 
-    size = weight.shape[0]
-    _, (states, steps) = jax.lax.scan(step, start, (gates, begins))
-    return states, (steps, begins, weight)
+    _, states = jax.lax.scan(step, start, (inputs, begins))
+    return states, (cell, inputs, begins, start, states)
 
 
-def gated_backward(known: Any, slopes: Array) -> tuple[Array, None, Array, Array, Array]:
-    """Return the gradient by gates, first state, weights and biases, of that by the states."""
-    steps, begins, weight = known
+def gated_backward(known: Any, slopes: Array) -> tuple[GRU, Array, None, Array]:
+    """Return the gradient by weights, inputs and first state, of that by the states."""
+    cell, inputs, begins, start, states = known
+    before = jnp.concatenate([start[None], states[:-1]])
+    before = jnp.where(begins[..., None], 0.0, before)
+    given, held = (one.reshape(-1, one.shape[-1]) for one in (inputs, before))
+    _, reset, keep, new, let = (one.reshape(before.shape) for one in cell.gates(given, held))
+    # What becomes of a state's gradient at the sums within the gates, and, for n, behind r.
+    at_new = (1 - keep) * (1 - jnp.square(new))
+    at_reset = at_new * let * reset * (1 - reset)
+    at_keep = (before - new) * keep * (1 - keep)
+    behind = at_new * reset
+    columns = by_gate(cell.recurrent.weight)
 
-    def step(later: Array, given: Any) -> tuple[Array, tuple[Array, Array]]:
-        slope, begin, (before, reset, keep, new, held) = given
+    def step(later: Array, known: Any) -> tuple[Array, Array]:
+        slope, begin, keep, *shares = known
         slope = slope + later
-        new_slope = slope * (1 - keep) * (1 - jnp.square(new))
-        keep_slope = slope * (before - new) * keep * (1 - keep)
-        reset_slope = new_slope * held * reset * (1 - reset)
-        gate = jnp.concatenate([reset_slope, keep_slope, new_slope], axis=1)
-        own = jnp.concatenate([reset_slope, keep_slope, new_slope * reset], axis=1)
-        earlier = slope * keep + own @ weight.T
-        return jnp.where(begin[:, None], 0.0, earlier), (gate, own)
+        earlier = slope * keep
+        for share, column in zip(shares, columns, strict=True):
+            earlier += (slope * share) @ column.T
+        return jnp.where(begin[:, None], 0.0, earlier), slope
 
-    start, (gates, owns) = jax.lax.scan(
-        step, jnp.zeros_like(slopes[0]), (slopes, begins, steps), reverse=True
+    first, whole = jax.lax.scan(
+        step,
+        jnp.zeros_like(start),
+        (slopes, begins, keep, at_reset, at_keep, behind),
+        reverse=True,
     )
-    before = steps[0]
-    flat = owns.reshape(-1, owns.shape[-1])
-    return (
-        gates,
-        None,
-        start,
-        before.reshape(-1, before.shape[-1]).T @ flat,
-        jnp.sum(flat, axis=0),
+    reset_slope, keep_slope, new_slope, behind_slope = (
+        (whole * share).reshape(held.shape) for share in (at_reset, at_keep, at_new, behind)
+    )
+    sums = [reset_slope, keep_slope, new_slope]
+    back = jnp.zeros_like(given)
+    for slope, column in zip(sums, by_gate(cell.inputs.weight), strict=True):
+        back += slope @ column.T
+    learned = GRU(
+        layer_slope(given, sums), layer_slope(held, [reset_slope, keep_slope, behind_slope])
+    )
+    return learned, back.reshape(inputs.shape), None, first
+
+
+def layer_slope(given: Rows, slopes: list[Array]) -> Linear:
+    """Return the gradient by a layer's weights and biases, of that by parts of what it returns."""
+    return Linear(
+        jnp.concatenate([given.T @ slope for slope in slopes], axis=1),
+        jnp.concatenate([jnp.sum(slope, axis=0) for slope in slopes]),
     )
 
 
@@ -256,25 +276,40 @@ class RecurrentActor(eqx.Module):
         return RecurrentActor(self.memory, self.head.perturbed(key, std))
 
 
-def init_gru(key: PRNGKeyArray, inputs: int, size: int) -> GRU:
+def init_gru(key: PRNGKeyArray, inputs: int, size: int, span: int) -> GRU:
     """Return a unit whose input weights are ±1/sqrt(fan-in), its recurrent ones orthogonal."""
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
     recurrent = [orthogonal(own, (size, size), 1.0) for own in jax.random.split(keys[2], 3)]
-    biases = [symmetric(own, size**-0.5, (3 * size,)) for own in (keys[1], keys[3])]
+    given, held = (symmetric(own, size**-0.5, (3 * size,)) for own in (keys[1], keys[3]))
+    keeps = slice(size, 2 * size)
     return GRU(
-        Linear(fan_in(keys[0], inputs, (inputs, 3 * size)), biases[0]),
-        Linear(jnp.concatenate(recurrent, axis=1), biases[1]),
+        Linear(
+            fan_in(keys[0], inputs, (inputs, 3 * size)),
+            given.at[keeps].set(kept(keys[4], size, span)),
+        ),
+        Linear(jnp.concatenate(recurrent, axis=1), held.at[keeps].set(0.0)),
     )
 
 
-def init_mingru(key: PRNGKeyArray, inputs: int, size: int) -> MinGRU:
+def init_mingru(key: PRNGKeyArray, inputs: int, size: int, span: int) -> MinGRU:
     """Return a linear recurrence with weights of ±1/sqrt(fan-in)."""
-    weight_key, bias_key = jax.random.split(key)
-    shape = (inputs, 2 * size)
-    return MinGRU(Linear(fan_in(weight_key, inputs, shape), fan_in(bias_key, inputs, (2 * size,))))
+    weight_key, bias_key, span_key = jax.random.split(key, 3)
+    bias = fan_in(bias_key, inputs, (2 * size,)).at[:size].set(-kept(span_key, size, span))
+    return MinGRU(Linear(fan_in(weight_key, inputs, (inputs, 2 * size)), bias))
 
 
-CELLS: dict[str, Callable[[PRNGKeyArray, int, int], Cell]] = {
+def kept(key: PRNGKeyArray, size: int, span: int) -> Float[Array, " size"]:
+    """Draw biases of gates that keep numbers of a state for 2 to `span` steps.
+
+    Tallec and Ollivier 2018, eq. 16: log(T - 1) for a time of T steps, as 1 - 1/T of a number is
+    kept in each. There, times are uniform; here their logarithms are, so that many numbers follow
+    what was just seen. Without it, half of a number is gone after every step, and what was seen 50
+    steps ago has no gradient.
+    """
+    return jax.random.uniform(key, (size,), minval=0.0, maxval=math.log(max(span - 1, 1)))
+
+
+CELLS: dict[str, Callable[[PRNGKeyArray, int, int, int], Cell]] = {
     "gru": init_gru,
     "mingru": init_mingru,
 }
@@ -286,7 +321,7 @@ def init_memory(
     """Return a memory with random weights."""
     sizes = {"observation": obs_size, "action": action_size, "reward": 1}
     inputs = sum(sizes[name] for name in settings.fed)
-    cell = CELLS[settings.kind](key, inputs, settings.size)
+    cell = CELLS[settings.kind](key, inputs, settings.size, settings.sequence)
     return Memory(cell, settings.fed, settings.burn_in)
 
 

@@ -190,6 +190,7 @@ def gather(maker: Maker, steps: int, seed: int) -> Evidence:
             changed_obs=changes_observations(worlds[0].environments[0]),
             said=tuple(filter(hearing.matters, hearing.take())),
             normalizers=maker.normalizers,
+            hidden=tuple(maker.made.get("hidden", ())),
         )
     finally:
         for world in worlds:
@@ -354,6 +355,7 @@ def facts(evidence: Evidence) -> list[str]:
         "observations": in_parts(spaces)
         if spaces.parts
         else numbers(spaces.obs_shape, *bounds_of(evidence.space)),
+        **({"hidden": ", ".join(evidence.hidden)} if evidence.hidden else {}),
         "actions": numbers(spaces.action_shape, spaces.low, spaces.high),
         "time limit": "none" if evidence.longest is None else f"{evidence.longest:,} steps",
     }

@@ -83,8 +83,8 @@ class Evidence(NamedTuple):
     led to something else, in the same world and in a new one; `differs_in_turn` where two worlds
     were stepped in turn, compared with each alone. `starts` are first observations of different
     seeds, `said` is what MuJoCo has warned of, `normalizers` are wrappers inside of the world.
-    `changed_obs` says whether wrappers change observations, and `single` whether it was the only
-    world, so that nothing was compared with a second one.
+    `changed_obs` says whether wrappers change observations, `single` whether it was the only world,
+    so that nothing was compared with a second one, and `hidden` what was taken away.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Evidence(NamedTuple):
     normalizers: tuple[Normalizer, ...]
     changed_obs: bool
     single: bool
+    hidden: tuple[str, ...]
 
     @property
     def all_obs(self) -> NDArray[np.float32]:
