@@ -1,6 +1,7 @@
 """Runs whose networks remember: what they see, what they learn, what is saved and shipped."""
 
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -139,3 +140,24 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path, cap
     assert cli.main(command) == 2
     assert REFUSED[words] in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "lr"), [("gru", 1e-3), ("mingru", 3e-3)])
+def test_what_was_shown_at_the_beginning_is_remembered_to_the_end(tmp_path, monkeypatch, kind, lr):
+    """The best return without a memory is -0.5."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from cues import Cue
+
+    world = partial(Cue, steps=8)
+    options = {
+        "actor": {"hidden_sizes": [32]},
+        "critic": {"hidden_sizes": [32]},
+        "memory": {"kind": kind, "size": 16, "sequence": 20, "burn_in": 0, "lr": lr},
+        "env": {"hide": [], "episode_length": None},
+        "replay": {"batch_size": 32},
+        "explore": {"start_steps": 500},
+        "train": {"schedule_steps": 6000, "save_interval": 0, "eval_interval": 1000},
+    }
+    run = train(tmp_path, world, 6000, **options)
+    assert run.in_world(world).evaluate(20).mean > -0.2
