@@ -38,6 +38,7 @@ SMALL = configs(
     critic=records("critic", **MODERATE, count=st.integers(1, 3), l2=st.none() | st.floats(0, 0.1)),
     # Pendulum has no images, and options about them are refused.
     encoder=st.just(Config().encoder),
+    memory=records("memory", lr=MODERATE["lr"]),
     target=records("target", interval=st.integers(1, 3), smoothing_std=st.none() | st.floats(0, 1)),
     explore=records(
         "explore",

@@ -292,7 +292,7 @@ def test_of_actors_that_are_gone_few_programs_are_kept():
         def say(weight, obs):
             return (obs @ weight) ** power
 
-        network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None), Layout(3))
+        network = CustomNetwork(Acting(Weights(jnp.ones((3, 1)), say), None), Layout(3), 1)
         assert network(np.full((2, 3), 2, np.float32)) == pytest.approx(6.0**power)
         return weakref.ref(network.doing)
 
