@@ -67,7 +67,7 @@ def test_who_acts_is_told_the_reward_of_the_step_before_in_every_chunk():
     told = []
 
     def note(member, time, obs, rewards, started):
-        told.append((rewards.tolist(), started.tolist()))
+        told.append((list(rewards), started.tolist()))
         return act(member, time, obs, rewards, started)
 
     collector = make_collector(2, lengths=[2, 5])

@@ -1,7 +1,7 @@
 """How a member acts while rows are collected: at random, then with its noise."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ class Behaviour:
         self.generator = np.random.default_rng(seed)
         self.noise = NOISES[settings.noise]()
         # What the actor carries along each world's episode; every chunk may bring another actor.
-        self.carried: State | None = None
+        self.carried: State = ()
         self.perturbed = (
             None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
         )
@@ -121,6 +121,8 @@ class Behaviour:
         The settings are those that hold now: scales of noise may change with time.
         """
         self.network, self.settings, self.random_steps = network, settings, random_steps
+        if not self.carried:
+            self.carried = initial_state(network.past, shape[1])
         if self.perturbed is not None and settings.parameter_distance is not None:
             assert isinstance(network, Network)
             self.perturbed.begin(network, settings.parameter_distance)
@@ -147,29 +149,25 @@ class Behaviour:
             self.perturbed.size = state["size"]
             self.perturbed.seen = list(seen)
 
-    def act(self, time: int, obs: Floats, rewards: Floats, started: Bools) -> Floats:
+    def act(self, time: int, obs: Floats, rewards: Sequence[float], started: Bools) -> Floats:
         """Return the actions [worlds, action] of a step of the chunk, in [-1, 1].
 
         `rewards` [worlds] are those of the step before; `started` marks the worlds of which these
         are the first observations of an episode.
         """
-        past = self.network.past
-        if self.carried is None:
-            self.carried = initial_state(past, len(obs))
-        state = begun_anew(after(past, self.carried, reward=rewards), started)
+        state = self.carried
+        if state:
+            reward = np.array(rewards, np.float32)
+            state = begun_anew(after(self.network.past, state, reward=reward), started)
         if time < self.random_steps:
             state = self.network.remember(obs, state)
             action = self.random[time]
         else:
             seen, state = self.network.see(obs, state)
-            action = self.noisy(time, seen, started)
-        self.carried = after(past, state, action=action)
-        return action
-
-    def noisy(self, time: int, seen: Floats, started: Bools) -> Floats:
-        """Return the actions for what is seen, with noise."""
-        action = self.network(seen) if self.perturbed is None else self.perturbed(seen, started)
-        action = explore(action, self.noise.at(time, started))
-        if self.settings.epsilon > 0:
-            action = np.where(self.replaced[time][:, None], self.replacing[time], action)
+            action = self.network(seen) if self.perturbed is None else self.perturbed(seen, started)
+            action = explore(action, self.noise.at(time, started))
+            if self.settings.epsilon > 0:
+                action = np.where(self.replaced[time][:, None], self.replacing[time], action)
+        if state:
+            self.carried = after(self.network.past, state, action=action)
         return action

@@ -146,7 +146,9 @@ class HostStation:
             [np.asarray(behaviour.seen(), np.float32) for behaviour in self.behaviours],
         )
 
-    def act(self, member: int, time: int, obs: Floats, rewards: Floats, started: Bools) -> Floats:
+    def act(
+        self, member: int, time: int, obs: Floats, rewards: Sequence[float], started: Bools
+    ) -> Floats:
         """Return a member's actions at a step of the chunk."""
         return self.behaviours[member].act(time, obs, rewards, started)
 

@@ -14,7 +14,7 @@ from qmu.world.host import Floats, Outcome, Restarted, Worlds
 from qmu.world.spaces import Spaces, to_environment
 
 Bools = NDArray[np.bool_]
-Act = Callable[[int, int, Floats, Floats, Bools], Floats]
+Act = Callable[[int, int, Floats, Sequence[float], Bools], Floats]
 
 
 class Episode(NamedTuple):
@@ -47,7 +47,7 @@ class Collector:
         self.broken: dict[tuple[int, int, str], tuple[int, int]] = {}
         self.rewards = np.zeros((len(self.members), self.worlds))
         # Those of the step before.
-        self.newest = np.zeros((len(self.members), self.worlds), np.float32)
+        self.newest = [[0.0] * self.worlds for _ in self.members]
         self.lengths = np.zeros((len(self.members), self.worlds), np.int64)
 
     @stepping()
@@ -176,7 +176,7 @@ class Collector:
         row = rows.count[member, world]
         rows.obs[member, world, row] = obs
         rows.action[member, world, row] = action
-        rows.reward[member, world, row] = self.newest[member, world] = outcome.reward
+        rows.reward[member, world, row] = self.newest[member][world] = outcome.reward
         self.rewards[member, world] += outcome.reward
         self.lengths[member, world] += 1
         if outcome.terminated or outcome.truncated:
