@@ -47,4 +47,4 @@ class Cue(gym.Env[Any, Any]):
         return self.look(), reward, counts, False, {}
 
 
-gym.register("Cue-v0", Cue)
+gym.register("Cue-v0", "cues:Cue")

@@ -27,12 +27,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ours import random_rows
+from ours import learner_of, random_rows, update_rate
 from process import machine, package_versions, rate
 from speed import run_json
 
 HERE = Path(__file__).resolve().parent
 DOMAIN, TASK = "cartpole", "swingup"
+WORLD = f"dm_control/{DOMAIN}-{TASK}-v0"
 SIDE, FRAMES, ACTIONS, REPEAT, EVERY = 84, 3, 1, 2, 2
 STRIDES = {"strided": (2, 2, 2, 1), "drqv2": (2, 1, 1, 1)}
 FEATURES, HIDDEN, CHANNELS, PAD, CLIP, TAU = 50, 1024, 32, 4, 0.3, 0.01
@@ -43,13 +44,13 @@ RANDOM_STEPS, WARM_UPDATES = 300, 10
 CHUNK = 8
 
 
-def ours_config(arguments: argparse.Namespace) -> Any:
+def ours_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options of our side."""
     from qmu.config import reading
     from qmu.presets import read_preset
 
     changes = {
-        "env": {"id": f"dm_control/{DOMAIN}-{TASK}-v0"},
+        "env": {"id": WORLD},
         "encoder": {"kind": arguments.kind},
         "replay": {"batch_size": arguments.batch, "capacity": 20_000},
         "explore": {"start_steps": RANDOM_STEPS},
@@ -62,46 +63,34 @@ def ours_config(arguments: argparse.Namespace) -> Any:
             "seeds": 1,
         },
     }
-    return reading.from_dict(reading.merge(read_preset("yarats2021-drqv2"), changes))
+    return reading.merge(read_preset("yarats2021-drqv2"), changes)
 
 
 def ours_update(arguments: argparse.Namespace) -> float:
     """Return our updates per second."""
     import numpy as np
 
-    from qmu.config.members import members_of
     from qmu.layout import Layout
-    from qmu.learning.devices import find_devices
-    from qmu.learning.groups import divide
-    from qmu.learning.learner import Learner
 
-    config = ours_config(arguments)
     layout = Layout(0, ((SIDE, SIDE, 3),), FRAMES)
-    groups = divide(members_of(config, {}), find_devices("cpu"))
-    learner = Learner(groups, layout, ACTIONS)
+    learner = learner_of(ours_options(arguments), layout, ACTIONS)
     rows = random_rows(1, 1, ACTIONS, 50)
     images = (*rows.reward.shape, layout.size)
     random = np.random.default_rng(0)
     rows = rows._replace(obs=random.integers(0, 256, images, dtype=np.uint8))
     for _ in range(10):
         learner.learn(rows, 1)
-
-    def learn() -> int:
-        learner.learn(rows, CHUNK)
-        learner.actors(lag=False)
-        return CHUNK
-
-    learn()
-    return rate(learn, arguments.seconds)
+    return update_rate(learner, rows, CHUNK, arguments.seconds)
 
 
 def ours_loop(arguments: argparse.Namespace) -> float:
     """Return our frames per second: acting, drawing and learning side by side."""
+    from qmu.config import reading
     from qmu.learning.loop import Trainer
     from qmu.world.make import maker_of
 
-    config = ours_config(arguments)
-    trainer = Trainer(config, maker_of(config.env.id, config.env))
+    config = reading.from_dict(ours_options(arguments))
+    trainer = Trainer(config, maker_of(WORLD, config.env))
     loop = iter(trainer.run(sys.maxsize, evaluating=False))
 
     def settled() -> tuple[float, int]:

@@ -21,7 +21,7 @@ import time
 from typing import Any
 from unittest import mock
 
-from process import package_versions, peak_rss_mib, process_age
+from process import package_versions, peak_rss_mib, process_age, rate
 
 RANDOM_STEPS = 1000
 
@@ -114,17 +114,10 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from qmu.config import reading
-    from qmu.config.members import members_of
     from qmu.layout import Layout
-    from qmu.learning.devices import find_devices
-    from qmu.learning.groups import divide
-    from qmu.learning.learner import Learner
 
     obs_size, action_size, steps = 17, 6, 32
-    config = reading.from_dict(recipe(arguments))
-    groups = divide(members_of(config, {}), find_devices("cpu"))
-    learner = Learner(groups, Layout(obs_size), action_size)
+    learner = learner_of(recipe(arguments), Layout(obs_size), action_size)
     rows = random_rows(arguments.members, obs_size, action_size, steps)
     matrix = jnp.eye(256)
     products = 200
@@ -159,6 +152,30 @@ def measure_update(arguments: argparse.Namespace) -> dict[str, Any]:
         ),
         "megaflop_per_update": operations / 1e6,
     }
+
+
+def learner_of(options: dict[str, Any], layout: Any, action_size: int) -> Any:
+    """Return what learns with these options, on the CPU, from rows of this layout."""
+    from qmu.config import reading
+    from qmu.config.members import members_of
+    from qmu.learning.devices import find_devices
+    from qmu.learning.groups import divide
+    from qmu.learning.learner import Learner
+
+    groups = divide(members_of(reading.from_dict(options), {}), find_devices("cpu"))
+    return Learner(groups, layout, action_size)
+
+
+def update_rate(learner: Any, rows: Any, chunk: int, seconds: float) -> float:
+    """Return a learner's updates per second, the first ones aside, a chunk of them at a time."""
+
+    def learn() -> int:
+        learner.learn(rows, chunk)
+        learner.actors(lag=False)
+        return chunk
+
+    learn()
+    return rate(learn, seconds)
 
 
 def random_rows(members: int, obs_size: int, action_size: int, steps: int) -> Any:

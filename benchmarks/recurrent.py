@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ours import random_rows
+from ours import learner_of, random_rows, update_rate
 from process import machine, package_versions, rate
 from speed import run_json
 
@@ -60,27 +60,13 @@ def ours_options(arguments: argparse.Namespace, kind: str) -> dict[str, Any]:
 
 def ours_update(arguments: argparse.Namespace) -> float:
     """Return our updates per second."""
-    from qmu.config import reading
-    from qmu.config.members import members_of
     from qmu.layout import Layout
-    from qmu.learning.devices import find_devices
-    from qmu.learning.groups import divide
-    from qmu.learning.learner import Learner
 
-    config = reading.from_dict(ours_options(arguments, arguments.kind))
-    groups = divide(members_of(config, {}), find_devices("cpu"))
-    learner = Learner(groups, Layout(OBS), ACTIONS)
+    learner = learner_of(ours_options(arguments, arguments.kind), Layout(OBS), ACTIONS)
     rows = random_rows(1, OBS, ACTIONS, 200)
     for _ in range(ROWS // 200):
         learner.learn(rows, 0)
-
-    def learn() -> int:
-        learner.learn(rows, CHUNK)
-        learner.actors(lag=False)
-        return CHUNK
-
-    learn()
-    return rate(learn, arguments.seconds)
+    return update_rate(learner, rows, CHUNK, arguments.seconds)
 
 
 def theirs_update(arguments: argparse.Namespace) -> float:
@@ -160,19 +146,13 @@ def ours_acting(arguments: argparse.Namespace) -> dict[str, float]:
     """Return the microseconds of one step of an actor, with a memory and without one."""
     import numpy as np
 
-    from qmu.config import reading
-    from qmu.config.members import members_of
     from qmu.deploy.past import after, initial_state
     from qmu.layout import Layout
-    from qmu.learning.devices import find_devices
-    from qmu.learning.groups import divide
-    from qmu.learning.learner import Learner
 
     found = {}
     for kind in ("none", arguments.kind):
-        config = reading.from_dict(ours_options(arguments, kind))
-        groups = divide(members_of(config, {}), find_devices("cpu"))
-        (actor,) = Learner(groups, Layout(OBS), ACTIONS).actors(lag=False)
+        learner = learner_of(ours_options(arguments, kind), Layout(OBS), ACTIONS)
+        (actor,) = learner.actors(lag=False)
         past = actor.past
         state, obs = initial_state(past, 1), np.zeros((1, OBS), np.float32)
         times = []

@@ -122,3 +122,44 @@ def saved_half_way(folder, world="Pendulum-v1", steps=120, *, base, **changes):
 def arrays_of(run):
     """Return the arrays of the last member's best policy."""
     return run.read_policy(run.directory / "best" / run.members[-1].name).arrays()
+
+
+def assert_same(ours, theirs):
+    """Assert that two policies' arrays are the same to the bit."""
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+def assert_goes_on(train, folder, kind, env=None):
+    """Assert that a run stopped half way ends as a whole one does; return its policy's arrays."""
+    whole = arrays_of(train(folder / "whole", **kind))
+    part = train(folder / "part", steps=60, **kind)
+    assert_same(whole, arrays_of(qmu.resume(part.directory, env=env, total_steps=120)))
+    return whole
+
+
+def assert_same_elsewhere(train, folder, kind):
+    """Assert that worlds in two processes lead to the policy of worlds in the run's own."""
+
+    def one(workers):
+        own = reading.merge(kind, {"env": {"workers": workers}})
+        return arrays_of(train(folder / str(workers), **own))
+
+    assert_same(one(0), one(2))
+
+
+def assert_acts_alone(run, environment):
+    """Assert that a run's policy alone, one observation a call, returns what `evaluate` says."""
+    policy = run.policy()
+    score = run.evaluate(2, first_episode_seed=7)
+    returns = []
+    for episode in range(2):
+        policy.reset()
+        obs, _ = environment.reset(seed=7 + episode)
+        total, reward, ended = 0.0, None, False
+        while not ended:
+            obs, reward, _, ended, _ = environment.step(policy(obs, reward))
+            total += float(reward)
+        returns.append(total)
+    np.testing.assert_allclose(score.rewards, returns, rtol=1e-5)

@@ -50,42 +50,18 @@ train = partial(runs.saved_half_way, base=FRAMES)
 
 @pytest.mark.parametrize("kind", some(KINDS, KINDS[:1]), ids=str)
 def test_a_run_goes_on_with_its_frames_to_the_bit(tmp_path, kind):
-    whole = train(tmp_path / "whole", **kind)
-    part = train(tmp_path / "part", steps=60, **kind)
-    part = qmu.resume(part.directory, total_steps=120)
-    ours, theirs = runs.arrays_of(whole), runs.arrays_of(part)
-    assert ours["actor.0.weight"].shape[0] == 9
-    for name, array in ours.items():
-        np.testing.assert_array_equal(array, theirs[name])
+    assert runs.assert_goes_on(train, tmp_path, kind)["actor.0.weight"].shape[0] == 9
 
 
 @pytest.mark.long
 def test_other_processes_see_the_same_frames(tmp_path):
-    def one(workers):
-        kind = reading.merge(KINDS[1], {"env": {"workers": workers}})
-        return runs.arrays_of(train(tmp_path / str(workers), **kind))
-
-    here, there = one(0), one(2)
-    for name, array in here.items():
-        np.testing.assert_array_equal(array, there[name])
+    runs.assert_same_elsewhere(train, tmp_path, KINDS[1])
 
 
 def test_what_is_shipped_carries_the_frames(tmp_path):
     run = train(tmp_path, **KINDS[0])
     policy = run.policy()
-    score = run.evaluate(2, first_episode_seed=7)
-    # The same by hand, as somebody would who has the policy alone.
-    returns = []
-    environment = gym.make("Pendulum-v1", max_episode_steps=30)
-    for episode in range(2):
-        policy.reset()
-        obs, _ = environment.reset(seed=7 + episode)
-        total, ended = 0.0, False
-        while not ended:
-            obs, reward, _, ended, _ = environment.step(policy(obs))
-            total += float(reward)
-        returns.append(total)
-    np.testing.assert_allclose(score.rewards, returns, rtol=1e-5)
+    runs.assert_acts_alone(run, gym.make("Pendulum-v1", max_episode_steps=30))
     exported = qmu.export(run, tmp_path / "policy.npz")
     assert exported.difference < 1e-5
     state, other = policy.initial_state(), exported.policy.initial_state()

@@ -47,24 +47,12 @@ train = partial(runs.saved_half_way, base=MEMORY)
 
 @pytest.mark.parametrize("kind", some(KINDS, KINDS[:1]), ids=str)
 def test_a_run_goes_on_with_its_memory_to_the_bit(tmp_path, kind):
-    whole = train(tmp_path / "whole", **kind)
-    part = train(tmp_path / "part", steps=60, **kind)
-    part = qmu.resume(part.directory, total_steps=120)
-    ours, theirs = runs.arrays_of(whole), runs.arrays_of(part)
-    assert "memory.input.weight" in ours
-    for name, array in ours.items():
-        np.testing.assert_array_equal(array, theirs[name])
+    assert "memory.input.weight" in runs.assert_goes_on(train, tmp_path, kind)
 
 
 @pytest.mark.long
 def test_other_processes_remember_the_same(tmp_path):
-    def one(workers):
-        kind = reading.merge(KINDS[2], {"env": {"workers": workers}})
-        return runs.arrays_of(train(tmp_path / str(workers), **kind))
-
-    here, there = one(0), one(2)
-    for name, array in here.items():
-        np.testing.assert_array_equal(array, there[name])
+    runs.assert_same_elsewhere(train, tmp_path, KINDS[2])
 
 
 @pytest.mark.parametrize(
@@ -72,23 +60,9 @@ def test_other_processes_remember_the_same(tmp_path):
 )
 def test_what_is_shipped_remembers(tmp_path, fed):
     run = train(tmp_path, memory={"fed": fed.split()})
-    policy = run.policy()
-    assert policy.info["hidden"] == ["velocity"]
-    score = run.evaluate(2, first_episode_seed=7)
-    # The same by hand, as somebody would who has the policy alone.
-    returns = []
-    environment = qmu.Hide(gym.make("Pendulum-v1", max_episode_steps=30), "velocity")
-    for episode in range(2):
-        policy.reset()
-        obs, _ = environment.reset(seed=7 + episode)
-        total, reward, ended = 0.0, None, False
-        while not ended:
-            obs, reward, _, ended, _ = environment.step(policy(obs, reward))
-            total += float(reward)
-        returns.append(total)
-    np.testing.assert_allclose(score.rewards, returns, rtol=1e-5)
-    exported = qmu.export(run, tmp_path / "policy.npz")
-    assert exported.difference < 1e-5
+    assert run.policy().info["hidden"] == ["velocity"]
+    runs.assert_acts_alone(run, qmu.Hide(gym.make("Pendulum-v1", max_episode_steps=30), "velocity"))
+    assert qmu.export(run, tmp_path / "policy.npz").difference < 1e-5
 
 
 def test_a_run_tells_how_many_transitions_an_update_learned_from(tmp_path):

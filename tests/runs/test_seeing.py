@@ -2,6 +2,7 @@
 
 import json
 import types
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -92,48 +93,24 @@ def train(folder, world=Eye, **changes):
     return qmu.train(world, **options)
 
 
-def arrays_of(run):
-    return run.read_policy(run.directory / "best" / run.members[-1].name).arrays()
+half_way = partial(runs.saved_half_way, world=Eye, base=OPTIONS)
 
 
 @pytest.mark.parametrize("kind", some(KINDS, KINDS[:1]), ids=str)
 def test_a_run_goes_on_with_its_images_to_the_bit(tmp_path, kind):
-    whole = train(tmp_path / "whole", **kind)
-    length = {"train": {"total_steps": 40}}
-    part = train(tmp_path / "part", **reading.merge(kind, length))
-    part = qmu.resume(part.directory, env=Eye, total_steps=80)
-    ours, theirs = arrays_of(whole), arrays_of(part)
-    assert any(name.startswith("encoder.0.conv") for name in ours)
-    for name, array in ours.items():
-        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    arrays = runs.assert_goes_on(half_way, tmp_path, kind, Eye)
+    assert any(name.startswith("encoder.0.conv") for name in arrays)
 
 
 @pytest.mark.long
 def test_other_processes_see_the_same_images(tmp_path):
-    def one(workers):
-        return arrays_of(train(tmp_path / str(workers), **reading.merge(KINDS[1], workers)))
-
-    here, there = one({"env": {"workers": 0}}), one({})
-    for name, array in here.items():
-        np.testing.assert_array_equal(array, there[name])
+    runs.assert_same_elsewhere(half_way, tmp_path, KINDS[1])
 
 
 @pytest.mark.parametrize("world", some([Eye, Bare], [Bare]))
 def test_what_is_shipped_sees(tmp_path, world):
     run = train(tmp_path, world, env={"frames": 2})
-    policy = run.policy()
-    environment = world()
-    returns = []
-    for seed in (7, 8):
-        policy.reset()
-        obs, _ = environment.reset(seed=seed)
-        total, ended = 0.0, False
-        while not ended:
-            obs, reward, _, ended, _ = environment.step(policy(obs))
-            total += float(reward)
-        returns.append(total)
-    score = run.in_world(world).evaluate(2, first_episode_seed=7)
-    np.testing.assert_allclose(score.rewards, returns, rtol=1e-5)
+    runs.assert_acts_alone(run.in_world(world), world())
     assert qmu.export(run, tmp_path / "policy.npz").difference < 1e-5
 
 
