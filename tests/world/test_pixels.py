@@ -351,8 +351,8 @@ def test_another_process_draws_the_same():
         (outcome,) = worlds.step(3 * rows.action[0, 0, time][None])
         obs = outcome.final
     # The pole may fall inside of a repeat.
-    assert harvest.world_steps == [worlds.world_steps]
-    assert 4 < worlds.world_steps <= 8
+    assert harvest.world_steps == [worlds.world_steps()]
+    assert 4 < worlds.world_steps() <= 8
     assert rows.obs[0, 0, 0].std() > 10
     worlds.close()
 

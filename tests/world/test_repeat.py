@@ -87,7 +87,7 @@ def test_rewards_are_summed_and_an_end_ends_the_repeat(kind):
     assert [one.terminated for one in found] == [False, False, True, False, True]
     assert [tuple(one.final) for one in found] == [(0, 3), (0, 6), (0, 7), (1, 3), (1, 5)]
     assert tuple(found[2].current) == (1, 0)
-    assert worlds.world_steps == 12
+    assert worlds.world_steps() == 12
 
 
 def test_once_is_no_wrapper():
@@ -113,7 +113,7 @@ def test_the_limit_counts_steps_of_the_world_and_an_episode_its_actions():
     worlds.reset([0])
     found = outcomes(worlds, 3)
     assert [one.truncated for one in found] == [False, False, True]
-    assert worlds.world_steps == 10
+    assert worlds.world_steps() == 10
     assert find_maker("Pendulum-v1", repeat=4).longest == 50
     assert find_maker("Pendulum-v1", episode_length=0, repeat=4).longest is None
 
@@ -167,9 +167,9 @@ def test_steps_before_a_failure_are_counted_and_the_new_world_is_repeated_too():
     worlds = HostWorlds([make()], find_maker(Rising).spaces, make=make)
     worlds.reset([0])
     outcomes(worlds, 2)
-    assert worlds.world_steps == 3 + 1
+    assert worlds.world_steps() == 3 + 1
     outcomes(worlds, 3)
-    assert worlds.world_steps == 3 + 1 + 9
+    assert worlds.world_steps() == 3 + 1 + 9
 
 
 def test_a_collection_counts_its_own_steps_only():

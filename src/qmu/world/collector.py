@@ -42,6 +42,7 @@ class Collector:
         self.stride = stride or self.worlds
         # Steps that each member had taken before the next collection.
         self.steps = 0
+        self.world_steps_before = [0] * len(self.members)
         self.current: list[list[Floats]] = []
         # (member, world, cause) -> the step of the first breakdown, and how many there were.
         self.broken: dict[tuple[int, int, str], tuple[int, int]] = {}
@@ -84,8 +85,7 @@ class Collector:
         episodes: list[Episode] = []
         taken = steps
         # What an evaluation in the same world has taken, or a collection that failed, is no part.
-        for own in self.members:
-            own.world_steps = 0
+        self.world_steps_before = [own.world_steps() for own in self.members]
         for time in range(steps):
             if self.members[0].at_rest:
                 taken = time
@@ -160,7 +160,10 @@ class Collector:
 
         They are counted where an action is repeated.
         """
-        return [own.world_steps for own in self.members]
+        return [
+            own.world_steps() - before
+            for own, before in zip(self.members, self.world_steps_before, strict=True)
+        ]
 
     def write(
         self,

@@ -64,7 +64,6 @@ class Worlds(Protocol):
     count: int
     replaced: list[str]  # why worlds have been replaced, since somebody has asked last
     broken: list[tuple[int, str]]  # which worlds' simulations began anew by themselves, and why
-    world_steps: int  # steps of the worlds themselves, where an action is several, so far
     at_rest: bool  # whether an episode has ended and no other begun: there is nothing to step
 
     def reset(self, seeds: Sequence[int] | None) -> list[Floats]:
@@ -72,6 +71,9 @@ class Worlds(Protocol):
 
     def step(self, actions: Floats) -> Sequence[Outcome | Restarted]:
         """Execute one action of every world [worlds, action], in the environment's units."""
+
+    def world_steps(self) -> int:
+        """Return how many steps of the worlds themselves repeated actions were so far."""
 
     def close(self) -> None:
         """Give back what the worlds hold."""
@@ -109,7 +111,8 @@ class HostWorlds:
         self.replaced: list[str] = []
         self.broken: list[tuple[int, str]] = []
         self.watches: list[Watch | None] = [None] * self.count
-        self.world_steps = 0
+        # Steps of worlds that have been replaced.
+        self.gone = 0
         self.repeats = [repeat_in(environment) for environment in self.environments]
         self.seeds = [0] * self.count
         self.failures = [0] * self.count
@@ -161,7 +164,7 @@ class HostWorlds:
         outcomes: list[Outcome | Restarted] = []
         for index in range(self.count):
             try:
-                result = self.counted(index, actions[index])
+                result = self.execute(index, actions[index])
             except WorldError as error:
                 outcomes.append(self.replace(index, error))
                 continue
@@ -208,16 +211,13 @@ class HostWorlds:
         except FAILURES as second:
             raise WorldError(f"{error} (no other could be made: {told(second)})") from second
         self.declared[index] = declared(self.environments[index])
+        repeat = self.repeats[index]
+        self.gone += 0 if repeat is None else repeat.steps
         self.repeats[index] = repeat_in(self.environments[index])
 
-    def counted(self, index: int, action: Floats) -> Result:
-        """Execute one action as `execute` does, and count the steps of the world that it was."""
-        try:
-            return self.execute(index, action)
-        finally:
-            repeat = self.repeats[index]
-            if repeat is not None:
-                self.world_steps += repeat.taken
+    def world_steps(self) -> int:
+        """Return how many steps of the worlds themselves repeated actions were so far."""
+        return self.gone + sum(repeat.steps for repeat in self.repeats if repeat is not None)
 
     def execute(self, index: int, action: Floats) -> Result:
         """Execute one action [action] of one world, without a reset at the episode's end."""
@@ -265,7 +265,6 @@ class VectorWorlds:
         self.guard = guard or contextlib.nullcontext()
         self.spaces = spaces
         self.count = environment.num_envs
-        self.world_steps = 0
         self.replaced: list[str] = []
         self.broken: list[tuple[int, str]] = []
         # Those of worlds in processes of their own are not seen.
@@ -348,6 +347,10 @@ class VectorWorlds:
                 "same-step autoreset mode?"
             )
         return self.each("final observations", info["final_obs"])
+
+    def world_steps(self) -> int:
+        """Return zero: nothing repeats actions in them."""
+        return 0
 
     def close(self) -> None:
         """Close the vector environment."""

@@ -18,21 +18,21 @@ class Repeat(gym.Wrapper[Any, Any, Any, Any]):
         """Go around a world, whose time limits are inside: they count its own steps."""
         super().__init__(environment)
         self.times = times
-        # Steps of the world that the newest action was.
-        self.taken = 0
+        # Steps of the world in all.
+        self.steps = 0
 
     def step(self, action: Any) -> Any:
         """Execute an action. What is no number or truth value is returned at once, as it is."""
-        self.taken, total = 0, 0.0
+        last, total = self.steps + self.times, 0.0
         while True:
             obs, reward, terminated, truncated, info = self.env.step(action)
-            self.taken += 1
+            self.steps += 1
             number = one_number(reward)
             if number is None:
                 return obs, reward, terminated, truncated, info
             total += number
             goes_on = one_number(terminated) == 0 and one_number(truncated) == 0
-            if self.taken == self.times or not goes_on:
+            if self.steps == last or not goes_on:
                 return obs, total, terminated, truncated, info
 
 
