@@ -71,7 +71,7 @@ class RecurrentCell:
     def __call__(self, fed: Sequence[Floats], state: Floats) -> Floats:
         """Return the state [batch, size] after what is fed, each [batch, ...], to one before."""
         weight, bias = self.packed
-        size = self.size
+        size = state.shape[1]
         if self.recurrent_weight is None:
             gates = np.concatenate(fed, axis=1) @ weight
             gates += bias

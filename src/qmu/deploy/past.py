@@ -6,7 +6,9 @@ there has been one in the episode; behind them, with a memory, what it remembers
 of the last step: the action in [-1, 1], the reward.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +20,8 @@ from qmu.layout import Layout
 State = tuple[NDArray[Any], ...]
 
 
-class Past(NamedTuple):
+@dataclass(frozen=True)
+class Past:
     """What makes up a policy's state: frames of observations, a memory, both, or neither."""
 
     layout: Layout
@@ -29,10 +32,18 @@ class Past(NamedTuple):
         """How many of a state's arrays are about frames."""
         return 0 if self.layout.frames == 1 else 2
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What a memory's arrays of a state are, behind those about frames."""
+        if self.memory is None:
+            return ()
+        action = ("action",) if self.memory.action else ()
+        return ("hidden", *action, *(("reward",) if self.memory.reward else ()))
+
 
 def initial_state(past: Past, batch: int) -> State:
     """Return the state of so many worlds before the first observation of an episode."""
-    layout, memory = past
+    layout, memory = past.layout, past.memory
     state: list[NDArray[Any]] = []
     if past.frames:
         before = np.zeros((batch, layout.frames - 1, layout.size), layout.dtype)
@@ -62,20 +73,16 @@ def stacked(past: Past, obs: NDArray[Any], state: State) -> tuple[NDArray[Any], 
 
 def held(past: Past, state: State) -> dict[str, NDArray[Any]]:
     """Return what of a state is a memory's: `hidden`, the last `action`, the last `reward`."""
-    if past.memory is None:
-        return {}
-    names = ["hidden"]
-    names += ["action"] if past.memory.action else []
-    names += ["reward"] if past.memory.reward else []
-    return dict(zip(names, state[past.frames :], strict=True))
+    return dict(zip(past.names, state[past.frames :], strict=True))
 
 
 def after(past: Past, state: State, **parts: Any) -> State:
     """Return a state in which some parts of a memory's are others; those that it has."""
-    if past.memory is None:
+    if not past.names:
         return state
-    own = held(past, state)
-    return (*state[: past.frames], *(parts.get(name, array) for name, array in own.items()))
+    frames = past.frames
+    own = zip(past.names, state[frames:], strict=True)
+    return (*state[:frames], *[parts.get(name, array) for name, array in own])
 
 
 def recalled(
@@ -85,13 +92,13 @@ def recalled(
 
     It is fed the last step of the state.
     """
-    before = held(past, state)
-    given = {"observation": found, "action": before.get("action")}
-    if "reward" in before:
-        given["reward"] = before["reward"][:, None]
-    fed: Any = [given[name] for name in cell.fed]
-    hidden = cell(fed, before["hidden"])
-    return np.concatenate([found, hidden], axis=-1), after(past, state, hidden=hidden)
+    given = held(past, state) | {"observation": found}
+    if "reward" in given:
+        given["reward"] = given["reward"][:, None]
+    hidden = cell([given[name] for name in cell.fed], given["hidden"])
+    frames = past.frames
+    known = np.concatenate([found, hidden], axis=-1)
+    return known, (*state[:frames], hidden, *state[frames + 1 :])
 
 
 def begun_anew(state: State, rows: Any) -> State:

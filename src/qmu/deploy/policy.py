@@ -128,18 +128,19 @@ class Network:
         past = self.past
         frames, state = stacked(past, obs, state)
         found = seen(self.layout, frames)
-        if self.sees_rows:
+        if self.encoders:
+            found = self.encoded(found)
+        if self.memory is None:
             return found, state
-        found = self.encoded(found)
-        return (found, state) if self.memory is None else recalled(self.memory, past, found, state)
+        if self.normalization is not None and not self.encoders:
+            found = self.normalization(found)
+        return recalled(self.memory, past, found, state)
 
     def encoded(self, found: Any) -> Floats:
         """Return the numbers of observations and the features of their images [batch, features]."""
-        numbers = found.numbers if self.encoders else found
+        numbers = found.numbers
         if self.normalization is not None:
             numbers = self.normalization(numbers)
-        if not self.encoders:
-            return numbers
         features = [
             encode(images) for encode, images in zip(self.encoders, found.images, strict=True)
         ]
