@@ -372,6 +372,11 @@ def check_remembers(call, policy, acting, sights, rows):
         np.testing.assert_allclose(held(policy.past, call.carried[-1])["action"], [[0, 1]])
         with pytest.raises(ValueError, match="3 numbers of actions; 2 of 2 each"):
             call.executed([0.0, 0.0, 0.0], state)
+        with pytest.raises(ValueError, match="not finite"):
+            call.executed([2.0, np.nan])
+        for other in (5, state[:-1]):
+            with pytest.raises(ValueError, match=r"begin with policy\.initial_state"):
+                call.executed(np.zeros((2, 2)), other)
     if fed:
         with pytest.raises(ValueError, match=r"policy.step\(obs, state, reward\)"):
             call.step(sights[0], state)

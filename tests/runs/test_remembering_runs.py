@@ -88,6 +88,19 @@ def test_a_model_remembers_along_its_episodes():
     np.testing.assert_array_equal(begun[0], after[0])
     np.testing.assert_array_equal(begun[1], fresh[1])
     assert (after != fresh).all()
+    with pytest.raises(ValueError, match="1 flags, for 2 observations"):
+        model.predict(second, state, episode_start=[True])
+    with pytest.raises(ValueError, match=r"begin with policy\.initial_state"):
+        model.predict(second, 5, episode_start=[True, False])
+
+
+def test_a_model_of_a_world_that_hides_something_makes_it_again_and_says_so():
+    options = runs.of_a_model({name: own for name, own in runs.SMALL.items() if name != "log"})
+    world = qmu.Hide(gym.make("Pendulum-v1"), "velocity")
+    assert gym.make(world.spec).observation_space.shape == (2,)
+    model = qmu.DDPG(world, **options).learn(30)
+    assert model.policy().info["hidden"] == ["velocity"]
+    assert model.predict(np.float32([1, 0]))[0].shape == (1,)
 
 
 REFUSED = {
@@ -96,6 +109,7 @@ REFUSED = {
     "--memory.kind gru --memory.sequence 4 --memory.burn-in 4": "leaves nothing to learn from",
     "--memory.kind gru --memory.sequence 2 --replay.n-step 3": "is longer than a --memory.sequence",
     "--memory.kind gru --memory.sequence 400 --replay.capacity 300": "longer than what",
+    "--memory.kind gru --memory.sequence 400 --env.count 2 --train.total-steps 600": "whole run",
     "--memory.kind gru --memory.start stored --replay.capacity 60 --replay.batch-size 9 "
     "--train.chunk 61": "--train.chunk",
     "--memory.kind gru --memory.fed sight": "must name some of observation, action, reward",

@@ -131,6 +131,7 @@ def test_nothing_else_is_asked_of_a_tuning_that_goes_on(tmp_path, capsys):
         (["Pendulum-v1", "--score", "low"], "takes 5 seeds"),
         (["Pendulum-v1", "--grace-steps", "1000000"], "--grace-steps must lie between"),
         (["Pendulum-v1", "--space", "nowhere"], "there is no search space 'nowhere'"),
+        (["Pendulum-v1", "--space", "memory"], "has none: give --memory.kind gru or mingru"),
         (["Pendulum-v1", "--fresh-seeds", "-1"], "--fresh-seeds must be 0 or more"),
         (["Pendulum-v1", "--finalists", "-1"], "--finalists must be 0 or more"),
         (["Pendulum-v1", "--fresh-seeds", "1"], "give 2 or more, or --finalists 0"),

@@ -51,7 +51,7 @@ def test_parts_of_dictionaries_are_named():
     [(("velocity",), [0, 1]), ((2,), [0, 1]), (("position",), [2]), (("0", "2"), [1])],
 )
 def test_of_pendulum_it_is_known_what_is_what(parts, kept):
-    whole, less = gym.make("Pendulum-v1"), qmu.Hide(gym.make("Pendulum-v1"), *parts)
+    whole, less = gym.make("Pendulum-v1"), qmu.Hide(gym.make("Pendulum-v1"), parts)
     first, _ = whole.reset(seed=3)
     np.testing.assert_array_equal(less.reset(seed=3)[0], first[kept])
     np.testing.assert_array_equal(less.observation_space.high, whole.observation_space.high[kept])
@@ -103,11 +103,13 @@ def test_of_classic_control_places_are_those_of_the_state(name):
         (Box(-1, 1, (3,)), ["0", "1", "2"], "nothing is left"),
         (Box(0, 255, (40, 40, 3), np.uint8), ["0"], "takes parts of a dictionary, or numbers"),
         (Tuple((Box(-1, 1, (3,)),)), ["0"], "takes parts of a dictionary, or numbers"),
+        (Box(-1, 1, (3,)), [], "name what is to be hidden"),
+        (NESTED, ["gear", "gear"], "each once"),
     ],
 )
 def test_what_cannot_be_hidden_is_refused(space, parts, words):
     with pytest.raises(ConfigError) as refused:
-        qmu.Hide(Told(space), *parts)
+        qmu.Hide(Told(space), parts)
     assert words in str(refused.value)
     assert "--env.hide" in str(refused.value)
 

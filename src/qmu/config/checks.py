@@ -6,7 +6,7 @@ from typing import Any
 
 from qmu.config.env import check_cluster, check_pixels, check_single
 from qmu.config.explore import check_noise
-from qmu.config.lengths import check_lengths
+from qmu.config.lengths import check_lengths, total_steps
 from qmu.config.memory import check_memory
 from qmu.config.networks import check_critics, check_network
 from qmu.config.replay import check_capacity
@@ -51,6 +51,7 @@ def check_together(config: Config) -> None:
     check_memory(
         config.memory,
         replay.capacity,
+        total_steps(config),
         config.env.count,
         replay.n_step,
         critic.batches,

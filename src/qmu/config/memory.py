@@ -27,7 +27,8 @@ class Memory:
     size: int = structural(64, help="numbers of its state", rule=POSITIVE)
     sequence: int = structural(
         32,
-        help="steps of a sequence, of which an update learns from replay.batch-size",
+        help="steps of a sequence; an update learns from replay.batch-size of them: from as many "
+        "transitions as both multiply to, less those of the burn-in and of episodes' ends",
         rule=POSITIVE,
     )
     burn_in: int = structural(
@@ -56,13 +57,14 @@ class Memory:
 
 
 def check_memory(
-    memory: Memory, capacity: int, worlds: int, n_step: int, batches: str, chunk: int
+    memory: Memory, capacity: int, steps: int, worlds: int, n_step: int, batches: str, chunk: int
 ) -> None:
     """Raise ConfigError where options of the memory contradict each other, or others.
 
     Args:
         memory: the options.
         capacity: rows of a member's stream.
+        steps: of the whole run.
         worlds: that share it.
         n_step: steps of reward before a target bootstraps.
         batches: what each critic learns from.
@@ -85,6 +87,11 @@ def check_memory(
         raise ConfigError(
             f"--replay.n-step {n_step} is longer than a --memory.sequence of {memory.sequence}: "
             "lower the one or raise the other"
+        )
+    if memory.sequence > steps // worlds:
+        raise ConfigError(
+            f"a --memory.sequence of {memory.sequence} is longer than the {steps // worlds} steps "
+            "of each world in the whole run: lower it, or raise --train.total-steps"
         )
     rows = capacity // worlds
     if memory.sequence + n_step > rows:

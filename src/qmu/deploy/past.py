@@ -190,12 +190,14 @@ class Carries:
             state: what `step` has returned.
 
         Raises:
-            ValueError: there was no step, or the action has another shape.
+            ValueError: there was no step, the action has another shape or is not finite, or the
+                state is another policy's.
         """
         if state is None and not self.carried:
             raise ValueError("no action was executed yet: call the policy before")
         before = self.carried[-1] if state is None else state
-        batch = len(before[0]) if before else 1
+        batch = rows_of(before)
+        check_state(self.past, before, batch)
         given = np.asarray(action, np.float32).reshape(-1)
         low, high = self.bounds()
         if given.size != batch * len(low):
@@ -203,6 +205,8 @@ class Carries:
                 f"{given.size} numbers of actions; {batch} of {len(low)} each are wanted"
             )
         scale = np.where(high > low, high - low, np.float32(1))
+        if not np.isfinite(given).all():
+            raise ValueError(f"the action {given.tolist()} has numbers that are not finite")
         inside = 2 * (given.reshape(batch, -1) - low) / scale - 1
         found = after(self.past, before, action=np.clip(inside, -1, 1).astype(np.float32))
         if state is None:
@@ -297,6 +301,12 @@ def check_state(past: Past, state: Any, batch: int) -> None:
         f"{'observation' if batch == 1 else 'observations'} has {told(wanted)}: begin with "
         f"policy.initial_state({batch}), and give each step what the one before has returned"
     )
+
+
+def rows_of(state: Any) -> int:
+    """Return how many rows the first part of a state has; 1 where it has none."""
+    shape = shape_of(state[0])[1] if isinstance(state, tuple) and state else None
+    return shape[0] if shape else 1
 
 
 def shape_of(part: Any) -> tuple[Any, Any]:

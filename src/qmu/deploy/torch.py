@@ -122,7 +122,7 @@ class TorchPolicy(Carries, nn.Module):
 
     def executed(self, action: Any, state: Any = None) -> Any:
         """Return the state after another action was executed, as that of a `Policy`; of arrays."""
-        held = state if state is None else tuple(map(as_array, state))
+        held = tuple(map(as_array, state)) if isinstance(state, tuple) else state
         return super().executed(as_array(action), held)
 
     def bounds(self) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ from qmu.agent.custom import Networks
 from qmu.collecting.evaluate import Score
 from qmu.config import Config, reading
 from qmu.config.values import is_whole
-from qmu.deploy.past import State, begun_anew
+from qmu.deploy.past import State, begun_anew, check_state
 from qmu.deploy.policy import Policy
 from qmu.errors import ConfigError, warn
 from qmu.learning.callbacks import Callback, Listeners, Stop, check_callbacks
@@ -316,8 +316,8 @@ class DDPG:
             The actions; the state, which is None for a policy that acts on one observation alone.
 
         Raises:
-            ValueError: the observation has another shape, the state is another policy's, or a
-                random action was asked for.
+            ValueError: the observation has another shape, the state is another policy's, there is
+                another number of beginnings, or a random action was asked for.
         """
         if not deterministic:
             raise ValueError("this policy is deterministic; add noise of your own to its actions")
@@ -327,7 +327,14 @@ class DDPG:
         batch = policy.batch_size(observation)
         before = policy.initial_state(batch) if state is None else state
         if episode_start is not None:
-            before = begun_anew(before, np.asarray(episode_start, bool).reshape(-1))
+            check_state(policy.past, before, batch)
+            starts = np.asarray(episode_start, bool).reshape(-1)
+            if len(starts) != batch:
+                raise ValueError(
+                    f"episode_start has {len(starts)} flags, for {batch} observations: give one "
+                    "for each"
+                )
+            before = begun_anew(before, starts)
         return policy.step(observation, before, reward)
 
     def evaluate(self, episodes: int = 10) -> Score:

@@ -106,6 +106,11 @@ def asked(
     images = maker_of(config.env.id, config.env).spaces.layout.images
     family, memory = family_name(config.env.id), base.memory.used
     name = space or spaces.fitting(family, images=bool(images), memory=memory)
+    if name == spaces.MEMORY and not memory:
+        raise ConfigError(
+            f"the search space {name} is for recipes with a memory, and this one has none: give "
+            "--memory.kind gru or mingru, or another --space"
+        )
     try:
         dimensions = spaces.space_of(spaces.read_held(name), base)
     except ConfigError as error:

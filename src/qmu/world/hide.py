@@ -25,7 +25,7 @@ KNOWN: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-class Hide(gym.ObservationWrapper[Any, Any, Any]):
+class Hide(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Takes parts of the observations of a world away.
 
     Of a dictionary they are named, `inner.name` inside of another one. Of an array they are numbers
@@ -33,20 +33,28 @@ class Hide(gym.ObservationWrapper[Any, Any, Any]):
     MuJoCo world (v5) names in its `observation_structure`.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], *parts: str | int) -> None:
+    def __init__(self, env: gym.Env[Any, Any], parts: str | int | Sequence[str | int]) -> None:
         """Go around a world.
 
         Args:
             env: its observations are a dictionary, or an array with one axis.
-            parts: what is taken away.
+            parts: what is taken away: a name, a place, or several.
 
         Raises:
             ConfigError: there is no such part, or nothing would be left.
         """
+        several = [parts] if isinstance(parts, str | int) else list(parts)
+        # So that Gymnasium can make the world again, this wrapper included.
+        gym.utils.RecordConstructorArgs.__init__(self, parts=several)
         super().__init__(env)
-        self.parts = tuple(map(str, parts))
+        self.parts = tuple(map(str, several))
         space = env.observation_space
         name = getattr(env.spec, "id", None) or type(env.unwrapped).__name__
+        if not self.parts or len(set(self.parts)) < len(self.parts):
+            raise ConfigError(
+                f"{flag('env', 'hide')} {' '.join(self.parts)}: name what is to be hidden of "
+                f"{name}, each once"
+            )
         if isinstance(space, spaces.Dict):
             self.observation_space = without(space, self.parts, name)
         elif isinstance(space, spaces.Box) and len(space.shape) == 1:
@@ -74,7 +82,17 @@ def hiding(environment: gym.Env[Any, Any], parts: Sequence[str]) -> gym.Env[Any,
     Raises:
         ConfigError: as `Hide` does.
     """
-    return Hide(environment, *parts) if parts else environment
+    return Hide(environment, parts) if parts else environment
+
+
+def hidden_in(environment: Any) -> list[str]:
+    """Return what is hidden of an environment's observations by wrappers around it."""
+    found: list[str] = []
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, Hide):
+            found = [*environment.parts, *found]
+        environment = environment.env
+    return found
 
 
 def places_of(environment: gym.Env[Any, Any], size: int) -> dict[str, range | tuple[int, ...]]:

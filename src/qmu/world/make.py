@@ -29,7 +29,7 @@ from qmu.world.families import (
 from qmu.world.given import again, cannot_be_made, check_given, check_given_several
 from qmu.world.graphics import no_graphics
 from qmu.world.hearing import heard
-from qmu.world.hide import hiding
+from qmu.world.hide import hidden_in, hiding
 from qmu.world.host import Guard, HostWorlds, VectorWorlds, Worlds, close_quietly
 from qmu.world.named import find_wrapper, import_module, wrapped
 from qmu.world.normalizing import Normalizer, instead, normalizers_of
@@ -234,7 +234,8 @@ def find_maker(
             bare = repeated(wrapped(make_bare(asked), around), repeat)
             return drawn(hiding(bare, hide), drawing)
 
-    made = ({"repeat": repeat} if repeat > 1 else {}) | ({"hidden": list(hide)} if hide else {})
+    hidden = hidden_in(first)
+    made = ({"repeat": repeat} if repeat > 1 else {}) | ({"hidden": hidden} if hidden else {})
     made |= told_of(first, drawing)
     if single:
         only = Only(make_one, first)
