@@ -27,8 +27,8 @@ class Memory:
     size: int = structural(64, help="numbers of its state", rule=POSITIVE)
     sequence: int = structural(
         32,
-        help="steps of a sequence; an update learns from replay.batch-size of them: from as many "
-        "transitions as both multiply to, less those of the burn-in and of episodes' ends",
+        help="steps of a sequence: an update learns from replay.batch-size x (sequence - burn-in) "
+        "transitions",
         rule=POSITIVE,
     )
     burn_in: int = structural(
