@@ -10,8 +10,8 @@ import pytest
 
 from qmu import config
 from qmu.agent.encoder import feature_count, init_encoder
+from qmu.agent.initial import init_actor
 from qmu.agent.memory import RecurrentActor, init_memory
-from qmu.agent.networks import init_actor
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting, normalized
 from qmu.deploy.past import held

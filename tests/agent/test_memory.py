@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qmu.agent.initial import init_actor
+from qmu.agent.layers import Linear
 from qmu.agent.memory import GRU, Memory, MinGRU, RecurrentActor, init_memory
-from qmu.agent.networks import Linear, init_actor
 from qmu.config import reading
 from qmu.learning.handover import to_cell
 from qmu.rows import Sequences, Timed

@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from qmu import config
-from qmu.agent.networks import (
-    ACTIVATIONS,
-    BatchNorm,
-    Critic,
-    Linear,
-    init_actor,
-    init_critic,
-    init_layer_norm,
-    init_layers,
-)
+from qmu.agent.initial import init_actor, init_critic, init_layer_norm, init_layers
+from qmu.agent.layers import ACTIVATIONS, BatchNorm, Linear
+from qmu.agent.networks import Critic
 from qmu.config import networks
 from qmu.deploy.layers import ACTIVATIONS as DEPLOYED
 
@@ -175,7 +168,7 @@ def test_a_network_takes_over_the_statistics_that_a_batch_left():
     critic = make_critic(3, 2, (8,), norm="batch")
     _, seen = critic.learning(jnp.ones((4, 3)), jnp.ones((4, 2)))
     (after,) = critic.with_statistics(seen).norms
-    np.testing.assert_array_equal(after.mean, seen[0].mean)
+    np.testing.assert_array_equal(after.mean, seen.hidden[0].mean)
     assert np.abs(after.mean).max() > 0
     np.testing.assert_array_equal(after.scale, critic.norms[0].scale)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qmu.agent import update as algorithm
-from qmu.agent.networks import Linear
+from qmu.agent.layers import Linear
 from qmu.agent.vitals import dead, gradient_length, vitals
 from qmu.layout import Layout
 from qmu.rows import Batch

@@ -190,7 +190,7 @@ def test_an_array_of_objects_is_not_unpickled(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 5},
+        {"format": 6},
         {"format": [2]},
         {"layers": 2},
         {"layers": 10**12},

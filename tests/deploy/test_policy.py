@@ -22,7 +22,7 @@ from policies import (
     make_policy,
 )
 
-from qmu.agent.networks import ACTIVATIONS
+from qmu.agent.layers import ACTIVATIONS
 from qmu.deploy import npz
 from qmu.deploy.files import load_policy
 from qmu.deploy.policy import Network, Policy
@@ -249,7 +249,7 @@ def test_a_cut_off_file_is_refused(tmp_path, name):
         {"observation_shape": ["a"]},
         {"observation_shape": 3},
         {"action_shape": [3]},
-        {"format": 5},
+        {"format": 6},
         {"normalized": True},
     ],
     ids=str,

@@ -110,7 +110,7 @@ def test_a_built_in_network_beside_one_of_the_users_own(tmp_path):
 @pytest.mark.long
 def test_a_custom_network_that_is_the_built_in_one_learns_the_same():
     """The built-in layers, given as the user's own, lead to the same agent but for rounding."""
-    from qmu.agent.networks import init_actor, init_critic
+    from qmu.agent.initial import init_actor, init_critic
     from qmu.config import Actor as ActorOptions
     from qmu.config import Critic as CriticOptions
 

@@ -17,10 +17,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from qmu import config as options
 from qmu.agent.encoder import Encoder, Pictures, Shape, feature_count, init_encoder
+from qmu.agent.heads import HEADS, Said
+from qmu.agent.initial import init_actor, init_critic
 from qmu.agent.kinds import ActorLike, CriticLike
+from qmu.agent.layers import Norms
 from qmu.agent.memory import state_size
-from qmu.agent.networks import Norms, init_actor, init_critic
 from qmu.config import Config
+from qmu.config.heads import bins
 from qmu.errors import ConfigError, told
 from qmu.layout import Layout
 
@@ -43,7 +46,8 @@ class Networks:
     are independent:
 
         actor(obs [batch, obs]) -> [batch, action]: what a final tanh, which qmu applies, is given;
-        critic(obs [batch, obs], action [batch, action]) -> [batch], actions in [-1, 1];
+        critic(obs [batch, obs], action [batch, action]) -> [batch], actions in [-1, 1]; with
+            `critic.head` in bins, their logits [batch, bins];
         encoder(images uint8 [batch, height, width, channels]) -> [batch, features].
 
     Numbers are normalized before if `env.normalize_obs` says so. Where there are images, `obs` is
@@ -117,18 +121,24 @@ class CustomCritic(eqx.Module):
 
     arrays: Any
     rest: Any = eqx.field(static=True)
+    head: str = eqx.field(default="scalar", static=True)
 
     def __call__(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
     ) -> Float[Array, " batch"]:
         """Return the values of a batch of observations and actions."""
-        return eqx.combine(self.arrays, self.rest)(obs, action)
+        return HEADS[self.head].value(self.said(obs, action))
+
+    def said(self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]) -> Said:
+        """Return what the head reads values in."""
+        said: Array = eqx.combine(self.arrays, self.rest)(obs, action)
+        return said
 
     def learning(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
-    ) -> tuple[Float[Array, " batch"], Norms]:
-        """Return the values, and no norms: none are known."""
-        return self(obs, action), None
+    ) -> tuple[Said, Norms]:
+        """Return what the head reads, and no norms: none are known."""
+        return self.said(obs, action), None
 
     def hidden(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
@@ -179,7 +189,9 @@ def makers_of(
     if networks.actor is not None:
         actor = Template("actor", networks.actor, sizes, [obs], (ROWS, action_size)).actor
     if networks.critic is not None:
-        critic = Template("critic", networks.critic, sizes, [obs, action], (ROWS,)).critic
+        count = bins(config.critic)
+        said = (ROWS,) if count is None else (ROWS, count)
+        critic = Template("critic", networks.critic, sizes, [obs, action], said).critic
     if networks.encoder is not None:
         if not images:
             raise ConfigError(
@@ -274,8 +286,8 @@ class Template:
         self, key: PRNGKeyArray, obs_size: int, action_size: int, settings: options.Critic
     ) -> CustomCritic:
         """Return a new critic."""
-        del obs_size, action_size, settings
-        return CustomCritic(self.arrays(key), self.rest)
+        del obs_size, action_size
+        return CustomCritic(self.arrays(key), self.rest, settings.head)
 
     def made(self, key: PRNGKeyArray) -> Any:
         """Return a new module; NumPy arrays in it have become JAX's."""

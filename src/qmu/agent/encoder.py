@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from qmu import config
 from qmu.agent.convolution import SIDE, Convolution, output_side
-from qmu.agent.networks import EPSILON, Linear
+from qmu.agent.layers import EPSILON, Linear
 from qmu.errors import ConfigError
 
 # The pixels that lie between two outputs of each convolution: Fujimoto et al. 2025 (MR.Q), and

@@ -42,10 +42,13 @@ class CriticLike(Protocol):
     ) -> Float[Array, " batch"]:
         """Return the values of a batch of observations and actions."""
 
+    def said(self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]) -> Array:
+        """Return what its head reads values in: themselves, or logits [batch, bins]."""
+
     def learning(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
-    ) -> tuple[Float[Array, " batch"], Any]:
-        """Return the values of a batch to learn from, and the norms' state."""
+    ) -> tuple[Array, Any]:
+        """Return what its head reads of a batch to learn from, and the norms' state."""
 
     def hidden(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]

@@ -4,10 +4,12 @@ Sources: Lillicrap et al. 2015, "Continuous control with deep reinforcement lear
 (arXiv:1509.02971), Algorithm 1; Silver et al. 2014, "Deterministic policy gradient algorithms".
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import erf
 from jaxtyping import Array, Float
 
 Tree = TypeVar("Tree")
@@ -39,17 +41,79 @@ def smoothed(
     return jnp.clip(action + noise, -1.0, 1.0)
 
 
+def squared_error(
+    value: Float[Array, " batch"], target: Float[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Return (y - Q(s, a))² of each row."""
+    return jnp.square(target - value)
+
+
 def critic_loss(
-    value: Float[Array, " batch"],
-    target: Float[Array, " batch"],
+    said: Array,
+    target: Array,
     weight: Float[Array, " batch"],
+    loss: Callable[[Array, Array], Float[Array, " batch"]] = squared_error,
 ) -> Float[Array, ""]:
-    """Return the mean of w (y - Q(s, a))² over the batch (Lillicrap et al. 2015, Alg. 1).
+    """Return the mean of w times a row's loss: (y - Q(s, a))² (Lillicrap et al. 2015, Alg. 1).
 
     A slot of weight 0 is no transition. The other weights are 1, or those of prioritized replay
     (Schaul et al. 2016, Algorithm 1, line 13).
     """
-    return weighted_mean(jnp.square(target - value), weight)
+    return weighted_mean(loss(said, target), weight)
+
+
+def huber_error(
+    value: Float[Array, " batch"], target: Float[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Return δ² of each row with |δ| = |y - Q(s, a)| up to 1, and 2|δ| - 1 of the others.
+
+    Twice Huber 1964, eq. 1.4, so that small errors weigh what they do in the square.
+    """
+    size = jnp.abs(target - value)
+    return jnp.where(size < 1.0, jnp.square(size), 2.0 * size - 1.0)
+
+
+def cross_entropy(
+    logits: Float[Array, "batch bins"], target: Float[Array, "batch bins"]
+) -> Float[Array, " batch"]:
+    """Return -Σ p log q of each row, with q the softmax of what is said."""
+    return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+
+
+def projected(
+    chance: Float[Array, "batch bins"], places: Float[Array, "batch bins"], support: float
+) -> Float[Array, "batch bins"]:
+    """Return a distribution over other places as one over bins at equal distances in ±support.
+
+    What lies between two bins is divided among them, so that its mean stays; what lies beyond the
+    ends goes there. Bellemare, Dabney and Munos 2017, eq. 7.
+    """
+    rows, bins = chance.shape
+    width = 2.0 * support / (bins - 1)
+    position = (jnp.clip(places, -support, support) + support) / width
+    below = jnp.clip(jnp.floor(position), 0, bins - 2)
+    above = position - below
+    row, bin_below = jnp.arange(rows)[:, None], below.astype(jnp.int32)
+    found = jnp.zeros_like(chance).at[row, bin_below].add(chance * (1.0 - above))
+    return found.at[row, bin_below + 1].add(chance * above)
+
+
+def smeared(
+    value: Float[Array, " batch"],
+    bins: int,
+    support: float,
+    spread: float | Float[Array, ""],
+) -> Float[Array, "batch bins"]:
+    """Return normal distributions around values as ones over bins at equal distances in ±support.
+
+    The standard deviation is `spread` widths of a bin. What lies beyond the outermost bins' edges
+    is left out, and the rest is divided by its sum. Imani and White 2018, section 3.1.
+    """
+    width = 2.0 * support / (bins - 1)
+    edges = jnp.linspace(-support - width / 2, support + width / 2, bins + 1)
+    middle = jnp.clip(value, -support, support)
+    below = erf((edges[None] - middle[:, None]) / (spread * width * 2.0**0.5))
+    return (below[:, 1:] - below[:, :-1]) / (below[:, -1:] - below[:, :1])
 
 
 def actor_loss(value: Float[Array, " batch"], weight: Float[Array, " batch"]) -> Float[Array, ""]:

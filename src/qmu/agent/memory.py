@@ -15,8 +15,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from qmu import config
 from qmu.agent.encoder import orthogonal
+from qmu.agent.initial import fan_in, symmetric
 from qmu.agent.kinds import ActorLike
-from qmu.agent.networks import Actor, Linear, fan_in, symmetric
+from qmu.agent.layers import Linear
+from qmu.agent.networks import Actor
 from qmu.rows import Sequences, Timed
 
 # Steps of a recurrence that become one iteration of a loop.

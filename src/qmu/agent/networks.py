@@ -1,219 +1,144 @@
 """Actor and critic: records of weight matrices that can be called on a batch."""
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from qmu import config
+from qmu.agent.heads import HEADS, Said
 from qmu.agent.kinds import CriticLike, RecallLike
+from qmu.agent.layers import ACTIVATIONS, Apply, BatchNorm, Linear, Norms, learning, running
 
-# Added to a variance before the root is taken of it.
-EPSILON = 1e-5
-# How much of a running statistic a batch replaces.
-RENEWAL = 0.01
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "elu": jax.nn.elu,
-    "silu": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
+# What a length is divided by at least.
+SHORTEST = 1e-12
 
 
-class Linear(eqx.Module):
-    """x W + b. Rows are samples, so a batch is one matrix product."""
+class Seen(NamedTuple):
+    """A network's normalizations with the running statistics after a batch."""
 
-    weight: Float[Array, "inputs outputs"]
-    bias: Float[Array, " outputs"]
-
-    def __call__(self, inputs: Float[Array, "batch inputs"]) -> Float[Array, "batch outputs"]:
-        """Return the outputs of a batch."""
-        return inputs @ self.weight + self.bias[None]
+    entry: BatchNorm | None
+    hidden: Norms
 
 
-class LayerNorm(eqx.Module):
-    """Each sample's hidden units to mean 0 and variance 1, then scaled and shifted.
+class Body(eqx.Module):
+    """Layers of hidden units, one after another or as residual blocks, and a last layer.
 
-    Ba, Kiros and Hinton 2016, eq. 4.
-    """
-
-    scale: Float[Array, " units"]
-    offset: Float[Array, " units"]
-
-    def __call__(self, inputs: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
-        """Return the normalized units of a batch."""
-        # Mean and mean of squares in one pass over the units: 635 updates/s against 578 in two.
-        mean = jnp.mean(inputs, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(inputs), axis=-1, keepdims=True) - jnp.square(mean)
-        factor = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + EPSILON)
-        return (inputs - mean) * factor * self.scale[None] + self.offset[None]
-
-    def learning(
-        self, inputs: Float[Array, "batch units"]
-    ) -> tuple[Float[Array, "batch units"], "LayerNorm"]:
-        """Return the normalized units of a batch to learn from; a sample needs no other one."""
-        return self(inputs), self
-
-    def with_statistics(self, seen: Any) -> "LayerNorm":
-        """Return itself: there are no statistics."""
-        del seen
-        return self
-
-
-class BatchNorm(eqx.Module):
-    """Each hidden unit to mean 0 and variance 1 over a batch, then scaled and shifted.
-
-    While a network learns from a batch, that batch's statistics count; everywhere else (acting,
-    evaluation, target networks, the critic that an actor climbs) running means of them do.
-    Ioffe and Szegedy 2015, Algorithms 1 and 2.
-    """
-
-    scale: Float[Array, " units"]
-    offset: Float[Array, " units"]
-    mean: Float[Array, " units"]
-    variance: Float[Array, " units"]
-
-    def __call__(self, inputs: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
-        """Return the units of a batch, normalized by the running statistics."""
-        return self.normalize(inputs, self.mean, self.variance)
-
-    def learning(
-        self, inputs: Float[Array, "batch units"]
-    ) -> tuple[Float[Array, "batch units"], "BatchNorm"]:
-        """Return the units normalized by the batch's own statistics, and the running ones anew."""
-        mean = jnp.mean(inputs, axis=0)
-        variance = jnp.mean(jnp.square(inputs - mean[None]), axis=0)
-        pairs = ((self.mean, mean), (self.variance, variance))
-        running = [jax.lax.stop_gradient(old + RENEWAL * (new - old)) for old, new in pairs]
-        seen = BatchNorm(self.scale, self.offset, *running)
-        return self.normalize(inputs, mean, variance), seen
-
-    def normalize(
-        self,
-        inputs: Float[Array, "batch units"],
-        mean: Float[Array, " units"],
-        variance: Float[Array, " units"],
-    ) -> Float[Array, "batch units"]:
-        """Return the units with this mean and variance taken out, then scaled and shifted."""
-        factor = jax.lax.rsqrt(variance + EPSILON) * self.scale
-        return (inputs - mean[None]) * factor[None] + self.offset[None]
-
-    def with_statistics(self, seen: Any) -> "BatchNorm":
-        """Return itself with the running statistics of another one."""
-        return BatchNorm(self.scale, self.offset, seen.mean, seen.variance)
-
-
-Norm = LayerNorm | BatchNorm
-Norms = tuple[Norm, ...] | None
-Apply = Callable[[Any, Array], tuple[Array, Any]]
-
-
-def running(norm: Norm, inputs: Array) -> tuple[Array, Norm]:
-    """Apply a normalization outside of learning."""
-    return norm(inputs), norm
-
-
-def learning(norm: Norm, inputs: Array) -> tuple[Array, Norm]:
-    """Apply a normalization to a batch that is learned from."""
-    return norm.learning(inputs)
-
-
-class Actor(eqx.Module):
-    """μ(s): observations to actions in [-1, 1], by a final tanh.
-
-    With `norms`, every hidden layer is normalized before its activation.
+    With `norms`, every hidden layer is normalized before its activation; of a residual body, what
+    goes into each block and into the last layer is. An `entry` normalizes what the network is
+    given. A residual body has two layers to a block, and a projection where widths change.
     """
 
     layers: tuple[Linear, ...]
     norms: Norms
     activation: str = eqx.field(static=True)
+    entry: BatchNorm | None = eqx.field(default=None, kw_only=True)
+    projections: tuple[Linear | None, ...] | None = eqx.field(default=None, kw_only=True)
+
+    def forward(self, inputs: Sequence[Array], apply: Apply) -> tuple[Array, Seen]:
+        """Return the outputs, and the normalizations as `apply` left them.
+
+        `inputs[k]` [batch, ...] enters at layer k, or at block k.
+        """
+        below, _, seen = self.below(inputs, apply)
+        return self.layers[-1](below), seen
+
+    def below(
+        self, inputs: Sequence[Array], apply: Apply
+    ) -> tuple[Array, list[Float[Array, "batch units"]], Seen]:
+        """Return what the last layer is given, the hidden units, and the normalizations."""
+        first, entry = entered(self.entry, inputs[0], apply)
+        inputs = [first, *inputs[1:]]
+        if self.projections is None:
+            hidden, norms = plain(self.layers, self.norms, self.activation, inputs, apply)
+            last, depth = hidden[-1] if hidden else inputs[0], len(self.layers) - 1
+        else:
+            last, hidden, norms = residual(self, self.projections, inputs, apply)
+            depth = len(self.projections)
+        return joined(last, inputs, depth), hidden, Seen(entry, norms)
+
+    def renewed(self, seen: Seen) -> dict[str, Any]:
+        """Return the normalizations, by name, with the running statistics of those `seen`."""
+        entry = None if self.entry is None else self.entry.with_statistics(seen.entry)
+        if self.norms is None or seen.hidden is None:
+            return {"entry": entry, "norms": self.norms}
+        pairs = zip(self.norms, seen.hidden, strict=True)
+        return {"entry": entry, "norms": tuple(own.with_statistics(other) for own, other in pairs)}
+
+
+class Actor(Body):
+    """μ(s): observations to actions in [-1, 1], by a final tanh."""
 
     def __call__(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
         """Return the actions for a batch of observations."""
         return jnp.tanh(self.preactivation(obs))
 
-    def learning(
-        self, obs: Float[Array, "batch obs"]
-    ) -> tuple[Float[Array, "batch action"], Norms]:
+    def learning(self, obs: Float[Array, "batch obs"]) -> tuple[Float[Array, "batch action"], Seen]:
         """Return the input of the final tanh for a batch to learn from, and the norms' state."""
-        return feed_forward(self.layers, self.norms, self.activation, [obs], learning)
+        return self.forward([obs], learning)
 
     def preactivation(self, obs: Float[Array, "batch obs"]) -> Float[Array, "batch action"]:
         """Return the input of the final tanh for a batch of observations."""
-        return feed_forward(self.layers, self.norms, self.activation, [obs], running)[0]
+        return self.forward([obs], running)[0]
 
     def hidden(self, obs: Float[Array, "batch obs"]) -> list[Float[Array, "batch units"]]:
         """Return the hidden units of each layer."""
-        return hidden_layers(self.layers, self.norms, self.activation, [obs], running)[0]
+        return self.below([obs], running)[1]
 
-    def with_statistics(self, seen: Norms) -> "Actor":
+    def with_statistics(self, seen: Seen) -> "Actor":
         """Return the actor with the running statistics of the normalizations `seen`, if any."""
-        return dataclasses.replace(self, norms=renewed(self.norms, seen))
+        return dataclasses.replace(self, **self.renewed(seen))
 
     def perturbed(self, key: PRNGKeyArray, std: float | Float[Array, ""]) -> "Actor":
         """Return the actor with normal noise on its weights and biases, but not on its norms.
 
         The noise of a weight is `std` times the root mean square of its matrix.
         """
-        layers = []
-        for depth, layer in enumerate(self.layers):
-            size = std * jnp.sqrt(jnp.mean(jnp.square(layer.weight)))
-            keys = jax.random.split(jax.random.fold_in(key, depth))
-            weight, bias = (
-                values + size * jax.random.normal(own, values.shape)
-                for own, values in zip(keys, (layer.weight, layer.bias), strict=True)
-            )
-            layers.append(Linear(weight, bias))
-        return dataclasses.replace(self, layers=tuple(layers))
+        layers = noisy(key, self.layers, std)
+        if self.projections is None:
+            return dataclasses.replace(self, layers=layers)
+        projections = noisy(jax.random.fold_in(key, len(self.layers)), self.projections, std)
+        return dataclasses.replace(self, layers=layers, projections=projections)
 
 
-class Critic(eqx.Module):
-    """Q(s, a): observations and actions to values.
+class Critic(Body):
+    """Q(s, a): observations and actions to values, or to what a head reads values in.
 
-    The action enters at layer `action_layer`, beside what comes from the layer before. With
-    `norms`, every hidden layer is normalized before its activation.
+    The action enters at layer, or block, `action_layer`, beside what comes from the one before.
     """
 
-    layers: tuple[Linear, ...]
-    norms: Norms
-    activation: str = eqx.field(static=True)
     action_layer: int = eqx.field(static=True)
+    head: str = eqx.field(default="scalar", static=True, kw_only=True)
 
     def __call__(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
     ) -> Float[Array, " batch"]:
         """Return the values of a batch of observations and actions."""
-        return self.forward(obs, action, running)[0]
+        return HEADS[self.head].value(self.said(obs, action))
+
+    def said(self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]) -> Said:
+        """Return what the head reads values in."""
+        return HEADS[self.head].read(self.forward(self.inputs(obs, action), running)[0])
 
     def learning(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
-    ) -> tuple[Float[Array, " batch"], Norms]:
-        """Return the values of a batch to learn from, and the norms' state."""
-        return self.forward(obs, action, learning)
-
-    def forward(self, obs: Array, action: Array, apply: Apply) -> tuple[Array, Norms]:
-        """Return the values and the normalizations, applied by `apply`."""
-        inputs = self.inputs(obs, action)
-        values, norms = feed_forward(self.layers, self.norms, self.activation, inputs, apply)
-        return values[:, 0], norms
+    ) -> tuple[Said, Seen]:
+        """Return what the head reads of a batch to learn from, and the norms' state."""
+        outputs, seen = self.forward(self.inputs(obs, action), learning)
+        return HEADS[self.head].read(outputs), seen
 
     def hidden(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
     ) -> list[Float[Array, "batch units"]]:
         """Return the hidden units of each layer."""
-        inputs = self.inputs(obs, action)
-        return hidden_layers(self.layers, self.norms, self.activation, inputs, running)[0]
+        return self.below(self.inputs(obs, action), running)[1]
 
-    def with_statistics(self, seen: Norms) -> "Critic":
+    def with_statistics(self, seen: Seen) -> "Critic":
         """Return the critic with the running statistics of the normalizations `seen`, if any."""
-        return dataclasses.replace(self, norms=renewed(self.norms, seen))
+        return dataclasses.replace(self, **self.renewed(seen))
 
     def inputs(self, obs: Array, action: Array) -> list[Array]:
         """Return what enters at each layer, from the first on."""
@@ -239,23 +164,48 @@ class Critics(eqx.Module):
         return obs if self.memory is None else self.memory(obs, obs.critics_state)
 
 
-def feed_forward(
-    layers: tuple[Linear, ...],
-    norms: Norms,
-    activation: str,
-    inputs: Sequence[Float[Array, "batch inputs"]],
-    apply: Apply,
-) -> tuple[Float[Array, "batch outputs"], Norms]:
-    """Apply all layers; after each but the last, its normalization and the activation.
+class Pairs(NamedTuple):
+    """What critics are asked about: observations, as they are given them, and actions."""
 
-    `inputs[k]` enters at layer k. Returns the outputs, and the normalizations as `apply` left them.
+    obs: Float[Array, "batch obs"]
+    action: Float[Array, "batch action"]
+
+
+def learned_from(
+    critic: CriticLike, pairs: Pairs, following: Pairs | None, rows: slice
+) -> tuple[Said, Any]:
+    """Return what a critic says of some rows to learn from, and its norms' state.
+
+    With what follows on them, both are one batch to normalize.
     """
-    hidden, left = hidden_layers(layers, norms, activation, inputs, apply)
-    below = hidden[-1] if hidden else inputs[0]
-    return layers[-1](joined(below, inputs, len(layers) - 1)), left
+    obs, action = (own[rows] for own in pairs)
+    if following is None:
+        return critic.learning(obs, action)
+    more = (own[rows] for own in following)
+    both = (jnp.concatenate(two) for two in zip((obs, action), more, strict=True))
+    said, norms = critic.learning(*both)
+    return said[: len(obs)], norms
 
 
-def hidden_layers(
+def foreseen(critics: Critics, pairs: Pairs, following: Pairs) -> Said:
+    """Return what critics say of what follows [critics, batch, ...], in one batch with the pairs.
+
+    Statistics are those of this batch: Bhatt et al. 2024 (CrossQ), section 3.2. With targets that
+    follow at once (`target.tau 1`) it is their critic without targets.
+    """
+    rows = len(pairs.obs)
+    both = [jnp.concatenate(two) for two in zip(pairs, following, strict=True)]
+    return jnp.stack([critic.learning(*both)[0][rows:] for critic in critics.each])
+
+
+def entered(
+    entry: BatchNorm | None, inputs: Float[Array, "batch inputs"], apply: Apply
+) -> tuple[Float[Array, "batch inputs"], BatchNorm | None]:
+    """Return what a network makes of its input first, and the normalization after that."""
+    return (inputs, None) if entry is None else apply(entry, inputs)
+
+
+def plain(
     layers: tuple[Linear, ...],
     norms: Norms,
     activation: str,
@@ -275,6 +225,52 @@ def hidden_layers(
     return hidden, None if norms is None else tuple(left)
 
 
+def residual(
+    body: Body,
+    projections: Sequence[Linear | None],
+    inputs: Sequence[Float[Array, "batch inputs"]],
+    apply: Apply,
+) -> tuple[Array, list[Float[Array, "batch units"]], Norms]:
+    """Return what comes out of all blocks, their hidden units, and the normalizations.
+
+    A block is x + W₂ f(W₁ norm(x)), and what comes out of the last one is normalized, too: Lee et
+    al. 2025a (SimBa), section 4.
+    """
+    activate = ACTIVATIONS[body.activation]
+    normalize = Normalizing(body.norms, apply)
+    stream, hidden = inputs[0], []
+    for depth, projection in enumerate(projections):
+        stream = joined(stream, inputs, depth)
+        if projection is not None:
+            stream = projection(stream)
+        wide, narrow = body.layers[2 * depth : 2 * depth + 2]
+        hidden.append(activate(wide(normalize(stream))))
+        stream = stream + narrow(hidden[-1])
+    return normalize(stream), hidden, normalize.left()
+
+
+class Normalizing:
+    """Applies normalizations in their order, and keeps what is left of them."""
+
+    def __init__(self, norms: Norms, apply: Apply) -> None:
+        """Take the normalizations; None for none at all."""
+        self.waiting = None if norms is None else iter(norms)
+        self.apply = apply
+        self.done: list[Any] = []
+
+    def __call__(self, units: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
+        """Return units as the next normalization leaves them."""
+        if self.waiting is None:
+            return units
+        units, norm = self.apply(next(self.waiting), units)
+        self.done.append(norm)
+        return units
+
+    def left(self) -> Norms:
+        """Return the normalizations after all were applied."""
+        return None if self.waiting is None else tuple(self.done)
+
+
 def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:
     """Return what a layer sees: the hidden units, and what enters there."""
     if 0 < depth < len(inputs):
@@ -282,91 +278,36 @@ def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:
     return hidden
 
 
-def renewed(norms: Norms, seen: Norms) -> Norms:
-    """Return normalizations with the running statistics of others; as they are without those."""
-    if norms is None or seen is None:
-        return norms
-    return tuple(own.with_statistics(other) for own, other in zip(norms, seen, strict=True))
+def noisy(key: PRNGKeyArray, layers: Any, std: float | Float[Array, ""]) -> Any:
+    """Return layers with noise on weights and biases, in shares of a weight's size."""
+    found: list[Linear | None] = []
+    for depth, layer in enumerate(layers):
+        if layer is None:
+            found.append(None)
+            continue
+        size = std * jnp.sqrt(jnp.mean(jnp.square(layer.weight)))
+        keys = jax.random.split(jax.random.fold_in(key, depth))
+        weight, bias = (
+            values + size * jax.random.normal(own, values.shape)
+            for own, values in zip(keys, (layer.weight, layer.bias), strict=True)
+        )
+        found.append(Linear(weight, bias))
+    return tuple(found)
 
 
-def xavier(key: PRNGKeyArray, inputs: int, shape: tuple[int, ...]) -> Array:
-    """Draw from U(±sqrt(6 / (inputs + outputs))) (Glorot and Bengio 2010, eq. 16)."""
-    return symmetric(key, (6.0 / (inputs + shape[-1])) ** 0.5, shape)
+def with_unit_weights(body: Any) -> Any:
+    """Return a network in which the incoming weights of every hidden unit have length 1.
 
-
-def fan_in(key: PRNGKeyArray, inputs: int, shape: tuple[int, ...]) -> Array:
-    """Draw from U(±1 / sqrt(inputs)) (Lillicrap et al. 2015, section 7)."""
-    return symmetric(key, inputs**-0.5, shape)
-
-
-def zeros(key: PRNGKeyArray, inputs: int, shape: tuple[int, ...]) -> Array:
-    """Return zeros."""
-    del key, inputs
-    return jnp.zeros(shape)
-
-
-def symmetric(key: PRNGKeyArray, limit: float, shape: tuple[int, ...]) -> Array:
-    """Draw from U(±limit)."""
-    return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
-
-
-WEIGHT_INITS = {"xavier": xavier, "uniform": fan_in}
-BIAS_INITS = {"zeros": zeros, "uniform": fan_in}
-
-
-def init_layers(
-    key: PRNGKeyArray, sizes: Sequence[tuple[int, int]], options: config.Network
-) -> tuple[Linear, ...]:
-    """Return the layers of these sizes, each (inputs, outputs).
-
-    With a final range, the last layer's weights and biases come from U(±final_range) instead
-    (3e-3 in Lillicrap et al. 2015, section 7), which makes the first outputs nearly zero.
+    The last layer is left as it is. Palenicek et al. 2025, section 4.2 (weight normalization by a
+    projection after each step).
     """
-    layers = []
-    for depth, (inputs, outputs) in enumerate(sizes):
-        weight_key, bias_key = jax.random.split(jax.random.fold_in(key, depth))
-        if options.final_range is not None and depth == len(sizes) - 1:
-            weight = symmetric(weight_key, options.final_range, (inputs, outputs))
-            bias = symmetric(bias_key, options.final_range, (outputs,))
-        else:
-            weight = WEIGHT_INITS[options.weights_init](weight_key, inputs, (inputs, outputs))
-            bias = BIAS_INITS[options.bias_init](bias_key, inputs, (outputs,))
-        layers.append(Linear(weight, bias))
-    return tuple(layers)
 
+    def unit(layer: Linear | None) -> Linear | None:
+        if layer is None:
+            return None
+        length = jnp.sqrt(jnp.sum(jnp.square(layer.weight), axis=0, keepdims=True))
+        return Linear(layer.weight / jnp.maximum(length, SHORTEST), layer.bias)
 
-def init_layer_norm(size: int) -> LayerNorm:
-    """Return a layer normalization that neither scales nor shifts."""
-    return LayerNorm(jnp.ones(size), jnp.zeros(size))
-
-
-def init_batch_norm(size: int) -> BatchNorm:
-    """Return a batch normalization that neither scales nor shifts, before the first batch."""
-    return BatchNorm(jnp.ones(size), jnp.zeros(size), jnp.zeros(size), jnp.ones(size))
-
-
-NORM_INITS: dict[str, Callable[[int], Norm]] = {"layer": init_layer_norm, "batch": init_batch_norm}
-
-
-def init_norms(options: config.Network) -> Norms:
-    """Return a normalization for each hidden layer, or None for the kind `none`."""
-    if options.norm == "none":
-        return None
-    return tuple(NORM_INITS[options.norm](size) for size in options.hidden_sizes)
-
-
-def init_actor(key: PRNGKeyArray, obs_size: int, action_size: int, options: config.Actor) -> Actor:
-    """Return an actor with random weights."""
-    sizes = list(itertools.pairwise((obs_size, *options.hidden_sizes, action_size)))
-    return Actor(init_layers(key, sizes, options), init_norms(options), options.activation)
-
-
-def init_critic(
-    key: PRNGKeyArray, obs_size: int, action_size: int, options: config.Critic
-) -> Critic:
-    """Return a critic with random weights."""
-    sizes = list(itertools.pairwise((obs_size, *options.hidden_sizes, 1)))
-    inputs, outputs = sizes[options.action_layer]
-    sizes[options.action_layer] = (inputs + action_size, outputs)
-    layers = init_layers(key, sizes, options)
-    return Critic(layers, init_norms(options), options.activation, options.action_layer)
+    layers = (*map(unit, body.layers[:-1]), body.layers[-1])
+    projections = None if body.projections is None else tuple(map(unit, body.projections))
+    return dataclasses.replace(body, layers=layers, projections=projections)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from qmu import config
 from qmu.agent.memory import Memory
+from qmu.agent.networks import Body, with_unit_weights
 
 
 def adam(options: config.Network) -> optax.GradientTransformation:
@@ -60,7 +61,8 @@ def optimizer_step(
 ) -> tuple[Any, Any]:
     """Return the parameters and the optimizer's state after one step down the gradient.
 
-    A memory among them has a learning rate of its own, `memory_lr` (Luo et al. 2024).
+    A memory among them has a learning rate of its own, `memory_lr` (Luo et al. 2024). With
+    `weight_norm`, the step ends on the sphere.
     """
     # Optax mixes dtypes, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
@@ -71,4 +73,11 @@ def optimizer_step(
         return jax.tree.map(lambda one, own: one - lr * own, old, change)
 
     changed = jax.tree.map(stepped, parameters, step, is_leaf=lambda node: isinstance(node, Memory))
+    if options.weight_norm:
+        changed = jax.tree.map(with_lengths, changed, is_leaf=lambda node: isinstance(node, Body))
     return changed, state
+
+
+def with_lengths(part: Any) -> Any:
+    """Return a body with incoming weights of length 1, and other parts as they are."""
+    return with_unit_weights(part) if isinstance(part, Body) else part

@@ -22,36 +22,31 @@ from qmu.agent.encoder import (
     feature_count,
     init_encoder_optimizer,
 )
+from qmu.agent.heads import COMBINED, HEADS
 from qmu.agent.kinds import ActorLike
+from qmu.agent.layers import Norms
 from qmu.agent.losses import (
     actor_loss,
     critic_loss,
     preactivation_penalty,
     smoothed,
     soft_update,
-    td_target,
     weighted_mean,
 )
 from qmu.agent.memory import RecurrentActor, init_memory, state_size
-from qmu.agent.networks import Actor, Critics, Norms
+from qmu.agent.networks import Actor, Critics, Pairs, foreseen, learned_from
 from qmu.agent.normalize import Normalizer, init_normalizer
 from qmu.agent.optimizers import init_optimizer, optimizer_step, squared_weights
 from qmu.agent.shares import SHARES, Regions, Share, init_regions
 from qmu.agent.shift import augmented
 from qmu.config import Config
+from qmu.config.heads import normalizes_rewards
 from qmu.layout import Layout, Seen
 from qmu.rows import Batch, Sequences
 
 Value = Float[Array, " batch"]
 # Numbers [batch, obs], or `Seen` where there are images; in `Sequences` where there is a memory.
 Observations = Any
-# What several critics' values [critics, batch] are made one value by.
-COMBINED: dict[str, Callable[[Array], Array]] = {
-    "first": lambda values: values[0],
-    "mean": lambda values: jnp.mean(values, axis=0),
-    "min": lambda values: jnp.min(values, axis=0),
-}
-
 
 # What an update's random numbers are for, beside those of the target: shifts of images.
 SHIFT = 1
@@ -83,6 +78,8 @@ class Agent(eqx.Module):
     encoder_optimizer: Any
     normalizer: Normalizer | None
     regions: Regions | None
+    # How large a reward is that is learned from as 1; None where they are taken as they come.
+    reward_unit: Float[Array, ""] | None = None
 
 
 class Acting(eqx.Module):
@@ -163,6 +160,7 @@ def init(
         encoder_optimizer=None if encoder is None else init_encoder_optimizer(encoder),
         normalizer=init_normalizer(layout.seen_numbers, config),
         regions=init_regions(keys[-1], obs_size, action_size, config),
+        reward_unit=jnp.ones(()) if normalizes_rewards(config.env, config.critic) else None,
     )
 
 
@@ -183,13 +181,26 @@ def acting(agent: Agent) -> Acting:
     return Acting(agent.actor, agent.normalizer, agent.encoder)
 
 
-def observe(agent: Agent, scales: tuple[Array, Array] | None) -> Agent:
-    """Return the agent with means and deviations [obs] that observations have by now."""
-    if agent.normalizer is None or scales is None:
+def observe(
+    agent: Agent, scales: tuple[Array, Array] | None, reward_unit: Float[Array, ""] | None
+) -> Agent:
+    """Return the agent with what is known by now of observations and rewards.
+
+    Of observations these are means and deviations [obs], of rewards how large one is that is
+    learned from as 1.
+    """
+    if agent.normalizer is not None and scales is not None:
+        mean, std = scales
+        normalizer = dataclasses.replace(agent.normalizer, mean=mean, std=std)
+        agent = dataclasses.replace(agent, normalizer=normalizer)
+    if agent.reward_unit is None:
         return agent
-    mean, std = scales
-    normalizer = dataclasses.replace(agent.normalizer, mean=mean, std=std)
-    return dataclasses.replace(agent, normalizer=normalizer)
+    return dataclasses.replace(agent, reward_unit=reward_unit)
+
+
+def in_rewards(agent: Agent, value: Array) -> Array:
+    """Return something that is learned in units of its own in those of the rewards."""
+    return value if agent.reward_unit is None else agent.reward_unit * value
 
 
 def update(
@@ -201,8 +212,10 @@ def update(
     """
     shares = SHARES[config.critic.batches](batch, agent.regions, config)
     batch = shifted(prepared(agent, batch, config), key, config)
-    target = bootstrap(agent.target, batch, key, config)
-    improved, critic_metrics, errors = improve_critics(agent, batch, target, shares, config)
+    target, next_action = bootstrap(agent.target, batch, key, config)
+    improved, critic_metrics, errors = improve_critics(
+        agent, batch, target, next_action, shares, config
+    )
     actor, actor_optimizer, loss = on_turn(
         number,
         config.actor.interval,
@@ -221,7 +234,7 @@ def update(
         encoder_optimizer=improved.encoder_optimizer,
     )
     # The mean over all updates is then that of the actor's.
-    loss = loss * config.actor.interval
+    loss = in_rewards(agent, loss * config.actor.interval)
     return agent, Metrics(actor_loss=loss, **critic_metrics), errors
 
 
@@ -233,11 +246,18 @@ def batch_rows(config: Config) -> int:
 
 def prepared(agent: Agent, batch: Batch, config: Config) -> Batch:
     """Return the batch as the networks see it: observations normalized, rewards scaled."""
-    batch = batch._replace(reward=config.env.reward_scale * batch.reward)
+    batch = batch._replace(reward=scaled(agent, batch.reward, config))
     if agent.normalizer is None:
         return batch
     obs, next_obs = (normalized(agent.normalizer, own) for own in (batch.obs, batch.next_obs))
     return batch._replace(obs=obs, next_obs=next_obs)
+
+
+def scaled(agent: Agent, reward: Value, config: Config) -> Value:
+    """Return rewards as they are learned from."""
+    if agent.reward_unit is None:
+        return config.env.reward_scale * reward
+    return reward / agent.reward_unit
 
 
 def normalized(normalizer: Normalizer | None, obs: Observations) -> Observations:
@@ -310,8 +330,13 @@ def encoded(agent: Agent, obs: Observations) -> Float[Array, "time batch obs"]:
     return obs if agent.encoder is None else by_rows(partial(features, agent.encoder), obs)
 
 
-def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -> Value:
+def bootstrap(
+    target: Target, batch: Batch, key: PRNGKeyArray, config: Config
+) -> tuple[Array, Float[Array, "batch action"]]:
     """Return the TD targets of the batch, from one value of all or some target critics.
+
+    The last result are the actions μ'(s') that they were asked for. Targets are values, or
+    distributions over bins (`agent/heads.py`).
 
     With a single critic it is the target of Lillicrap et al. 2015, Algorithm 1; the smallest of
     two is Fujimoto et al. 2018, eq. 10; the smallest of a random subset Chen et al. 2021, Alg. 1.
@@ -319,11 +344,17 @@ def bootstrap(target: Target, batch: Batch, key: PRNGKeyArray, config: Config) -
     action_key, subset_key = jax.random.split(key)
     next_obs = features(target.encoder, batch.next_obs)
     next_action = next_actions(target.actor, next_obs, action_key, config.target)
-    values = target.critics(target.critics.recalled(next_obs), next_action)
+    following = Pairs(target.critics.recalled(next_obs), next_action)
+    if config.critic.joined:
+        obs = target.critics.recalled(features(target.encoder, batch.obs))
+        said = foreseen(target.critics, Pairs(obs, batch.action), following)
+    else:
+        said = jnp.stack([critic.said(*following) for critic in target.critics.each])
     if config.critic.subset is not None:
         asked = jax.random.permutation(subset_key, config.critic.count)[: config.critic.subset]
-        values = values[asked]
-    return td_target(batch.reward, batch.discount, COMBINED[config.critic.bootstrap](values))
+        said = said[asked]
+    head = HEADS[config.critic.head]
+    return head.target(batch.reward, batch.discount, said, config.critic), next_action
 
 
 def next_actions(
@@ -356,35 +387,49 @@ class Improved(NamedTuple):
 
 
 def improve_critics(
-    agent: Agent, batch: Batch, target: Value, shares: list[Share], config: Config
+    agent: Agent,
+    batch: Batch,
+    target: Array,
+    next_action: Float[Array, "batch action"],
+    shares: list[Share],
+    config: Config,
 ) -> tuple[Improved, dict[str, Array], Value]:
     """Return the critics one step closer to the targets, each on its share of the batch.
 
     So is the encoder, which learns from the critics alone (Yarats et al. 2021).
     """
+    head = HEADS[config.critic.head]
 
     def loss(learned: tuple[Critics, Encoder | None]) -> tuple[Array, Any]:
         critics, encoder = learned
         encoded = features(encoder, batch.obs)
         obs = critics.recalled(encoded)
+        pairs = Pairs(obs, batch.action)
+        following = None
+        if config.critic.joined:
+            next_obs = jax.lax.stop_gradient(features(encoder, batch.next_obs))
+            following = Pairs(critics.recalled(next_obs), next_action)
         found = [
-            critic.learning(obs[share.rows], batch.action[share.rows])
+            learned_from(critic, pairs, following, share.rows)
             for critic, share in zip(critics.each, shares, strict=True)
         ]
-        values, norms = [value for value, _ in found], [norm for _, norm in found]
+        said, norms = [own for own, _ in found], [norm for _, norm in found]
         losses = [
-            critic_loss(value, target[share.rows], share.weight)
-            for value, share in zip(values, shares, strict=True)
+            critic_loss(
+                own, target[share.rows], share.weight, partial(head.loss, settings=config.critic)
+            )
+            for own, share in zip(said, shares, strict=True)
         ]
         total = sum(losses, jnp.zeros(()))
         if config.critic.l2 is None:
-            return total, (total, values, norms, encoded, obs)
+            return total, (total, said, norms, encoded, obs)
         regularized = total + config.critic.l2 * squared_weights(critics)
-        return regularized, (total, values, norms, encoded, obs)
+        return regularized, (total, said, norms, encoded, obs)
 
-    (_, (total, values, norms, encoded, obs)), (gradient, encoder_gradient) = jax.value_and_grad(
+    (_, (total, said, norms, encoded, obs)), (gradient, encoder_gradient) = jax.value_and_grad(
         loss, has_aux=True
     )((agent.critics, agent.encoder))
+    values = [head.value(own) for own in said]
     critics, optimizer = optimizer_step(
         agent.critics, gradient, agent.critics_optimizer, config.critic, config.memory.lr
     )
@@ -396,10 +441,12 @@ def improve_critics(
         )
     critics = dataclasses.replace(critics, each=tuple(each))
     improved = Improved(critics, optimizer, encoder, encoder_optimizer, encoded, obs)
-    metrics = {"critic_loss": total / len(values)} | value_metrics(values, shares)
+    metrics = {"critic_loss": total / len(values)}
+    for name, value in value_metrics(values, shares).items():
+        metrics[name] = in_rewards(agent, value)
     if config.memory.used:
         metrics["transitions"] = jnp.sum(batch.weight > 0).astype(jnp.float32)
-    return improved, metrics, td_errors(target, values, shares)
+    return improved, metrics, td_errors(head.target_value(target), values, shares)
 
 
 def value_metrics(values: list[Value], shares: list[Share]) -> dict[str, Float[Array, ""]]:

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from qmu.agent.encoder import Encoder
-from qmu.agent.update import Agent, Observations, features, prepared
+from qmu.agent.update import Agent, Observations, features, in_rewards, prepared
 from qmu.config import Config
 from qmu.rows import Batch, Sequences
 
@@ -81,10 +81,10 @@ def vitals(agent: Agent, batch: Batch, config: Config) -> Vitals:
         dead_critic=dead(
             [units for own in agent.critics.each for units in own.hidden(obs, batch.action)]
         ),
-        q_std=jnp.std(value),
-        target_gap=jnp.mean(jnp.abs(target(slow_obs, batch.action) - value)),
-        reward_mean=jnp.mean(batch.reward),
-        reward_std=jnp.std(batch.reward),
+        q_std=in_rewards(agent, jnp.std(value)),
+        target_gap=in_rewards(agent, jnp.mean(jnp.abs(target(slow_obs, batch.action) - value))),
+        reward_mean=in_rewards(agent, jnp.mean(batch.reward)),
+        reward_std=in_rewards(agent, jnp.std(batch.reward)),
         obs_smallest=jnp.min(jnp.where(spread > SAME, spread, jnp.inf), initial=jnp.max(spread)),
         obs_largest=jnp.max(spread),
         actor_gradient=gradient_length(agent.actor_optimizer),

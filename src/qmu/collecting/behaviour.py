@@ -93,11 +93,20 @@ def first_size(measured: Callable[[float], float], wanted: float) -> float:
 
 def perturbed(generator: np.random.Generator, network: Network, size: float) -> Network:
     """Return the network with noise of this size on its weights and biases."""
-    return dataclasses.replace(
+    noisy = dataclasses.replace(
         network,
         weights=perturb(generator, network.weights, size),
         biases=perturb(generator, network.biases, size),
     )
+    if network.projections is None:
+        return noisy
+    projections = []
+    for projection in network.projections:
+        if projection is not None:
+            weight, bias = perturb(generator, projection, size)
+            projection = weight, bias
+        projections.append(projection)
+    return dataclasses.replace(noisy, projections=tuple(projections))
 
 
 class Behaviour:

@@ -6,6 +6,7 @@ from typing import Any
 
 from qmu.config.env import check_cluster, check_pixels, check_single
 from qmu.config.explore import check_noise
+from qmu.config.heads import check_head
 from qmu.config.lengths import check_lengths, total_steps
 from qmu.config.memory import check_memory
 from qmu.config.networks import check_critics, check_network
@@ -60,6 +61,7 @@ def check_together(config: Config) -> None:
     check_lengths(config)
     check_seeds(train)
     check_critics(critic, actor.climbs)
+    check_head(config.env, critic)
     check_smoothing(config.target)
     check_network("actor", actor, config.replay.batch_size)
     check_network("critic", critic, config.replay.batch_size)

@@ -18,6 +18,7 @@ SHARE: Rule = (lambda value: 0 < value <= 1, "must lie in (0, 1]")
 UP_TO_1000: Rule = (lambda value: 0 < value <= 1000, "must lie in [1, 1000]")
 NOTICEABLE: Rule = (lambda value: value >= 0.001, "must be 0.001 or greater")
 FINITE: Rule = (lambda value: True, "must be a finite number")
+AT_LEAST_2: Rule = (lambda value: value >= 2, "must be 2 or greater")
 ZERO_OR_ONE: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
 NOT_EMPTY: Rule = (lambda value: value != "", "must not be empty")
 

@@ -134,6 +134,10 @@ class Env:
     reward_scale: float = numeric(
         1.0, help="what rewards are multiplied with where they are learned from", rule=POSITIVE
     )
+    normalize_rewards: bool = structural(
+        False,
+        help="rewards divided by a running scale of discounted returns; with critic.bins always",
+    )
     on_error: str = structural(
         "stop",
         help="when a world fails: stop, or restart: replace it, and end its episode there",

@@ -81,3 +81,8 @@ def check_noise(explore: Explore, actor: Actor, updates_per_step: float) -> None
             "--explore.parameter-distance leaves normalizations alone, and those of --actor.norm "
             "batch are part of the weights of an actor that acts: choose --actor.norm layer"
         )
+    if actor.input_norm:
+        raise ConfigError(
+            "--explore.parameter-distance leaves normalizations alone, and --actor.input-norm is "
+            "part of the weights of an actor that acts: leave one of the two out"
+        )

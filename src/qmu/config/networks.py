@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from qmu.config.declared import (
+    AT_LEAST_2,
     FRACTION,
     NOT_NEGATIVE,
     PART,
@@ -52,6 +53,15 @@ class Network:
         "relu", help="relu, leaky_relu, elu, silu or tanh", rule=ACTIVATION
     )
     norm: str = structural("none", help=NORM_HELP, rule=NORM)
+    body: str = structural(
+        "plain",
+        help="hidden layers one after another (plain), or blocks around which inputs go (residual)",
+        rule=one_of("plain", "residual"),
+    )
+    input_norm: bool = structural(False, help="batch normalization of what the network is given")
+    weight_norm: bool = structural(
+        False, help="incoming weights of every hidden unit kept at length 1 after each update"
+    )
     weights_init: str = structural(
         "uniform",
         help="xavier, or uniform: ±1/sqrt(fan-in)",
@@ -112,8 +122,29 @@ class Critic(Network):
         help="layer that the action enters: 0, beside the observation, or 1, one layer later",
         rule=ZERO_OR_ONE,
     )
+    joined: bool = structural(
+        False, help="batch normalization sees the pairs (s, a) and (s', a') as one batch"
+    )
     l2: float | None = numeric(
         None, help="weight, in the critics' loss, of their squared weights", rule=NOT_NEGATIVE
+    )
+    head: str = structural(
+        "scalar",
+        help="what a value is said as: a number (scalar), or bins (categorical, hl-gauss)",
+        rule=one_of("scalar", "categorical", "hl-gauss"),
+    )
+    loss: str = structural(
+        "squared",
+        help="loss of a scalar value: squared, or huber, which grows evenly beyond an error of 1",
+        rule=one_of("squared", "huber"),
+    )
+    bins: int | None = structural(
+        None, help="bins of a value that is no scalar; none: 101", rule=AT_LEAST_2
+    )
+    spread: float | None = numeric(
+        None,
+        help="hl-gauss: standard deviation of a target, in widths of a bin; none: 0.75",
+        rule=POSITIVE,
     )
 
 
@@ -123,6 +154,11 @@ def check_network(group: str, network: Network, batch_size: int) -> None:
         raise ConfigError(
             f"--{group}.norm batch sees nothing in a --replay.batch-size of 1: raise the one, or "
             "choose another norm"
+        )
+    if network.input_norm and batch_size == 1:
+        raise ConfigError(
+            f"--{group}.input-norm sees nothing in a --replay.batch-size of 1: raise the one, or "
+            "leave the other out"
         )
     if network.momentum is not None and network.optimizer != "sgd":
         raise ConfigError(
@@ -163,6 +199,11 @@ def check_critics(critic: Critic, climbs: str) -> None:
         raise ConfigError(
             "--critic.batches regions bootstraps from all critics, each of which knows a part, and "
             f"--critic.subset {critic.subset} asks some of them: leave one of the two out"
+        )
+    if critic.joined and not (critic.norm == "batch" or critic.input_norm):
+        raise ConfigError(
+            "--critic.joined is about batch normalization, and the critics have none: give "
+            "--critic.norm batch or --critic.input-norm, or leave it out"
         )
     if critic.action_layer > len(critic.hidden_sizes):
         raise ConfigError(

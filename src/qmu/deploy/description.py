@@ -7,13 +7,13 @@ with layer normalization `actor.0.scale` and `actor.0.offset`, with normalized o
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qmu.deploy.layers import ACTIVATIONS, Floats
+from qmu.deploy.layers import ACTIVATIONS, Floats, Layer
 from qmu.deploy.memory import FED, RecurrentCell, cell_fits, recurrent_cell, remembers
 from qmu.deploy.parts import read_parts
 from qmu.deploy.past import Past
@@ -21,6 +21,7 @@ from qmu.deploy.pixels import PixelEncoder, encoder_fits, pixel_encoder
 from qmu.deploy.policy import (
     CENTRE,
     FORMAT,
+    WITH_BLOCKS,
     WITH_PAST,
     Acts,
     Doubles,
@@ -34,7 +35,7 @@ from qmu.parts import layout_of
 
 # Descriptions of these formats have no sum. Format 1 knows no normalized observations.
 UNSEALED = (1, 2)
-SEALED = (FORMAT, WITH_PAST)
+SEALED = (FORMAT, WITH_PAST, WITH_BLOCKS)
 READABLE = (*UNSEALED, *SEALED)
 # Of an observation or an action. Libraries have an end at 32 or 64, and a batch takes one more.
 MOST_AXES = 31
@@ -66,7 +67,7 @@ def shapes_of(description: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[in
     """
     if description["format"] not in READABLE:
         raise ValueError(
-            f"format {description['format']}, this version of qmu reads up to {WITH_PAST}"
+            f"format {description['format']}, this version of qmu reads up to {WITH_BLOCKS}"
         )
     if not isinstance(description["info"], dict):
         raise ValueError("its info is no object")
@@ -157,6 +158,28 @@ def read_network(
         read_normalization(arrays) if description.get("normalized") else None,
         read_encoders(description, arrays),
         read_memory(description, arrays),
+        read_projections(description, arrays),
+    )
+
+
+def read_projections(
+    description: Mapping[str, Any], arrays: Mapping[str, Floats]
+) -> tuple[Layer | None, ...] | None:
+    """Return the projections of residual blocks; None for plain layers.
+
+    Raises:
+        KeyError: a part of one is missing.
+        ValueError: so many blocks make no sense.
+    """
+    blocks = description.get("blocks")
+    if blocks is None:
+        return None
+    if type(blocks) is not int or not 0 <= blocks <= description["layers"]:
+        raise ValueError(f"{blocks!r:.80} is no number of blocks")
+    names = [f"actor.projection.{index}" for index in range(blocks)]
+    return tuple(
+        (arrays[f"{name}.weight"], arrays[f"{name}.bias"]) if f"{name}.weight" in arrays else None
+        for name in names
     )
 
 
@@ -308,19 +331,17 @@ def network_fits(network: Network, action_size: int) -> bool:
         if not cell_fits(network.memory, obs_size, action_size):
             return False
         obs_size += network.memory.size
-    sizes: list[tuple[int, ...]] = [weight.shape for weight in network.weights]
+    layers = list(zip(network.weights, network.biases, strict=True))
+    blocks = network.projections
     return (
         network.activation in ACTIVATIONS
         and all(array.dtype == np.float32 for array in network.arrays().values())
-        and all(len(size) == 2 for size in sizes)
-        and len(sizes) > 0
-        and (sizes[0][0], sizes[-1][1]) == (obs_size, action_size)
-        and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
-        and all(bias.shape == size[1:] for size, bias in zip(sizes, network.biases, strict=True))
-        and len(network.scales) in (0, len(sizes) - 1)
-        and all(
-            scale.shape == offset.shape == size[1:]
-            for scale, offset, size in zip(network.scales, network.offsets, sizes, strict=False)
+        and all(map(is_layer, [*layers, *filter(None, blocks or ())]))
+        and len(layers) > 0
+        and (
+            layers_fit(network, obs_size, action_size)
+            if blocks is None
+            else blocks_fit(network, blocks, obs_size, action_size)
         )
         and (
             normalization is None
@@ -330,3 +351,47 @@ def network_fits(network: Network, action_size: int) -> bool:
             )
         )
     )
+
+
+def is_layer(layer: Layer) -> bool:
+    """Tell whether these are a weight [inputs, outputs] and its bias [outputs]."""
+    weight, bias = layer
+    return weight.ndim == 2 and bias.shape == weight.shape[1:]
+
+
+def layers_fit(network: Network, obs_size: int, action_size: int) -> bool:
+    """Tell whether layers lead one after another from what is seen to an action."""
+    sizes = [weight.shape for weight in network.weights]
+    return (
+        (sizes[0][0], sizes[-1][1]) == (obs_size, action_size)
+        and all(before[1] == after[0] for before, after in itertools.pairwise(sizes))
+        and norms_fit(network, [size[1] for size in sizes[:-1]])
+    )
+
+
+def blocks_fit(
+    network: Network, projections: Sequence[Layer | None], obs_size: int, action_size: int
+) -> bool:
+    """Tell whether residual blocks lead from what is seen to an action."""
+    sizes = [weight.shape for weight in network.weights]
+    if len(sizes) != 2 * len(projections) + 1:
+        return False
+    width, widths = obs_size, []
+    for depth, projection in enumerate(projections):
+        if projection is not None:
+            if projection[0].shape[0] != width:
+                return False
+            width = projection[0].shape[1]
+        wide, narrow = sizes[2 * depth], sizes[2 * depth + 1]
+        if (wide[0], wide[1], narrow[1]) != (width, narrow[0], width):
+            return False
+        widths.append(width)
+    return sizes[-1] == (width, action_size) and norms_fit(network, [*widths, width])
+
+
+def norms_fit(network: Network, units: Sequence[int]) -> bool:
+    """Tell whether a network has no layer normalizations, or one for each of these numbers."""
+    shapes = [(size,) for size in units]
+    return all(
+        [one.shape for one in own] in ([], shapes) for own in (network.scales, network.offsets)
+    ) and len(network.scales) == len(network.offsets)

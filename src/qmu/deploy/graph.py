@@ -20,7 +20,7 @@ from qmu.deploy.ends import (
 from qmu.deploy.layers import NORM_EPSILON, SLOPE
 from qmu.deploy.memory import RecurrentCell
 from qmu.deploy.pixels import PIXEL_OFFSET, PIXEL_SCALE, PixelEncoder
-from qmu.deploy.policy import CENTRE, Policy
+from qmu.deploy.policy import CENTRE, Network, Policy
 from qmu.parts import CHANNELS_FIRST, GREY, Part
 
 # The number of single precision among ONNX's types.
@@ -54,17 +54,44 @@ def build(graph: Graph, policy: Policy) -> None:
     hidden = see(graph, policy)
     if network.memory is not None:
         hidden = remembered(graph, hidden, network.memory)
-    last = len(network.weights) - 1
-    for depth in range(last + 1):
-        hidden = graph.node("Gemm", hidden, f"actor.{depth}.weight", f"actor.{depth}.bias")
-        if depth < last:
-            if network.scales:
-                names = (f"actor.{depth}.scale", f"actor.{depth}.offset")
-                hidden = graph.node("LayerNormalization", hidden, *names, epsilon=NORM_EPSILON)
-            hidden = activated(graph, network.activation, hidden)
+    through = plain if network.projections is None else residual
+    hidden = layer(graph, through(graph, hidden, network), str(len(network.weights) - 1))
     fed = () if network.memory is None else network.memory.fed
     output = f"{LAST_ACTION}{NEXT}" if "action" in fed else ""
     scaled(graph, graph.node("Tanh", hidden, output=output), policy)
+
+
+def plain(graph: Graph, hidden: str, network: Network) -> str:
+    """Add hidden layers one after another; return the name of what the last layer is given."""
+    for depth in range(len(network.weights) - 1):
+        hidden = normal(graph, layer(graph, hidden, str(depth)), network, depth)
+        hidden = activated(graph, network.activation, hidden)
+    return hidden
+
+
+def residual(graph: Graph, stream: str, network: Network) -> str:
+    """Add residual blocks; return the name of what the last layer is given."""
+    projections = network.projections or ()
+    for depth, projection in enumerate(projections):
+        if projection is not None:
+            stream = layer(graph, stream, f"projection.{depth}")
+        hidden = layer(graph, normal(graph, stream, network, depth), str(2 * depth))
+        hidden = layer(graph, activated(graph, network.activation, hidden), str(2 * depth + 1))
+        stream = graph.node("Add", stream, hidden)
+    return normal(graph, stream, network, len(projections))
+
+
+def layer(graph: Graph, hidden: str, name: str) -> str:
+    """Add one of the actor's layers; return the name of its output."""
+    return graph.node("Gemm", hidden, f"actor.{name}.weight", f"actor.{name}.bias")
+
+
+def normal(graph: Graph, hidden: str, network: Network, index: int) -> str:
+    """Add the layer normalization of this index, if there is one; return its output's name."""
+    if not network.scales:
+        return hidden
+    names = (f"actor.{index}.scale", f"actor.{index}.offset")
+    return graph.node("LayerNormalization", hidden, *names, epsilon=NORM_EPSILON)
 
 
 def remembered(graph: Graph, seen: str, memory: RecurrentCell) -> str:

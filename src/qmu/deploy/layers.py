@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+# The weight [inputs, outputs] and the bias [outputs] of a layer.
+Layer = tuple[Floats, Floats]
 
 ONE = np.float32(1)
 # The slope of a leaky ReLU below 0, and what is added to a variance before the root of it.

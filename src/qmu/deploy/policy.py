@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmu.deploy.layers import ACTIVATIONS, Floats, all_finite, layer_norm
+from qmu.deploy.layers import ACTIVATIONS, Floats, Layer, all_finite, layer_norm
 from qmu.deploy.memory import RecurrentCell, remembers
 from qmu.deploy.parts import observed
 from qmu.deploy.past import Carries, Past, State, after, recalled, stacked
@@ -34,6 +34,8 @@ FORMAT = 3
 # Descriptions of policies with a past or with images have this format: versions before would give
 # them rows of numbers.
 WITH_PAST = 4
+# And those with residual blocks this one: versions before would take them for plain layers.
+WITH_BLOCKS = 5
 # The name of what is taken from observations before they are rounded.
 CENTRE = "obs.centre"
 
@@ -95,7 +97,9 @@ class Network:
     `scales` and `offsets` [units] belong to the layer normalization of the hidden layers; they are
     empty without one. Without a `normalization`, observations are taken as they come. `layout` says
     what these are, and how many of them are seen together. Each image has an encoder, whose
-    features layers are given beside the numbers; a `memory` adds its state to both.
+    features layers are given beside the numbers; a `memory` adds its state to both. With
+    `projections`, layers are two to a residual block, x + W₂ f(W₁ norm(x)), before which its
+    projection changes the width of x, if it has one; what the last layer is given is normalized.
     """
 
     weights: tuple[Floats, ...]
@@ -107,6 +111,7 @@ class Network:
     normalization: Normalization | None = None
     encoders: tuple[PixelEncoder, ...] = ()
     memory: RecurrentCell | None = None
+    projections: tuple[Layer | None, ...] | None = None
 
     @cached_property
     def past(self) -> Past:
@@ -158,12 +163,32 @@ class Network:
         hidden = seen
         if self.normalization is not None and self.sees_rows:
             hidden = self.normalization(seen)
+        if self.projections is not None:
+            hidden = self.through_blocks(hidden, self.projections)
+            return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
         for depth in range(len(self.weights) - 1):
             hidden = hidden @ self.weights[depth] + self.biases[depth]
             if self.scales:
                 hidden = layer_norm(hidden, self.scales[depth], self.offsets[depth])
             hidden = activate(hidden)
         return np.tanh(hidden @ self.weights[-1] + self.biases[-1])
+
+    def through_blocks(self, stream: Floats, projections: Sequence[Layer | None]) -> Floats:
+        """Return what residual blocks make of what is seen [..., obs], for the last layer."""
+        activate = ACTIVATIONS[self.activation]
+        for depth, projection in enumerate(projections):
+            if projection is not None:
+                stream = stream @ projection[0] + projection[1]
+            wide, narrow = 2 * depth, 2 * depth + 1
+            hidden = self.normal(stream, depth) @ self.weights[wide] + self.biases[wide]
+            stream = stream + activate(hidden) @ self.weights[narrow] + self.biases[narrow]
+        return self.normal(stream, len(projections))
+
+    def normal(self, units: Floats, index: int) -> Floats:
+        """Return units as the layer normalization of this index leaves them, if there is one."""
+        if not self.scales:
+            return units
+        return layer_norm(units, self.scales[index], self.offsets[index])
 
     def finite(self) -> bool:
         """Tell whether all its numbers are finite."""
@@ -182,6 +207,10 @@ class Network:
             for kind, arrays in kinds.items()
             for index, array in enumerate(arrays)
         }
+        for index, projection in enumerate(self.projections or ()):
+            if projection is not None:
+                names = (f"actor.projection.{index}.{kind}" for kind in ("weight", "bias"))
+                arrays |= dict(zip(names, projection, strict=True))
         for index, encoder in enumerate(self.encoders):
             arrays |= encoder.arrays(index)
         arrays |= {} if self.memory is None else self.memory.arrays()
@@ -196,6 +225,7 @@ class Network:
             "layers": len(self.weights),
             "norms": len(self.scales),
             "normalized": self.normalization is not None,
+            **({} if self.projections is None else {"blocks": len(self.projections)}),
             **({"strides": self.encoders[0].strides} if self.encoders else {}),
             **({} if self.memory is None else self.memory.description()),
         }
@@ -328,6 +358,13 @@ class Policy(Carries):
         text = json.dumps(description, indent=2) + "\n"
         return {ARRAYS: arrays, DESCRIPTION: text.encode()}
 
+    @property
+    def format(self) -> int:
+        """The format of its description: the oldest that says all of it."""
+        if getattr(self.network, "projections", None) is not None:
+            return WITH_BLOCKS
+        return WITH_PAST if self.has_past or self.layout.images else FORMAT
+
     def arrays(self) -> dict[str, Floats]:
         """Return all its numbers, by the names that they have in a file."""
         arrays: dict[str, Any] = {"low": self.low, "high": self.high} | self.network.arrays()
@@ -338,7 +375,7 @@ class Policy(Carries):
     def description(self) -> dict[str, Any]:
         """Return what the arrays are, as JSON holds it."""
         return {
-            "format": WITH_PAST if self.has_past or self.layout.images else FORMAT,
+            "format": self.format,
             **self.network.description(),
             "observation_shape": list(self.obs_shape),
             "action_shape": list(self.action_shape),

@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from qmu.deploy.description import network_of, read_policy, unreadable
-from qmu.deploy.layers import NORM_EPSILON, SLOPE, Floats
+from qmu.deploy.layers import NORM_EPSILON, SLOPE, Floats, Layer
 from qmu.deploy.memory import RecurrentCell
 from qmu.deploy.parts import batch_of, observed
 from qmu.deploy.past import Carries, State, after, check_state, held, with_reward
 from qmu.deploy.pixels import PIXEL_OFFSET, PIXEL_SCALE, PixelEncoder
-from qmu.deploy.policy import Normalization, Observation, Policy
+from qmu.deploy.policy import Network, Normalization, Observation, Policy
 from qmu.deploy.seal import check_seal, read_json, sealed_zip
 from qmu.deploy.told import told
 from qmu.layout import NUMBER
@@ -321,16 +321,48 @@ class Normalize(nn.Module):
 def layers_of(policy: Policy) -> list[nn.Module]:
     """Return the modules that lead from an observation to an action in [-1, 1]."""
     network = network_of(policy)
+    layers = [linear(one) for one in zip(network.weights, network.biases, strict=True)]
+    norms = [
+        with_values(nn.LayerNorm(len(scale), eps=NORM_EPSILON), scale, offset)
+        for scale, offset in zip(network.scales, network.offsets, strict=True)
+    ]
+    through = plain if network.projections is None else residual
+    return [*through(network, layers[:-1], norms), layers[-1], nn.Tanh()]
+
+
+def plain(network: Network, layers: list[nn.Module], norms: list[nn.Module]) -> list[nn.Module]:
+    """Return hidden layers one after another."""
     modules: list[nn.Module] = []
-    for depth, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-        modules.append(with_values(nn.Linear(*weight.shape), weight.T, bias))
-        if depth == len(network.weights) - 1:
-            break
-        if network.scales:
-            norm = nn.LayerNorm(weight.shape[1], eps=NORM_EPSILON)
-            modules.append(with_values(norm, network.scales[depth], network.offsets[depth]))
-        modules.append(ACTIVATIONS[network.activation]())
-    return [*modules, nn.Tanh()]
+    for depth, layer in enumerate(layers):
+        modules += [layer, *norms[depth : depth + 1], ACTIVATIONS[network.activation]()]
+    return modules
+
+
+def residual(network: Network, layers: list[nn.Module], norms: list[nn.Module]) -> list[nn.Module]:
+    """Return residual blocks, their projections before them, and the last normalization."""
+    modules: list[nn.Module] = []
+    for depth, projection in enumerate(network.projections or ()):
+        if projection is not None:
+            modules.append(linear(projection))
+        wide, narrow = layers[2 * depth : 2 * depth + 2]
+        activate = ACTIVATIONS[network.activation]()
+        modules.append(Around(*norms[depth : depth + 1], wide, activate, narrow))
+    return [*modules, *norms[len(network.projections or ()) :]]
+
+
+class Around(nn.Sequential):
+    """A residual block: what its modules make of an input is added to that."""
+
+    def forward(self, stream: torch.Tensor) -> torch.Tensor:
+        """Return what goes into the next block [..., units]."""
+        added: torch.Tensor = super().forward(stream)
+        return stream + added
+
+
+def linear(layer: Layer) -> nn.Module:
+    """Return a layer as a module."""
+    weight, bias = layer
+    return with_values(nn.Linear(*weight.shape), weight.T, bias)
 
 
 def with_values(module: Any, weight: Floats, bias: Floats) -> nn.Module:

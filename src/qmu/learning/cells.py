@@ -4,8 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from qmu.agent.layers import Linear
 from qmu.agent.memory import GRU, Memory, MinGRU
-from qmu.agent.networks import Linear
 from qmu.deploy.memory import RecurrentCell
 
 

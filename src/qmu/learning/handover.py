@@ -12,12 +12,13 @@ from qmu.agent.convolution import Convolution
 from qmu.agent.custom import CustomActor, CustomEncoder
 from qmu.agent.encoder import CentredNorm, Encoder, ImageEncoder
 from qmu.agent.kinds import ActorLike
+from qmu.agent.layers import EPSILON as NORM_EPSILON
+from qmu.agent.layers import BatchNorm, LayerNorm, Linear
 from qmu.agent.memory import RecurrentActor
-from qmu.agent.networks import EPSILON as NORM_EPSILON
-from qmu.agent.networks import Actor, BatchNorm, LayerNorm, Linear
+from qmu.agent.networks import Actor
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
-from qmu.deploy.layers import Floats
+from qmu.deploy.layers import Layer
 from qmu.deploy.pixels import PixelEncoder
 from qmu.deploy.policy import Acts, Network, Normalization, Policy
 from qmu.layout import Layout
@@ -51,19 +52,15 @@ def to_network(acting: Any, layout: Layout) -> Network:
     actor, normalizer = acting.actor, acting.normalizer
     memory = to_cell(actor.memory) if isinstance(actor, RecurrentActor) else None
     actor = actor if memory is None else actor.head
-    layers = [(layer.weight, layer.bias) for layer in actor.layers]
-    norms = actor.norms or ()
-    folded = [
-        fold(weight, bias, norm) if isinstance(norm, BatchNorm) else (weight, bias)
-        for (weight, bias), norm in itertools.zip_longest(layers, norms)
-    ]
-    scaled: list[Any] = [norm for norm in norms if isinstance(norm, LayerNorm)]
+    layers, projections = folded(actor)
+    scaled: list[Any] = [norm for norm in actor.norms or () if isinstance(norm, LayerNorm)]
     return Network(
-        weights=tuple(weight for weight, _ in folded),
-        biases=tuple(bias for _, bias in folded),
+        weights=tuple(weight for weight, _ in layers),
+        biases=tuple(bias for _, bias in layers),
         scales=tuple(norm.scale for norm in scaled),
         offsets=tuple(norm.offset for norm in scaled),
         activation=actor.activation,
+        projections=projections,
         layout=layout,
         normalization=None
         if normalizer is None
@@ -105,21 +102,58 @@ def policy_of(actor: Acts, spaces: Spaces, **info: Any) -> Policy:
     )
 
 
-def fold(weight: Floats, bias: Floats, norm: Any) -> tuple[Floats, Floats]:
-    """Return a layer that does what this layer and its batch normalization do."""
+def folded(actor: Any) -> tuple[list[Layer], tuple[Layer | None, ...] | None]:
+    """Return an actor's layers and projections, with batch normalizations in their weights.
+
+    In plain layers, they follow a hidden layer; in residual ones they come before it.
+    """
+    layers = [(one.weight, one.bias) for one in actor.layers]
+    norms = [norm if isinstance(norm, BatchNorm) else None for norm in actor.norms or ()]
+    if actor.projections is None:
+        pairs = itertools.zip_longest(layers, norms)
+        layers = [one if norm is None else behind(one, norm) for one, norm in pairs]
+        if actor.entry is not None:
+            layers[0] = before(layers[0], actor.entry)
+        return layers, None
+    for depth, norm in enumerate(norms):
+        if norm is not None:
+            layers[2 * depth] = before(layers[2 * depth], norm)
+    projections = [None if one is None else (one.weight, one.bias) for one in actor.projections]
+    if actor.entry is not None and projections:
+        assert projections[0] is not None
+        projections[0] = before(projections[0], actor.entry)
+    elif actor.entry is not None:
+        layers[0] = before(layers[0], actor.entry)
+    return layers, tuple(projections)
+
+
+def behind(layer: Layer, norm: Any) -> Layer:
+    """Return a layer that does what this layer and a batch normalization after it do."""
+    weight, bias = layer
     factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
     return weight * factor, (bias - norm.mean) * factor + norm.offset
+
+
+def before(layer: Layer, norm: Any) -> Layer:
+    """Return a layer that does what a batch normalization and this layer after it do."""
+    weight, bias = layer
+    factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    return weight * factor[:, None], bias + (norm.offset - norm.mean * factor) @ weight
 
 
 def to_acting(network: Network) -> Acting:
     """Return what `to_network` made a network of; batch norms stay in its weights."""
     layers = zip(network.weights, network.biases, strict=True)
     norms = zip(network.scales, network.offsets, strict=True)
+    projections = None
+    if network.projections is not None:
+        projections = tuple(None if one is None else linear(one) for one in network.projections)
     actor: ActorLike = Actor(
-        layers=tuple(Linear(jnp.asarray(weight), jnp.asarray(bias)) for weight, bias in layers),
+        layers=tuple(map(linear, layers)),
         norms=tuple(LayerNorm(jnp.asarray(scale), jnp.asarray(offset)) for scale, offset in norms)
         or None,
         activation=network.activation,
+        projections=projections,
     )
     if network.memory is not None:
         actor = RecurrentActor(to_memory(network.memory), actor)
@@ -129,6 +163,12 @@ def to_acting(network: Network) -> Acting:
         normalizer = Normalizer(*map(jnp.asarray, (known.mean, known.std, known.clip)))
     encoder = Encoder(tuple(map(to_encoder, network.encoders))) if network.encoders else None
     return Acting(actor, normalizer, encoder)
+
+
+def linear(layer: Layer) -> Linear:
+    """Return a layer as it is learned."""
+    weight, bias = layer
+    return Linear(jnp.asarray(weight), jnp.asarray(bias))
 
 
 def to_encoder(pixels: PixelEncoder) -> ImageEncoder:

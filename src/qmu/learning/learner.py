@@ -18,6 +18,7 @@ from qmu.agent.schedule import scheduled
 from qmu.agent.update import Acting, Agent, Metrics
 from qmu.agent.vitals import Vitals, vitals
 from qmu.config import Config
+from qmu.config.heads import normalizes_rewards
 from qmu.deploy.policy import Acts
 from qmu.layout import Layout, numbers_of
 from qmu.learning.custom import acting_device
@@ -34,6 +35,7 @@ from qmu.learning.members import (
     stack_numbers,
 )
 from qmu.learning.recall import with_states
+from qmu.learning.returns import no_returns, returns_in, rewarded
 from qmu.learning.schedules import Values, stacked_values, with_values
 from qmu.learning.statistics import no_statistics, observed, statistics_in, with_deviations
 from qmu.replay.priority import Priorities, draw, note_rows, of_sequences, renewed
@@ -62,12 +64,15 @@ def learn(
     planned: Float[Array, ""],
     config: Config,
     scales: tuple[Array, Array] | None,
+    units: Float[Array, " members"] | None = None,
+    *,
     platform: str,
     given: Set[str],
 ) -> tuple[Members, Totals, Acting]:
     """Append the rows, then do `due` updates of each member, `done` of `planned` being done.
 
-    `scales` are means and deviations of the members' observations, where these are normalized.
+    `scales` are means and deviations of the members' observations, where these are normalized, and
+    `units` how large their rewards are, where these are.
     Returns the members, the sums of the metrics over the updates, and what to act with. Vitals are
     measured after the last update, of every `MEASURED_EVERY`; how often is in `MEASURED`. Options
     in `given` follow functions of the user's own.
@@ -91,6 +96,7 @@ def learn(
         key_data: Array,
         numbers: Config,
         scales: tuple[Array, Array] | None,
+        unit: Float[Array, ""] | None,
     ) -> tuple[Agent, Priorities | None, Totals]:
         key = jax.random.wrap_key_data(key_data)
         sample_key, update_key, vitals_key = (
@@ -128,7 +134,7 @@ def learn(
 
             return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
 
-        agent = algorithm.observe(agent, scales)
+        agent = algorithm.observe(agent, scales, unit)
         agent, totals, priorities = jax.lax.fori_loop(
             0,
             (due + block - 1) // block,
@@ -160,6 +166,7 @@ def learn(
         members.keys,
         config,
         scales,
+        units,
     )
     members = Members(agents, stream, priorities, members.keys)
     return members, totals, algorithm.acting(agents)
@@ -250,6 +257,9 @@ class Learner:
         self.updates = 0
         members, normalizing = ends[-1], groups[0].members[0].config.env.normalize_obs
         self.statistics = no_statistics(members, layout.numbers) if normalizing else None
+        first = groups[0].members[0].config
+        scaling = normalizes_rewards(first.env, first.critic)
+        self.returns = no_returns(members, first.env.count) if scaling else None
         self.planned = options.planned_updates(groups[0].members[0].config)
         self.members = [init_members(group, layout, action_size, makers) for group in groups]
         self.numbers = [jax.device_put(stack_numbers(group), group.device) for group in groups]
@@ -282,6 +292,8 @@ class Learner:
         if self.statistics is not None:
             seen = numbers_of(self.layout, rows.obs)
             self.statistics = observed(self.statistics, seen, rows.count)
+        if self.returns is not None:
+            self.returns = rewarded(self.returns, rows, self.discounts(values or {}))
         counts = np.int32(self.updates), np.int32(due), np.float32(self.planned)
         results = []
         for index, part in enumerate(self.slices):
@@ -289,7 +301,8 @@ class Learner:
             changed = stacked_values(values or {}, self.groups[index])
             numbers = with_values(self.numbers[index], changed)
             scales = None if self.statistics is None else self.scales(part)
-            results.append(self.compiled(self.members[index], own, *counts, numbers, scales))
+            units = None if self.returns is None else self.returns.units(part)
+            results.append(self.compiled(self.members[index], own, *counts, numbers, scales, units))
         self.members = [members for members, _, _ in results]
         self.newest = [actors for _, _, actors in results]
         self.totals.append(([totals for _, totals, _ in results], due))
@@ -300,6 +313,11 @@ class Learner:
         assert self.statistics is not None
         mean, std = (np.tile(one, self.layout.frames) for one in self.statistics.scales(part))
         return mean, std
+
+    def discounts(self, values: Values) -> list[float]:
+        """Return the members' discounts."""
+        own = [member.config.target.gamma for group in self.groups for member in group.members]
+        return [values.get("target.gamma", gamma) for gamma in own]
 
     def compile(self, rows: Rows, values: Values | None = None) -> None:
         """Compile the program, by a chunk of which no row counts and no update is due; waits."""
@@ -319,6 +337,8 @@ class Learner:
         agents = like_groups(name, held, [members.agents for members in self.members])
         if self.statistics is not None:
             self.statistics = statistics_in(held, name, *self.statistics.mean.shape)
+        if self.returns is not None:
+            self.returns = returns_in(held, *self.returns.running.shape)
         self.members = [
             dataclasses.replace(members, agents=loaded)
             for loaded, members in zip(agents, self.members, strict=True)
@@ -395,7 +415,8 @@ def best_values(agents: Agent, position: Any, obs: algorithm.Observations) -> Fl
     """Return Q(s, μ(s)) by the first critic of the agent at a position of its group."""
     agent = jax.tree.map(lambda leaf: leaf[position], agents)
     seen = algorithm.features(agent.encoder, algorithm.normalized(agent.normalizer, obs))
-    return agent.critics.each[0](agent.critics.recalled(seen), agent.actor(seen))
+    values = agent.critics.each[0](agent.critics.recalled(seen), agent.actor(seen))
+    return algorithm.in_rewards(agent, values)
 
 
 def sum_trees(trees: list[Any]) -> Any:

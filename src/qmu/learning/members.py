@@ -79,7 +79,10 @@ def made_by(config: Config) -> Config:
     """Return what a fresh agent is made by, its numbers as arrays; the rest is as usual."""
     usual = Config()
     env = dataclasses.replace(
-        usual.env, normalize_obs=config.env.normalize_obs, obs_clip=config.env.obs_clip
+        usual.env,
+        normalize_obs=config.env.normalize_obs,
+        obs_clip=config.env.obs_clip,
+        normalize_rewards=config.env.normalize_rewards,
     )
     made = dataclasses.replace(
         usual,
@@ -111,6 +114,8 @@ def learned_by(config: Config) -> Config:
     """Return a configuration without what says where, how long and in which world is learned."""
     usual = Config()
     env = dataclasses.replace(
-        usual.env, obs_clip=config.env.obs_clip, reward_scale=config.env.reward_scale
+        usual.env,
+        obs_clip=config.env.obs_clip,
+        reward_scale=config.env.reward_scale,
     )
     return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)

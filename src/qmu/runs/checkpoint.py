@@ -111,6 +111,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     trees: dict[str, Any] = {
         "agents": agents,
         "statistics": learner.statistics,
+        "returns": learner.returns,
         "priorities": arrays.stacked([members.priorities for members in learner.members]),
         "totals": jax.tree.map(lambda *leaves: np.stack(leaves), *totals) if totals else None,
         "cut": trainer.crew.cut,

@@ -55,7 +55,8 @@ def write(trainer: Trainer, path: str | Path, own: Mapping[str, Any]) -> None:
     file = with_suffix(path)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        held = {"": agents, "statistics": trainer.learner.statistics}
+        learner = trainer.learner
+        held = {"": agents, "statistics": learner.statistics, "returns": learner.returns}
         storage.replace_file(file, arrays.pack(held, header))
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None

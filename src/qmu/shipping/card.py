@@ -116,14 +116,16 @@ def config_of(home: Run | DDPG | None, policy: Policy) -> Config | None:
 def facts(policy: Policy) -> list[tuple[str, str]]:
     """Return what there is to know of a policy itself."""
     network, info = network_of(policy), policy.info
-    units = [weight.shape[1] for weight in network.weights[:-1]]
+    hidden = network.weights[:-1] if network.projections is None else network.weights[:-1:2]
+    kind = "hidden layers" if network.projections is None else "residual blocks of hidden units"
+    units = [weight.shape[1] for weight in hidden]
     norm = ", layer normalization" if network.scales else ""
     known = network.normalization
     score = info.get("evaluation_mean_reward")
     found = [
         ("observation", f"{np.dtype(policy.dtype)}, shape {policy.obs_shape}{axes(policy)}"),
         ("action", f"float32, shape {policy.action_shape}, {bounds(policy.low, policy.high)}"),
-        ("network", f"hidden layers {units}, {network.activation}{norm}"),
+        ("network", f"{kind} {units}, {network.activation}{norm}"),
         ("observations", "as they are" if known is None else f"normalized, cut at {known.clip:g}"),
         ("an action lasts", f"{info['repeat']} steps of the world" if "repeat" in info else "None"),
         ("acts on", acts_on(policy)),
