@@ -91,6 +91,7 @@ SWITCHES = [
     Switch("hard target updates", {"target": {"tau": 1.0, "interval": 500}}),
     Switch("random with probability 0.1", {"explore": {"epsilon": 0.1}}),
     Switch("OU noise", {"explore": {"noise": "ou"}}),
+    Switch("colored noise", {"explore": {"noise": "colored"}}),
     Switch("parameter noise", {"explore": {"noise": "none", "parameter_distance": 0.2}}),
     Switch(
         "the default recipe",

@@ -63,7 +63,8 @@ def noise() -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     for color, (name, settings) in enumerate(kinds.items()):
         kind = exploration.NOISES[settings.noise]()
-        kind.draw(np.random.default_rng(1), (steps, 1, 1), settings)
+        std = exploration.scales(settings, range(1), 1)
+        kind.draw(np.random.default_rng(1), (steps, 1, 1), settings, std)
         values = np.array([kind.at(time, started)[0, 0] for time in range(steps)])
         left.plot(values, label=name, color=f"C{color}", linewidth=1 if color else 0.6)
         right.plot(np.cumsum(values), color=f"C{color}")

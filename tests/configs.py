@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from qmu import config as options
 from qmu.config import Config
 from qmu.config.declared import (
+    COLOR,
     FINITE,
     FRACTION,
     NOT_EMPTY,
@@ -75,6 +76,7 @@ FLOATS = {
     PART: st.floats(0, 0.99),
     SHARE: st.floats(1e-9, 1),
     WIDTH: st.floats(0.01, 2),
+    COLOR: st.floats(0, 2),
     FINITE: st.floats(-1e6, 1e6),
 }
 TEXTS = {
@@ -176,6 +178,8 @@ def without_contradictions(config):
         explore = dataclasses.replace(
             explore, ou_dt=min(explore.ou_dt, 1 / (1e-9 + explore.ou_theta))
         )
+    if explore.noise == "none" or env.count == 1:
+        explore = dataclasses.replace(explore, std_last=None)
     if 0 in (config.train.updates_per_step, actor.lr) or actor.norm == "batch":
         explore = dataclasses.replace(explore, parameter_distance=None)
     return dataclasses.replace(

@@ -155,6 +155,21 @@ def test_the_number_of_episodes_ends_a_run(capsys):
             ["train", "Pendulum-v1", "--replay.capacity", "1000000000000"],
             "GiB free: lower --replay.capacity",
         ),
+        (
+            ["train", "Pendulum-v1", "--explore.color", "3"],
+            "--explore.color must lie in [0, 2], from white to brown, not 3.0",
+        ),
+        (
+            ["train", "Pendulum-v1", "--explore.std-last", "0.4"],
+            "--env.count is 1: give --env.count 2 or more, or leave --explore.std-last out",
+        ),
+        (
+            [
+                *("train", "Pendulum-v1", "--env.count", "2"),
+                *("--explore.noise", "none", "--explore.std-last", "0.4"),
+            ],
+            "--explore.noise is none: choose normal, ou or colored, or leave --explore.std-last",
+        ),
         (["train", "Pendulum-v1", "--actor.hidden-sizes"], "give the units of each hidden layer"),
         (["train", "Pendulum-v1", "--train.device", "gpu"], "JAX finds no such device"),
         (["train", "Pendulum-v1", "--train.device", "abacus"], "must be one of auto, cpu"),

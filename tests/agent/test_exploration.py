@@ -1,8 +1,20 @@
 """Noise and random actions, in half action ranges."""
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qmu.agent.exploration import NOISES, adapted, distance, explore, perturb, uniform_actions
+from qmu.agent.exploration import (
+    adapted,
+    distance,
+    explore,
+    noise_of,
+    perturb,
+    scales,
+    uniform_actions,
+)
+from qmu.collecting.station import divided
 from qmu.config import Explore
 
 SHAPE = (2_000, 2, 5)
@@ -11,8 +23,9 @@ STAY = np.zeros(SHAPE[1], bool)
 
 def draw_noise(kind, std, shape=SHAPE, started=None, **settings):
     """Return the noise of a chunk; `started` maps a step to the worlds that begin there."""
-    noise = NOISES[kind]()
-    noise.draw(np.random.default_rng(0), shape, Explore(noise=kind, std=std, **settings))
+    noise, explored = noise_of(kind, None), Explore(noise=kind, std=std, **settings)
+    all_worlds = scales(explored, range(shape[1]), shape[1])
+    noise.draw(np.random.default_rng(0), shape, explored, all_worlds)
     return np.stack([noise.at(time, (started or {}).get(time, STAY)) for time in range(shape[0])])
 
 
@@ -73,12 +86,39 @@ def test_ou_noise_starts_from_the_mean_in_every_episode_of_its_own_world():
 
 
 def test_ou_noise_goes_on_from_one_chunk_to_the_next():
-    noise = NOISES["ou"]()
+    noise = noise_of("ou", None)
     generator = np.random.default_rng(0)
-    noise.draw(generator, (50, 1, 1), Explore(noise="ou", std=0.3, ou_dt=0.1))
+    settings = Explore(noise="ou", ou_dt=0.1)
+    noise.draw(generator, (50, 1, 1), settings, np.float32([[0.3]]))
     (last,) = [noise.at(time, np.zeros(1, bool)) for time in range(50)][-1:]
-    noise.draw(generator, (1, 1, 1), Explore(noise="ou", std=0.0, ou_dt=0.1))
+    noise.draw(generator, (1, 1, 1), settings, np.float32([[0.0]]))
     np.testing.assert_allclose(noise.at(0, np.zeros(1, bool)), 0.985 * last, rtol=1e-5)
+
+
+def test_the_scale_grows_evenly_from_the_first_world_to_the_last():
+    spread = Explore(std=0.1, std_last=0.5)
+    np.testing.assert_allclose(
+        scales(spread, range(5), 5), [[0.1], [0.2], [0.3], [0.4], [0.5]], rtol=1e-6
+    )
+    np.testing.assert_array_equal(scales(Explore(std=0.3), range(2), 2), np.float32([[0.3]] * 2))
+    falling = Explore(std=0.4, std_last=0.0)
+    np.testing.assert_allclose(scales(falling, range(3), 3), [[0.4], [0.2], [0.0]], atol=1e-7)
+
+
+@given(st.integers(2, 20), st.integers(1, 20), st.floats(0, 2), st.floats(0, 2))
+def test_parts_of_a_members_worlds_have_the_scales_of_the_whole(count, parts, std, last):
+    settings = Explore(std=std, std_last=last)
+    whole = scales(settings, range(count), count)
+    apart = [scales(settings, worlds, count) for worlds in divided(count, min(parts, count))]
+    np.testing.assert_array_equal(np.concatenate(apart), whole)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ou", "colored"])
+def test_every_noise_has_the_scale_of_its_world(kind):
+    plain = draw_noise(kind, 1.0, mean=0.0)
+    spread = draw_noise(kind, 1.0, mean=0.0, std_last=3.0)
+    np.testing.assert_array_equal(spread[:, 0], plain[:, 0])
+    np.testing.assert_allclose(spread[:, 1], 3 * plain[:, 1], atol=1e-4)
 
 
 def test_perturbed_weights_differ_by_noise_of_that_size():

@@ -18,6 +18,16 @@ def test_each_learning_rate_falls_to_its_own_share_of_itself():
     assert float(half.critic.lr) == pytest.approx(1e-3)
 
 
+def test_both_ends_of_the_worlds_noise_fall_alike():
+    held = {"env": {"count": 2}, "explore": {"std": 0.1, "std_last": 0.4, "noise_end": 0.5}}
+    config = trace_numbers(from_dict(held))
+    half = scheduled(config, jnp.float32(0.5)).explore
+    assert float(half.std) == pytest.approx(0.075)
+    assert float(half.std_last) == pytest.approx(0.3)
+    given = scheduled(config, jnp.float32(0.5), {"explore.std_last"}).explore
+    assert float(given.std_last) == pytest.approx(0.4)
+
+
 def test_nothing_else_changes():
     config = trace_numbers(from_dict({}))
     later = scheduled(config, jnp.float32(0.7))

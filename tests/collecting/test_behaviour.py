@@ -33,7 +33,11 @@ def make_network(seed=0, norm=False):
 
 def make_behaviour(worlds=1, **settings):
     settings = Explore(**settings)
-    return Behaviour(np.random.SeedSequence([0, 1]), settings, worlds), settings
+    return behaviour_of(settings, range(worlds), worlds), settings
+
+
+def behaviour_of(settings, worlds, count, seed=0, longest=None):
+    return Behaviour(np.random.SeedSequence([seed, 1]), settings, worlds, count, longest)
 
 
 def draw_obs(rows, seed=1):
@@ -66,6 +70,36 @@ def test_noise_is_added_in_the_size_that_holds_now():
     obs = draw_obs(2000)[:, None]
     added = act(behaviour, settings, obs) - make_network()(obs)
     np.testing.assert_allclose(added.std(), 0.05, rtol=0.1)
+
+
+def test_worlds_have_the_noise_that_is_theirs_among_all_worlds_of_the_member():
+    settings = Explore(std=0.02, std_last=0.1)
+    behaviour = behaviour_of(settings, range(3, 5), 5)
+    obs = draw_obs(4000).reshape(2000, 2, OBS)
+    added = act(behaviour, settings, obs) - make_network()(obs)
+    np.testing.assert_allclose(added.std(axis=(0, 2)), [0.08, 0.1], rtol=0.1)
+
+
+@pytest.mark.parametrize("noise", ["ou", "colored"])
+def test_noise_with_a_memory_goes_on_from_its_state_where_episodes_are_cut_off(noise):
+    settings = Explore(noise=noise, std=0.05, std_last=0.2, epsilon=0.1)
+    one, other = (behaviour_of(settings, range(2), 2, longest=10) for _ in range(2))
+    obs, started = draw_obs(24).reshape(12, 2, OBS), np.zeros((12, 2), bool)
+    started[0] = started[5, 1] = True
+    act(one, settings, obs, started)
+    other.restore(one.state(), one.seen())
+    for random_steps in (0, 3):
+        own = [act(each, settings, obs, started, None, random_steps) for each in (one, other)]
+        np.testing.assert_array_equal(*own)
+
+
+def test_colored_noise_waits_for_the_end_of_the_random_steps():
+    settings = Explore(noise="colored")
+    behaviour = behaviour_of(settings, range(1), 1, longest=10)
+    started = np.zeros((6, 1), bool)
+    started[0] = True
+    act(behaviour, settings, draw_obs(6)[:, None], started, random_steps=4)
+    assert behaviour.noise.taken == [2]
 
 
 def test_a_share_of_all_steps_is_random():
@@ -136,7 +170,7 @@ def test_every_member_has_a_perturbation_of_its_own():
     settings = Explore(noise="none", parameter_distance=0.2)
     obs, actions = draw_obs(2 * MEASURED_ON)[:, None], []
     for seed in (0, 1):
-        behaviour = Behaviour(np.random.SeedSequence([seed, 1]), settings, 1)
+        behaviour = behaviour_of(settings, range(1), 1, seed)
         actions.append(act(behaviour, settings, obs)[-1])
     assert (actions[0] != actions[1]).all()
 

@@ -93,10 +93,11 @@ def trained(tiny_config, steps=96, source="Pendulum-v1", **changes):
     return np.asarray(stream.numbers), weights
 
 
-NOISES = [{}, {"noise": "ou"}, {"noise": "none", "parameter_distance": 0.2}]
+SPREAD = {"noise": "colored", "std": 0.0, "std_last": 0.6}
+NOISES = [{}, {"noise": "ou"}, SPREAD, {"noise": "none", "parameter_distance": 0.2}]
 
 
-@pytest.mark.parametrize("explore", some(NOISES, NOISES[2:]))
+@pytest.mark.parametrize("explore", some(NOISES, NOISES[3:]))
 def test_members_in_other_processes_do_the_same_to_the_bit(tiny_config, explore):
     def one(workers):
         env = {"workers": workers, "count": 2, "episode_length": 30}
@@ -121,6 +122,48 @@ def test_the_worlds_of_one_member_are_divided(tiny_config):
     first = one(3)
     np.testing.assert_array_equal(first, one(0))
     np.testing.assert_array_equal(first, one(3))
+
+
+def test_the_worlds_of_one_member_have_their_noises_wherever_they_are(tiny_config):
+    explore = {"start_steps": 0, "noise": "colored", "color": 0.0, "std": 0.0, "std_last": 0.3}
+    train = {"updates_per_step": 0, "chunk": 32}
+    found = []
+    for workers in (0, 2):
+        env = {"workers": workers, "count": 4, "episode_length": 50}
+        config = tiny_config(env=env, explore=explore, train=train, replay={"capacity": 4000})
+        trainer = Trainer(config, find_maker("Pendulum-v1", 50))
+        list(trainer.run(4 * 320, evaluating=False))
+        (actor,) = trainer.actors(lag=False)
+        stream = trainer.learner.members[0].stream
+        # Rows that end an episode have no action.
+        rows = np.asarray(stream.numbers[0, :, :50])
+        noise = rows[..., 3] - actor(rows[..., :3])[..., 0]
+        found.append(np.sqrt(np.mean(np.square(noise), axis=1)))
+        trainer.close()
+    for deviations in found:
+        # 50 samples: a deviation is known to 10%.
+        np.testing.assert_allclose(deviations, [0, 0.1, 0.2, 0.3], rtol=0.4, atol=1e-5)
+    # The worlds of the first station go on alike: its generator is that of the whole.
+    assert (found[0][2:] != found[1][2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("env", "length"),
+    [
+        ({}, 200),
+        ({"episode_length": 30, "repeat": 2}, 15),
+        ({"episode_length": 0}, 1000),
+        ({"episode_length": 10**6}, 10_000),
+    ],
+)
+def test_colored_noise_is_drawn_for_the_longest_episode(tiny_config, env, length):
+    env = {"episode_length": None} | env
+    config = tiny_config(env=env, explore={"noise": "colored"})
+    maker = find_maker("Pendulum-v1", config.env.episode_length, repeat=config.env.repeat)
+    trainer = Trainer(config, maker)
+    (station,) = trainer.crew.stations
+    assert station.behaviours[0].noise.length == length
+    trainer.close()
 
 
 def counter():

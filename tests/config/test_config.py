@@ -25,6 +25,7 @@ from qmu.config import (
     total_steps,
 )
 from qmu.config.declared import (
+    COLOR,
     FINITE,
     FRACTION,
     NOT_EMPTY,
@@ -155,6 +156,7 @@ OUT_OF_RANGE = {
     PART: [-0.1, 1.0],
     SHARE: [0.0, -0.5, 1.5],
     WIDTH: [0.0, -0.1, 2.5],
+    COLOR: [-0.1, 2.001],
     NOTICEABLE: [0.0, -1.0, 0.0009],
     FINITE: [],
     ZERO_OR_ONE: [-1, 2],
@@ -214,6 +216,8 @@ def test_a_value_out_of_range_is_refused_with_the_rule(option):
         (("target", "gamma"), 1.0),
         (("actor", "lr"), 0.0),
         (("explore", "mean"), -0.5),
+        (("explore", "color"), 0.0),
+        (("explore", "color"), 2.0),
         (("train", "seed"), 2**31 - 1),
         (("train", "eval_interval"), 0),
         (("critic", "hidden_sizes"), []),
@@ -275,6 +279,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
         (
             {"critic": {"batches": "regions", "count": 2}, "actor": {"climbs": "mean"}},
             ["--critic.batches regions", "--critic.bootstrap mean"],
+        ),
+        ({"explore": {"std_last": 0.4}}, ["--explore.std-last 0.4", "--env.count is 1"]),
+        (
+            {"explore": {"std_last": 0.4, "noise": "none"}, "env": {"count": 2}},
+            ["--explore.std-last 0.4", "--explore.noise is none"],
         ),
         ({"explore": {"noise": "ou", "ou_dt": 10}}, ["--explore.ou-theta", "--explore.ou-dt 10"]),
         (

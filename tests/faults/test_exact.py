@@ -18,6 +18,11 @@ VARIANTS = {
     # With as many random steps, the save finds observations that the next size is measured on.
     "parameter noise": {"explore": {"noise": "none", "parameter_distance": 0.3, "start_steps": 35}},
     "Ornstein-Uhlenbeck": {"explore": {"noise": "ou", "epsilon": 0.1, "noise_end": 0.5}},
+    # A save falls into the middle of an episode, and so do the last random steps.
+    "colored noise, other worlds another": {
+        "explore": {"noise": "colored", "std_last": 0.5, "noise_end": 0.5, "start_steps": 15},
+        "env": {"count": 2, "episode_length": 25},
+    },
     "normalization": {"env": {"normalize_obs": True}, "critic": {"norm": "batch"}},
     "regions": {
         "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},

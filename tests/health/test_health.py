@@ -499,7 +499,8 @@ def test_ou_noise_is_what_it_reaches_within_an_episode():
     options = {"explore": {"noise": "ou", "std": 0.5}}
     generator = np.random.default_rng(0)
     noise = OrnsteinUhlenbeck()
-    noise.draw(generator, (200, 4000, 1), reading.from_dict(options).explore)
+    std = np.full((4000, 1), 0.5, np.float32)
+    noise.draw(generator, (200, 4000, 1), reading.from_dict(options).explore, std)
     started = [np.full(4000, time == 0) for time in range(200)]
     values = [noise.at(time, now) for time, now in enumerate(started)]
     assert conditions.reached(member(options, longest=200)) == pytest.approx(
@@ -513,6 +514,16 @@ def test_ou_noise_is_what_it_reaches_within_an_episode():
         assert "More noise than action" not in names(member(options, longest=longest))
     wild = {"explore": {"noise": "ou", "std": 2.0}}
     assert "More noise than action" in names(member(wild, longest=200))
+
+
+def test_the_noise_of_worlds_that_differ_in_it_is_its_root_mean_square():
+    spread = {"env": {"count": 3}, "explore": {"noise": "colored", "std": 0.0, "std_last": 0.6}}
+    # 0, 0.3 and 0.6.
+    assert conditions.reached(member(spread, longest=200)) == pytest.approx(0.15**0.5)
+    assert conditions.reached(member({"explore": {"noise": "colored"}})) == pytest.approx(0.2)
+    loud = {"env": {"count": 2}, "explore": {"std": 0.1, "std_last": 2.0}}
+    (found,) = [one for one in findings(loud) if one.name == "More noise than action"]
+    assert "--explore.std-last" in found.advice
 
 
 def seen(step, **values):

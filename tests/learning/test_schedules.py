@@ -78,7 +78,7 @@ def test_nothing_is_compiled_again(tiny_config):
     assert trainer.learner.compiled._cache_size() == len(trainer.learner.groups)
 
 
-@pytest.mark.parametrize("noise", some(["normal", "ou"], ["normal"]))
+@pytest.mark.parametrize("noise", some(["normal", "ou", "colored"], ["normal"]))
 def test_noise_follows_its_schedule_and_not_its_own_end(tiny_config, noise):
     trainer = make_trainer(
         tiny_config,
@@ -141,6 +141,8 @@ def test_a_schedule_has_to_be_given_again_and_then_goes_on(tmp_path, capsys):
         ({"actor.clip_norm": falling}, "is none, which leaves that part out of the program"),
         ({"replay.beta": falling}, "is used where replay.prioritized is True, and it is False"),
         ({"explore.ou_dt": falling}, "is used where explore.noise is ou, and it is normal"),
+        ({"explore.color": falling}, "is used where explore.noise is colored, and it is normal"),
+        ({"explore.std_last": falling}, "is none, which leaves that part out of the program"),
         ({"actor.lr": 3e-4}, "must be a function of the step, not 0.0003"),
         ({"actor.lr": lambda step: "fast"}, "at step 0: --actor.lr: 'fast' is not a number"),
         ({"actor.lr": lambda step: 1 - step}, r"gave -238 at step 239: --actor\.lr must be 0 or"),

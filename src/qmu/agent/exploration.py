@@ -17,6 +17,9 @@ Bools = NDArray[np.bool_]
 ADAPTATION = 1.01
 # Weights begin below 1: noise of this size leaves nothing of the actor but its signs.
 LARGEST = 10.0
+# Colored noise is drawn for so many steps where an episode's length is not known, and for so many
+# at most: a longer episode goes on with another draw.
+UNKNOWN_LENGTH, MOST_LENGTH = 1_000, 10_000
 # The bounds of actions. With arrays NumPy calculates faster than with Python's numbers.
 LOWEST, HIGHEST = np.array(-1, np.float32), np.array(1, np.float32)
 
@@ -25,9 +28,20 @@ class Noise(Protocol):
     """What is added to the actions of some worlds."""
 
     def draw(
-        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+        self,
+        generator: np.random.Generator,
+        shape: tuple[int, ...],
+        settings: config.Explore,
+        std: Floats,
     ) -> None:
-        """Draw for the next steps: shape is [steps, worlds, action]."""
+        """Draw for the next steps.
+
+        Args:
+            generator: where all random numbers come from, also those of `at`.
+            shape: [steps, worlds, action].
+            settings: those that hold now.
+            std: the scale of each world's noise [worlds, 1], as `scales` returns it.
+        """
 
     def at(self, time: int, started: Bools) -> Floats:
         """Return the noise [worlds, action] of a step; `started` marks worlds at a beginning."""
@@ -41,11 +55,15 @@ class NormalNoise:
         self.noise: Floats = np.zeros((0, 0, 0), np.float32)
 
     def draw(
-        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+        self,
+        generator: np.random.Generator,
+        shape: tuple[int, ...],
+        settings: config.Explore,
+        std: Floats,
     ) -> None:
         """Draw for the next steps: shape is [steps, worlds, action]."""
         noise = generator.standard_normal(shape, dtype=np.float32)
-        self.noise = np.float32(settings.mean) + np.float32(settings.std) * noise
+        self.noise = np.float32(settings.mean) + std * noise
 
     def at(self, time: int, started: Bools) -> Floats:
         """Return the noise [worlds, action] of a step."""
@@ -67,12 +85,16 @@ class OrnsteinUhlenbeck:
         self.value: Floats = np.zeros((0, 0), np.float32)
 
     def draw(
-        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+        self,
+        generator: np.random.Generator,
+        shape: tuple[int, ...],
+        settings: config.Explore,
+        std: Floats,
     ) -> None:
         """Draw for the next steps: shape is [steps, worlds, action]."""
         self.mean = np.float32(settings.mean)
         self.pull = np.float32(settings.ou_theta * settings.ou_dt)
-        size = np.float32(settings.std) * np.float32(settings.ou_dt**0.5)
+        size = std * np.float32(settings.ou_dt**0.5)
         self.pushes = size * generator.standard_normal(shape, np.float32)
         if self.value.shape != shape[1:]:
             self.value = np.full(shape[1:], self.mean)
@@ -84,6 +106,79 @@ class OrnsteinUhlenbeck:
         return self.value
 
 
+class ColoredNoise:
+    """Noise whose power at the frequency f is 1 / f^β, drawn when an episode begins.
+
+    Eberhard et al. 2023, section 3; Timmer and König 1995. Every sample has the variance std². All
+    that lasts longer than what was drawn goes on with another draw.
+    """
+
+    def __init__(self, longest: int | None) -> None:
+        """Take how many steps an episode has at most, if that is known."""
+        self.length = min(longest or UNKNOWN_LENGTH, MOST_LENGTH)
+        self.color: float | None = None
+        self.drawn: Floats = np.zeros((0, self.length, 0), np.float32)
+
+    def draw(
+        self,
+        generator: np.random.Generator,
+        shape: tuple[int, ...],
+        settings: config.Explore,
+        std: Floats,
+    ) -> None:
+        """Take what the next episodes are drawn with: shape is [steps, worlds, action]."""
+        self.generator, self.mean, self.std = generator, np.float32(settings.mean), std
+        if self.color != settings.color:
+            self.color, self.weights = settings.color, weights(settings.color, self.length)
+        _, worlds, size = shape
+        if self.drawn.shape != (worlds, self.length, size):
+            self.drawn = np.zeros((worlds, self.length, size), np.float32)
+            # Nothing is left of what was not drawn.
+            self.taken, self.worlds = np.full(worlds, self.length), np.arange(worlds)
+
+    def at(self, time: int, started: Bools) -> Floats:
+        """Return the noise [worlds, action] of a step."""
+        del time
+        over = started | (self.taken == self.length)
+        if over.any():
+            for world in np.flatnonzero(over):
+                self.drawn[world] = colored(self.generator, self.weights, self.drawn.shape[2]).T
+            self.taken[over] = 0
+        noise: Floats = self.drawn[self.worlds, self.taken]
+        self.taken += 1
+        return self.mean + self.std * noise
+
+
+def weights(color: float, length: int) -> Floats:
+    """Return the size of each frequency [length + 1] in noise of the variance 1.
+
+    The frequencies are k / (2 length), k from 0 on: those of twice as many steps as are used. The
+    size is the standard deviation of their real and imaginary parts. The frequency 0, where 1 / f^β
+    has no value, has the power of the lowest one that has: an episode's noise has its own mean.
+    """
+    numbers = np.maximum(np.arange(length + 1.0), 1)
+    power = numbers**-color
+    # A frequency and its mirror image make one; the first and the last have none, and are real.
+    single = np.isin(np.arange(length + 1), (0, length))
+    power /= np.sum(np.where(single, power, 2 * power))
+    return np.sqrt(np.where(single, power, power / 2)).astype(np.float32)
+
+
+def colored(generator: np.random.Generator, weights: Floats, count: int) -> Floats:
+    """Return independent series of noise [count, length] with these `weights` of frequencies.
+
+    Timmer and König 1995, section 2: amplitude and phase of every frequency are random. Such a
+    series is periodic, so it is drawn with twice the length, and its first half returned: the end
+    is not tied to the beginning.
+    """
+    length = weights.size - 1
+    parts = generator.standard_normal((count, length + 1, 2), np.float32)
+    # Imaginary parts of the first and the last frequency are not looked at.
+    spectrum = weights * parts.view(np.complex64)[..., 0]
+    whole = np.fft.irfft(spectrum, 2 * length, norm="forward")
+    return whole[:, :length].astype(np.float32, copy=False)
+
+
 class NoNoise:
     """Nothing is added."""
 
@@ -92,10 +187,14 @@ class NoNoise:
         self.nothing: Floats = np.zeros((0, 0), np.float32)
 
     def draw(
-        self, generator: np.random.Generator, shape: tuple[int, ...], settings: config.Explore
+        self,
+        generator: np.random.Generator,
+        shape: tuple[int, ...],
+        settings: config.Explore,
+        std: Floats,
     ) -> None:
         """Draw nothing."""
-        del generator, settings
+        del generator, settings, std
         self.nothing = np.zeros(shape[1:], np.float32)
 
     def at(self, time: int, started: Bools) -> Floats:
@@ -109,6 +208,23 @@ NOISES: dict[str, Callable[[], Noise]] = {
     "ou": OrnsteinUhlenbeck,
     "none": NoNoise,
 }
+
+
+def noise_of(kind: str, longest: int | None) -> Noise:
+    """Return noise of a kind, in episodes of `longest` steps at most, if that is known."""
+    return ColoredNoise(longest) if kind == "colored" else NOISES[kind]()
+
+
+def scales(settings: config.Explore, worlds: range, count: int) -> Floats:
+    """Return the scale of the noise [worlds, 1] in these of a member's `count` worlds.
+
+    It grows evenly from `std` in the first world to `std_last` in the last (Seo et al. 2025,
+    section 2: there they are drawn).
+    """
+    if settings.std_last is None:
+        return np.full((len(worlds), 1), settings.std, np.float32)
+    spread = np.linspace(settings.std, settings.std_last, count, dtype=np.float32)
+    return spread[worlds.start : worlds.stop, None]
 
 
 def uniform_actions(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -27,6 +27,8 @@ def scheduled(config: Config, share: Number, given: Set[str] = frozenset()) -> C
     }
     left = linear(1.0, noise.noise_end, share)
     moved["explore.std"] = noise.std * left
+    if noise.std_last is not None:
+        moved["explore.std_last"] = noise.std_last * left
     if noise.parameter_distance is not None:
         moved["explore.parameter_distance"] = noise.parameter_distance * left
     moved["replay.beta"] = linear(replay.beta, replay.beta_end, share)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from qmu.agent.exploration import (
-    NOISES,
     Bools,
     Floats,
     adapted,
     distance,
     explore,
+    noise_of,
     perturb,
+    scales,
     uniform_actions,
 )
 from qmu.config import Explore
@@ -112,14 +113,32 @@ def perturbed(generator: np.random.Generator, network: Network, size: float) -> 
 class Behaviour:
     """One member's way of acting, chunk after chunk, with random numbers of its own."""
 
-    def __init__(self, seed: np.random.SeedSequence, settings: Explore, worlds: int) -> None:
-        """Take the member's seed, and how its worlds are explored."""
+    def __init__(
+        self,
+        seed: np.random.SeedSequence,
+        settings: Explore,
+        worlds: range,
+        count: int,
+        longest: int | None,
+    ) -> None:
+        """Begin with nothing carried along.
+
+        Args:
+            seed: the member's.
+            settings: how its worlds are explored.
+            worlds: which of them are here.
+            count: how many it has in all.
+            longest: steps of an episode at most, if that is known.
+        """
         self.generator = np.random.default_rng(seed)
-        self.noise = NOISES[settings.noise]()
+        self.worlds, self.count = worlds, count
+        self.noise = noise_of(settings.noise, longest)
         # What the actor carries along each world's episode; every chunk may bring another actor.
         self.carried: State = ()
         self.perturbed = (
-            None if settings.parameter_distance is None else PerturbedActors(self.generator, worlds)
+            None
+            if settings.parameter_distance is None
+            else PerturbedActors(self.generator, len(worlds))
         )
 
     def begin(
@@ -137,7 +156,7 @@ class Behaviour:
             self.perturbed.begin(network, settings.parameter_distance)
         if random_steps > 0:
             self.random = uniform_actions(self.generator, shape)
-        self.noise.draw(self.generator, shape, settings)
+        self.noise.draw(self.generator, shape, settings, scales(settings, self.worlds, self.count))
         if settings.epsilon > 0:
             self.replaced = self.generator.random(shape[:2]) < settings.epsilon
             self.replacing = uniform_actions(self.generator, shape)

@@ -109,7 +109,9 @@ class HostStation:
                 # A zero at the end changes nothing: with all worlds, the seed is the member's.
                 np.random.SeedSequence([post.seed, EXPLORE, worlds.start]),
                 post.explore,
-                len(worlds),
+                worlds,
+                env.count,
+                maker.longest,
             )
             for post in posts
         ]

@@ -65,4 +65,4 @@ def check_together(config: Config) -> None:
     check_smoothing(config.target)
     check_network("actor", actor, config.replay.batch_size)
     check_network("critic", critic, config.replay.batch_size)
-    check_noise(config.explore, actor, train.updates_per_step)
+    check_noise(config.explore, actor, train.updates_per_step, config.env.count)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from qmu.config.declared import (
+    COLOR,
     FINITE,
     FRACTION,
     NOT_NEGATIVE,
@@ -28,14 +29,24 @@ class Explore:
     )
     noise: str = structural(
         "normal",
-        help="noise on actions: normal, ou (Ornstein-Uhlenbeck), or none",
-        rule=one_of("normal", "ou", "none"),
+        help="noise on actions: normal, ou (Ornstein-Uhlenbeck), colored, or none",
+        rule=one_of("normal", "ou", "colored", "none"),
     )
     mean: float = numeric(0.0, help="mean of the action noise, in half action ranges", rule=FINITE)
     std: float = numeric(
         0.2,
         help="standard deviation of the action noise (ou: of its pushes), in half action ranges",
         rule=NOT_NEGATIVE,
+    )
+    std_last: float | None = numeric(
+        None,
+        help="std of the last of several worlds: it grows evenly from the first's; none: all alike",
+        rule=NOT_NEGATIVE,
+    )
+    color: float = numeric(
+        1.0,
+        help="β of colored noise, whose power is 1 / f^β: 0 white, 1 pink, 2 brown",
+        rule=COLOR,
     )
     ou_theta: float = numeric(
         0.15, help="pull of the ou noise back to its mean, per unit of its time", rule=NOT_NEGATIVE
@@ -50,7 +61,7 @@ class Explore:
     )
     noise_end: float = numeric(
         1.0,
-        help="share of std and parameter-distance left at train.schedule-steps, linearly",
+        help="share of std, std-last, parameter-distance left at train.schedule-steps, linearly",
         rule=FRACTION,
     )
     epsilon: float = numeric(
@@ -58,8 +69,19 @@ class Explore:
     )
 
 
-def check_noise(explore: Explore, actor: Actor, updates_per_step: float) -> None:
+def check_noise(explore: Explore, actor: Actor, updates_per_step: float, worlds: int) -> None:
     """Raise ConfigError where options about exploration contradict each other, or others."""
+    last = f"--explore.std-last {explore.std_last}"
+    if explore.std_last is not None and explore.noise == "none":
+        raise ConfigError(
+            f"{last} is the size of a noise on actions, and --explore.noise is none: choose "
+            "normal, ou or colored, or leave --explore.std-last out"
+        )
+    if explore.std_last is not None and worlds == 1:
+        raise ConfigError(
+            f"{last} is the noise of the last of several worlds, and --env.count is 1: give "
+            "--env.count 2 or more, or leave --explore.std-last out"
+        )
     if explore.noise == "ou" and explore.ou_theta * explore.ou_dt > 1:
         raise ConfigError(
             f"--explore.ou-theta {explore.ou_theta} times --explore.ou-dt {explore.ou_dt} is more "

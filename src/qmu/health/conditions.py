@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from qmu import config as options
+from qmu.agent.exploration import scales
 from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, Chart, Finding
 from qmu.wording import counted
 
@@ -27,13 +28,14 @@ def noise(chart: Chart) -> Finding | None:
     explore = chart.config.explore
     others = explore.parameter_distance is not None or explore.epsilon > 0
     std = reached(chart)
+    sizes = "--explore.std" if explore.std_last is None else "--explore.std and --explore.std-last"
     if std < 0.02 and not others:
         return Finding(
             "Hardly any exploration",
             f"The noise is {std:.2g} of half the action range",
             "After the random steps nothing new is tried, which some worlds forgive",
             POSSIBLE,
-            "--explore.std 0.1 or 0.2, or --explore.parameter-distance 0.2",
+            f"{sizes} 0.1 or 0.2, or --explore.parameter-distance 0.2",
         )
     # How often the noise alone is beyond a bound.
     share = math.erfc(1 / (std * 2**0.5)) if std else 0.0
@@ -44,7 +46,7 @@ def noise(chart: Chart) -> Finding | None:
             f"{share:.0%} of the actions are at a bound",
             "What is tried has little to do with what the actor says",
             LIKELY,
-            "--explore.std 0.1 or 0.2",
+            f"{sizes} 0.1 or 0.2",
         )
     return None
 
@@ -52,22 +54,25 @@ def noise(chart: Chart) -> Finding | None:
 def reached(chart: Chart) -> float:
     """Return the noise's standard deviation, in half action ranges: its root mean square.
 
+    It is taken over all worlds, too, where their noises differ.
+
     Ornstein-Uhlenbeck noise begins each episode at its mean, and after k steps it has the variance
     std² dt (1 - r^2k) / (1 - r²), r = 1 - θ dt: it is averaged over an episode as long as the last
     ones have been, or else as long as one can be.
     """
-    explore = chart.config.explore
+    explore, worlds = chart.config.explore, chart.config.env.count
     if explore.noise == "none":
         return 0.0
-    if explore.noise == "normal":
-        return explore.std
+    std = float(np.sqrt(np.mean(np.square(scales(explore, range(worlds), worlds)))))
+    if explore.noise in ("normal", "colored"):
+        return std
     length = chart.recent("rollout/ep_len_mean", least=1)
     steps = int(length) if length >= 1 else min(chart.limit or MANY, MANY)
     # Where a step takes back more than twice what there is, it grows without bound.
     keep = min((1 - explore.ou_theta * explore.ou_dt) ** 2, 1.0)
     powers = keep ** np.arange(steps)
     # The variance after k steps is the sum of the first k powers.
-    return explore.std * float(np.sqrt(explore.ou_dt * np.mean(np.cumsum(powers))))
+    return std * float(np.sqrt(explore.ou_dt * np.mean(np.cumsum(powers))))
 
 
 def no_reward(chart: Chart) -> Finding | None:

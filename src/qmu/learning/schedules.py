@@ -20,7 +20,7 @@ Values = Mapping[str, float]
 FIXED = {
     "actor.lr_end": "give a schedule of actor.lr instead",
     "critic.lr_end": "give a schedule of critic.lr instead",
-    "explore.noise_end": "give one of explore.std or explore.parameter_distance instead",
+    "explore.noise_end": "give one of explore.std, std_last or parameter_distance instead",
     "replay.beta_end": "give a schedule of replay.beta instead",
     "env.obs_clip": "it belongs to the normalizer from the start",
 }
@@ -30,8 +30,10 @@ FIXED = {
 USED = {
     "replay.alpha": ("replay.prioritized", (True,)),
     "replay.beta": ("replay.prioritized", (True,)),
-    "explore.mean": ("explore.noise", ("normal", "ou")),
-    "explore.std": ("explore.noise", ("normal", "ou")),
+    "explore.mean": ("explore.noise", ("normal", "ou", "colored")),
+    "explore.std": ("explore.noise", ("normal", "ou", "colored")),
+    "explore.std_last": ("explore.noise", ("normal", "ou", "colored")),
+    "explore.color": ("explore.noise", ("colored",)),
     "explore.ou_theta": ("explore.noise", ("ou",)),
     "explore.ou_dt": ("explore.noise", ("ou",)),
 }
