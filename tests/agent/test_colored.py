@@ -42,9 +42,9 @@ def series(color, length, count, seed=0):
         # Frequencies 0, 1, 2, 3 of 4 steps: 1, 1, 1/2, 1, in all 7/2. One step apart, they are
         # multiplied with 1, 0, -1, 0.
         (2, [1, 1 / 7]),
-        # 1, 1, 1/2, 1/3, 1/2, 1, in all 13/3; the cosines of 60 and of 120 degrees and so on.
+        # 1, 1, 1/2, 1/3, 1/2, 1, in all 13/3. Two steps apart, they are multiplied with 1, -1/2,
+        # -1/2, 1, -1/2, -1/2: 1 - 1/2 - 1/4 + 1/3 - 1/4 - 1/2 = -1/6.
         (3, [1, 7 / 26, -1 / 26]),
-        # White would be drawn of the one episode's step alone: 1 and 1 of 2 steps.
         (1, [1]),
     ],
 )

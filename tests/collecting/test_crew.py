@@ -143,7 +143,7 @@ def test_the_worlds_of_one_member_have_their_noises_wherever_they_are(tiny_confi
     for deviations in found:
         # 50 samples: a deviation is known to 10%.
         np.testing.assert_allclose(deviations, [0, 0.1, 0.2, 0.3], rtol=0.4, atol=1e-5)
-    # The worlds of the first station go on alike: its generator is that of the whole.
+    # The second station has a generator of its own.
     assert (found[0][2:] != found[1][2:]).all()
 
 

@@ -522,7 +522,7 @@ def test_the_noise_of_worlds_that_differ_in_it_is_its_root_mean_square():
     assert conditions.reached(member(spread, longest=200)) == pytest.approx(0.15**0.5)
     assert conditions.reached(member({"explore": {"noise": "colored"}})) == pytest.approx(0.2)
     loud = {"env": {"count": 2}, "explore": {"std": 0.1, "std_last": 2.0}}
-    (found,) = [one for one in findings(loud) if one.name == "More noise than action"]
+    (found,) = [one for one in rules.examine(member(loud)) if one.name == "More noise than action"]
     assert "--explore.std-last" in found.advice
 
 

@@ -109,8 +109,8 @@ class OrnsteinUhlenbeck:
 class ColoredNoise:
     """Noise whose power at the frequency f is 1 / f^β, drawn when an episode begins.
 
-    Eberhard et al. 2023, section 3; Timmer and König 1995. Every sample has the variance std². All
-    that lasts longer than what was drawn goes on with another draw.
+    Eberhard et al. 2023; Timmer and König 1995. Every sample has the variance std². An episode that
+    is longer than what was drawn goes on with another draw.
     """
 
     def __init__(self, longest: int | None) -> None:
@@ -167,9 +167,9 @@ def weights(color: float, length: int) -> Floats:
 def colored(generator: np.random.Generator, weights: Floats, count: int) -> Floats:
     """Return independent series of noise [count, length] with these `weights` of frequencies.
 
-    Timmer and König 1995, section 2: amplitude and phase of every frequency are random. Such a
-    series is periodic, so it is drawn with twice the length, and its first half returned: the end
-    is not tied to the beginning.
+    Timmer and König 1995: amplitude and phase of every frequency are random. Such a series is
+    periodic, so it is drawn with twice the length, and its first half returned: the end is not tied
+    to the beginning.
     """
     length = weights.size - 1
     parts = generator.standard_normal((count, length + 1, 2), np.float32)
@@ -218,8 +218,8 @@ def noise_of(kind: str, longest: int | None) -> Noise:
 def scales(settings: config.Explore, worlds: range, count: int) -> Floats:
     """Return the scale of the noise [worlds, 1] in these of a member's `count` worlds.
 
-    It grows evenly from `std` in the first world to `std_last` in the last (Seo et al. 2025,
-    section 2: there they are drawn).
+    It grows evenly from `std` in the first world to `std_last` in the last: the mixed noise of Seo
+    et al. 2025, who draw it for each world.
     """
     if settings.std_last is None:
         return np.full((len(worlds), 1), settings.std, np.float32)
