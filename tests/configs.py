@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 from hypothesis import strategies as st
 
 from qmu import config as options
-from qmu.config import Config
+from qmu.config import Config, total_steps
 from qmu.config.declared import (
     COLOR,
     FINITE,
@@ -161,7 +161,8 @@ def without_contradictions(config):
         if replay.capacity // env.count < config.train.chunk:
             memory = dataclasses.replace(memory, start="zeros")
         rows = replay.capacity // env.count // 2
-        steps = max(1, min(memory.sequence, rows))
+        taken = total_steps(config) // env.count
+        steps = max(1, min(memory.sequence, rows, taken))
         memory = dataclasses.replace(memory, sequence=steps, burn_in=min(memory.burn_in, steps - 1))
         replay = dataclasses.replace(replay, n_step=min(replay.n_step, steps, rows))
     if "batch" in (actor.norm, critic.norm):
