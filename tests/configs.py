@@ -53,6 +53,7 @@ FITTING = {
     # Names of parts are those of one world.
     ("env", "images"): st.sampled_from([("auto",), ("none",)]),
     ("env", "hide"): st.just(()),
+    ("critic", "bins"): st.integers(2, 200),
     ("memory", "size"): st.integers(1, 512),
     ("memory", "sequence"): st.integers(1, 300),
     ("memory", "burn_in"): st.integers(0, 50),
@@ -165,8 +166,18 @@ def without_contradictions(config):
         steps = max(1, min(memory.sequence, rows, taken))
         memory = dataclasses.replace(memory, sequence=steps, burn_in=min(memory.burn_in, steps - 1))
         replay = dataclasses.replace(replay, n_step=min(replay.n_step, steps, rows))
-    if "batch" in (actor.norm, critic.norm):
+    if "batch" in (actor.norm, critic.norm) or actor.input_norm or critic.input_norm:
         replay = dataclasses.replace(replay, batch_size=max(2, replay.batch_size))
+    if critic.norm != "batch" and not critic.input_norm:
+        critic = dataclasses.replace(critic, joined=False)
+    if critic.head == "scalar":
+        critic = dataclasses.replace(critic, bins=None, spread=None)
+    else:
+        critic = dataclasses.replace(critic, loss="squared")
+    if critic.head == "categorical":
+        critic = dataclasses.replace(critic, spread=None)
+    if env.normalize_rewards or critic.head != "scalar":
+        env = dataclasses.replace(env, reward_scale=1.0)
     if critic.subset is not None:
         critic = dataclasses.replace(critic, subset=min(critic.subset, critic.count))
     if not critic.hidden_sizes:
@@ -181,7 +192,7 @@ def without_contradictions(config):
         )
     if explore.noise == "none" or env.count == 1:
         explore = dataclasses.replace(explore, std_last=None)
-    if 0 in (config.train.updates_per_step, actor.lr) or actor.norm == "batch":
+    if 0 in (config.train.updates_per_step, actor.lr) or actor.norm == "batch" or actor.input_norm:
         explore = dataclasses.replace(explore, parameter_distance=None)
     return dataclasses.replace(
         config,

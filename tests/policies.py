@@ -26,12 +26,12 @@ LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([6.0, 0.5])
 INFO = {"environment": "Some-v0", "seed": 3, "step": 1000, "score": -1.5}
 
 
-def make_actor(obs_size=3, activation="relu", hidden_sizes=(16, 8), norm="none", action_size=2):
-    settings = config.Actor(hidden_sizes=hidden_sizes, activation=activation, norm=norm)
+def make_actor(obs_size=3, hidden_sizes=(16, 8), action_size=2, **options):
+    settings = config.Actor(hidden_sizes=hidden_sizes, **options)
     actor = init_actor(jax.random.key(0), obs_size, action_size, settings)
-    if actor.norms is None:
-        return actor
-    return dataclasses.replace(actor, norms=tuple(map(as_trained, actor.norms)))
+    norms = None if actor.norms is None else tuple(map(as_trained, actor.norms))
+    entry = None if actor.entry is None else as_trained(actor.entry)
+    return dataclasses.replace(actor, norms=norms, entry=entry)
 
 
 def as_trained(norm):
@@ -42,7 +42,8 @@ def as_trained(norm):
 
 
 def make_network(actor, normalizer=None, frames=1):
-    layout = Layout(actor.layers[0].weight.shape[0] // frames, frames=frames)
+    first = (actor.projections or actor.layers)[0]
+    layout = Layout(first.weight.shape[0] // frames, frames=frames)
     return to_network(jax.device_get(Acting(actor, normalizer)), layout)
 
 
@@ -76,6 +77,10 @@ KINDS = [
     for activation in ("relu", "leaky_relu", "elu", "silu", "tanh")
     for norm in ("none", "layer", "batch")
     for normalized in (False, True)
+] + [
+    {"body": "residual", "norm": norm, "input_norm": input_norm, "normalized": input_norm}
+    for norm in ("none", "layer", "batch")
+    for input_norm in (False, True)
 ]
 # Shapes of observations and actions; the bounds of the actions are not symmetric.
 SHAPES = [((3,), (2,)), ((2, 3), (2, 2)), ((), (1,)), ((1, 4), (3,)), ((2,), ())]
@@ -411,5 +416,6 @@ REMEMBERING = {
     "fed all": {"fed": ("observation", "action", "reward"), "norm": "layer", "normalized": True},
     "fed a reward first": {"kind": "mingru", "fed": ("reward", "observation"), "frames": 3},
     "behind images": {"parts": SIGHTS["beside numbers"], "normalized": True, "frames": 2},
+    "before blocks": {"body": "residual", "norm": "batch", "input_norm": True},
     "behind one image": {"parts": SIGHTS["channels first"], "kind": "mingru"},
 }

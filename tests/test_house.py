@@ -240,10 +240,10 @@ def options_read(tree, inside=None):
 
 def helpers_of_config(used):
     """Return config's functions that work out a setting and that the house uses."""
-    tree = parse("config/lengths.py")
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name in used:
-            yield tree, node
+    for tree in map(parse, ("config/lengths.py", "config/heads.py")):
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name in used:
+                yield tree, node
 
 
 def names_used(tree):

@@ -40,6 +40,24 @@ RECIPES = {
         "actor": {"norm": "layer"},
         "target": {"smoothing_std": None},
     },
+    "categorical": {
+        "critic": {"head": "categorical", "count": 2, "bins": 21},
+        "replay": {"n_step": 1},
+    },
+    "unit_weights": {
+        "actor": {"norm": "batch", "input_norm": True, "weight_norm": True},
+        "critic": {
+            "head": "hl-gauss",
+            "norm": "batch",
+            "input_norm": True,
+            "weight_norm": True,
+            "joined": True,
+        },
+    },
+    "residual": {
+        "actor": {"body": "residual", "norm": "layer"},
+        "critic": {"body": "residual", "loss": "huber"},
+    },
     "images": {"encoder": {"features": 5, "shift": 2, "lr": 1e-3}},
     "gru": {"memory": {"kind": "gru", "size": 5, "lr": 2e-3, "sequence": TIME}},
     "mingru": {

@@ -25,6 +25,7 @@ from qmu.config import (
     total_steps,
 )
 from qmu.config.declared import (
+    AT_LEAST_2,
     COLOR,
     FINITE,
     FRACTION,
@@ -148,6 +149,7 @@ def test_numbers_and_lists_become_the_declared_types():
 
 
 OUT_OF_RANGE = {
+    AT_LEAST_2: [1, 0, -1],
     POSITIVE: [0, -1],
     UP_TO_1000: [0, -1, 1001],
     NOT_NEGATIVE: [-1],
@@ -293,6 +295,37 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
         (
             {"critic": {"norm": "batch"}, "replay": {"batch_size": 1}},
             ["--critic.norm batch", "--replay.batch-size"],
+        ),
+        (
+            {"critic": {"input_norm": True}, "replay": {"batch_size": 1}},
+            ["--critic.input-norm", "--replay.batch-size of 1"],
+        ),
+        (
+            {"critic": {"norm": "batch", "joined": True}, "replay": {"batch_size": 1}},
+            ["--critic.norm batch", "--replay.batch-size of 1"],
+        ),
+        ({"critic": {"joined": True}}, ["--critic.joined", "--critic.norm batch"]),
+        ({"critic": {"bins": 51}}, ["--critic.bins 51", "--critic.head is "]),
+        ({"critic": {"spread": 0.5}}, ["--critic.spread 0.5", "--critic.head is "]),
+        (
+            {"critic": {"spread": 0.5, "head": "categorical"}},
+            ["--critic.spread 0.5", "--critic.head hl-gauss"],
+        ),
+        (
+            {"critic": {"loss": "huber", "head": "hl-gauss"}},
+            ["--critic.loss huber", "--critic.head hl-gauss"],
+        ),
+        (
+            {"critic": {"head": "categorical"}, "env": {"reward_scale": 0.1}},
+            ["--env.reward-scale 0.1", "--critic.head categorical"],
+        ),
+        (
+            {"env": {"reward_scale": 0.1, "normalize_rewards": True}},
+            ["--env.reward-scale 0.1", "--env.normalize-rewards"],
+        ),
+        (
+            {"explore": {"parameter_distance": 0.2}, "actor": {"input_norm": True}},
+            ["--explore.parameter-distance", "--actor.input-norm"],
         ),
         (
             {"critic": {"action_layer": 1, "hidden_sizes": []}},

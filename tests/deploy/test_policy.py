@@ -34,8 +34,16 @@ from qmu.parts import Part
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
-def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes, norm):
-    actor = make_actor(activation=activation, hidden_sizes=hidden_sizes, norm=norm)
+@pytest.mark.parametrize("body", ["plain", "residual"])
+@pytest.mark.parametrize("input_norm", [False, True])
+def test_the_numpy_network_is_the_trained_actor(activation, hidden_sizes, norm, body, input_norm):
+    actor = make_actor(
+        activation=activation,
+        hidden_sizes=hidden_sizes,
+        norm=norm,
+        body=body,
+        input_norm=input_norm,
+    )
     obs = 3 * draw_obs(50, 3)
     action = make_network(actor)(obs)
     np.testing.assert_allclose(action, actor(jnp.asarray(obs)), rtol=1e-4, atol=1e-6)

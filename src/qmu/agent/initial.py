@@ -13,8 +13,9 @@ from qmu.agent.layers import BatchNorm, LayerNorm, Linear, Norm, Norms
 from qmu.agent.networks import Actor, Critic, with_unit_weights
 from qmu.config.heads import bins
 
-# Hidden units of a residual block, for each number that goes around it (Lee et al. 2025a).
-EXPANSION = 4
+# Hidden units of a residual block, for each number that goes around it (Lee et al. 2025a); and how
+# many go around it at least, where there are as many hidden units.
+EXPANSION, NARROWEST = 4, 8
 
 
 def xavier(key: PRNGKeyArray, inputs: int, shape: tuple[int, ...]) -> Array:
@@ -106,13 +107,13 @@ def residual_shape(inputs: list[int], hidden: Sequence[int], outputs: int) -> Sh
     entering = [*inputs, *[0] * (len(hidden) + 1)]
     width, norms = 0, []
     for units, more in zip(hidden, entering, strict=False):
-        own = -(-units // EXPANSION)
+        own = max(-(-units // EXPANSION), min(units, NARROWEST))
         projections.append(None if width + more == own and width else (width + more, own))
         layers += [(own, units), (units, own)]
         norms.append(own)
         width = own
-    last = width + entering[len(hidden)]
-    return Shape([*layers, (last, outputs)], projections, [*norms, width or last])
+    layers.append((width + entering[len(hidden)], outputs))
+    return Shape(layers, projections, [*norms, width] if hidden else [])
 
 
 SHAPES = {"plain": plain_shape, "residual": residual_shape}

@@ -246,7 +246,9 @@ def residual(
         wide, narrow = body.layers[2 * depth : 2 * depth + 2]
         hidden.append(activate(wide(normalize(stream))))
         stream = stream + narrow(hidden[-1])
-    return normalize(stream), hidden, normalize.left()
+    if projections:
+        stream = normalize(stream)
+    return stream, hidden, normalize.left()
 
 
 class Normalizing:

@@ -22,7 +22,7 @@ from qmu.agent.encoder import (
     feature_count,
     init_encoder_optimizer,
 )
-from qmu.agent.heads import COMBINED, HEADS
+from qmu.agent.heads import COMBINED, HEADS, SUPPORT
 from qmu.agent.kinds import ActorLike
 from qmu.agent.layers import Norms
 from qmu.agent.losses import (
@@ -50,6 +50,8 @@ Observations = Any
 
 # What an update's random numbers are for, beside those of the target: shifts of images.
 SHIFT = 1
+# Of a target so large, some lies beyond the bins, or would.
+NEARLY_BEYOND = 0.98 * SUPPORT
 # What the key of a network is for, beside the network: its memory.
 MEMORY = 1_000_000
 
@@ -99,12 +101,24 @@ class Metrics(eqx.Module):
     q_max: Float[Array, ""]
     # With a memory: how many transitions there were in the sequences.
     transitions: Float[Array, ""] | None = None
+    # With normalized rewards: what they are divided by.
+    reward_unit: Float[Array, ""] | None = None
+    # Of values in bins: the share of targets at or beyond the outermost ones.
+    beyond_bins: Float[Array, ""] | None = None
 
 
 def no_metrics(config: Config) -> Metrics:
     """Return the metrics of no update."""
     zero = jnp.zeros(())
-    return Metrics(zero, zero, zero, zero, zero if config.memory.used else None)
+    return Metrics(
+        actor_loss=zero,
+        critic_loss=zero,
+        q_mean=zero,
+        q_max=zero,
+        transitions=zero if config.memory.used else None,
+        reward_unit=zero if normalizes_rewards(config.env, config.critic) else None,
+        beyond_bins=zero if config.critic.head != "scalar" else None,
+    )
 
 
 def register_numbers() -> None:
@@ -446,7 +460,12 @@ def improve_critics(
         metrics[name] = in_rewards(agent, value)
     if config.memory.used:
         metrics["transitions"] = jnp.sum(batch.weight > 0).astype(jnp.float32)
-    return improved, metrics, td_errors(head.target_value(target), values, shares)
+    if agent.reward_unit is not None:
+        metrics["reward_unit"] = agent.reward_unit
+    wanted = head.target_value(target)
+    if config.critic.head != "scalar":
+        metrics["beyond_bins"] = jnp.mean(jnp.abs(wanted) > NEARLY_BEYOND, dtype=jnp.float32)
+    return improved, metrics, td_errors(wanted, values, shares)
 
 
 def value_metrics(values: list[Value], shares: list[Share]) -> dict[str, Float[Array, ""]]:

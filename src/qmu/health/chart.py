@@ -73,6 +73,12 @@ class Chart:
         return float(np.mean(values)) if len(values) >= least else float("nan")
 
     @property
+    def reward_unit(self) -> float:
+        """How large a reward is that is learned from as 1; 1 where they are taken as they come."""
+        values = self.all("train/reward_unit")
+        return values[-1] if values else 1.0
+
+    @property
     def updates(self) -> int:
         """Updates that the member had made by the last line."""
         learning = max(0, self.steps - options.learn_after(self.config))

@@ -6,6 +6,8 @@ import numpy as np
 
 from qmu import config as options
 from qmu.agent.exploration import scales
+from qmu.config import heads
+from qmu.config.ratio import ratio_words, unusual
 from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, Chart, Finding
 from qmu.wording import counted
 
@@ -231,6 +233,15 @@ def small_replay(chart: Chart) -> Finding | None:
     )
 
 
+def replay_ratio(chart: Chart) -> Finding | None:
+    """How often a row is learned from, against what recipes do."""
+    told = unusual(chart.config)
+    if told is None:
+        return None
+    meaning, advice = told
+    return Finding("An unusual replay ratio", ratio_words(chart.config), meaning, POSSIBLE, advice)
+
+
 def scales_of_observations(chart: Chart) -> Finding | None:
     """Observations whose numbers are of very different sizes, or all far from 1."""
     small = chart.recent("health/obs_smallest", least=1)
@@ -312,6 +323,8 @@ OF_NOTHING = (
 def scale_of_rewards(chart: Chart) -> Finding | None:
     """Rewards far from 1."""
     spread = chart.recent("health/reward_std", least=1)
+    if heads.normalizes_rewards(chart.config.env, chart.config.critic):
+        return None
     if 0 < spread < 0.005:
         wanted, size = 0.5, "Small"
     elif spread > 100:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qmu.agent.heads import SUPPORT
+from qmu.config import heads
 from qmu.health import conditions
 from qmu.health.advice import not_given
 from qmu.health.chart import CERTAIN, LIKELY, POSSIBLE, RECENT, SURE, Chart, Finding, Rule
@@ -147,10 +149,12 @@ def diverging_values(chart: Chart) -> Finding | None:
 
 
 def critic_predicts_nothing(chart: Chart) -> Finding | None:
-    """The TD error against what there is to predict."""
+    """The TD error against what there is to predict; not of cross-entropies."""
+    if chart.config.critic.head != "scalar":
+        return None
     loss, spread = chart.recent("train/critic_loss"), chart.recent("health/q_std")
     reward = chart.recent("health/reward_std")
-    error = float(np.sqrt(loss)) if loss >= 0 else float("nan")
+    error = chart.reward_unit * float(np.sqrt(loss)) if loss >= 0 else float("nan")
     if not error > 3 * max(spread, reward):
         return None
     return Finding(
@@ -160,6 +164,36 @@ def critic_predicts_nothing(chart: Chart) -> Finding | None:
         LIKELY,
         "a lower --critic.lr, a larger --replay.batch-size, --env.reward-scale so that rewards are "
         "about 1, --target.tau 0.005 or less",
+    )
+
+
+def values_in_bins(chart: Chart) -> Finding | None:
+    """Values that all lie in one bin, or beyond the outermost ones."""
+    bins = heads.bins(chart.config.critic)
+    if bins is None:
+        return None
+    spread, unit = chart.recent("health/q_std"), chart.reward_unit
+    beyond, width = chart.recent("train/beyond_bins"), 2 * SUPPORT * unit / (bins - 1)
+    if beyond > 0.2:
+        return Finding(
+            "Values beyond the bins",
+            f"{beyond:.0%} of the targets are at the outermost bins, ±{SUPPORT * unit:.3g}",
+            "Of what lies beyond, the critic cannot say how far: values are larger than any return "
+            "that has come",
+            LIKELY,
+            "--critic.count 2, a lower --target.gamma, or --critic.head scalar",
+            serious=beyond > 0.8,
+        )
+    if not spread < 0.2 * width:
+        return None
+    return Finding(
+        "Values in a single bin",
+        f"They differ by {spread:.3g}, and a bin is {width:.3g} wide",
+        "The bins are for the largest return that has come, and beside it the others are nearly "
+        "nothing",
+        LIKELY,
+        "to cut single large rewards in the environment, --critic.head scalar, more --critic.bins",
+        serious=spread < 0.02 * width,
     )
 
 
@@ -207,6 +241,7 @@ RULES: tuple[Rule, ...] = (
     Rule("an encoder that sees nothing", blind_encoder),
     Rule("a memory that is of no use", useless_memory),
     Rule("a critic that predicts nothing", critic_predicts_nothing, ("health/q_std",)),
+    Rule("values that bins cannot say", values_in_bins),
     Rule("exploding gradients", exploding_gradients, GRADIENTS, 1),
     Rule("vanishing gradients", vanishing_gradients, GRADIENTS),
     Rule("no updates", conditions.no_updates),
@@ -215,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     Rule("fast targets", conditions.fast_targets),
     Rule("few random steps", conditions.few_start_steps),
     Rule("a small replay", conditions.small_replay),
+    Rule("the replay ratio", conditions.replay_ratio),
     Rule("scales of observations", conditions.scales_of_observations, ("health/obs_largest",), 1),
     Rule("an offset of rewards", conditions.offset_of_rewards),
     Rule("the scale of rewards", conditions.scale_of_rewards, ("health/reward_std",), 1),

@@ -18,6 +18,7 @@ from rich.table import Table
 from qmu import config as options
 from qmu.agent.custom import acting_names
 from qmu.collecting.evaluate import Score
+from qmu.config.ratio import ratio_words, unusual
 from qmu.learning.events import Best, Evaluated, Event, Logged
 from qmu.learning.events import Progress as Advanced
 from qmu.learning.loop import Trainer
@@ -71,6 +72,10 @@ class Console:
             self.tell(trainer.note)
         needed, short = provisions(trainer, record.directory)
         self.say(needed)
+        self.say(f"replay: {ratio_words(config)}")
+        ratio = unusual(config)
+        if ratio is not None:
+            self.tell(f"{ratio[0]}. Try {ratio[1]}")
         for note in short:
             self.tell(note)
         self.forecast = forecast_of(trainer)
