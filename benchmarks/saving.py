@@ -26,7 +26,7 @@ WORLD, DRAWN = "HalfCheetah-v5", "Pendulum-v1"
 NEW_ROWS = 50_000
 
 
-def make_trainer(rows: int, folder: Path, prioritized: bool, pixels: int | None) -> Any:
+def make_trainer(rows: int, folder: Path, priorities: str, pixels: int | None) -> Any:
     """Return a trainer, and its configuration, with an empty stream for so many rows."""
     from qmu.config import reading
     from qmu.learning.loop import Trainer
@@ -37,7 +37,7 @@ def make_trainer(rows: int, folder: Path, prioritized: bool, pixels: int | None)
         {
             "env": {"id": world} | ({"pixels": pixels, "frames": 3} if pixels else {}),
             "train": {"total_steps": 10 * rows},
-            "replay": {"capacity": rows, "prioritized": prioritized},
+            "replay": {"capacity": rows, "priorities": priorities},
             "log": {"dir": str(folder), "tensorboard": False},
         }
     )
@@ -72,14 +72,14 @@ def fill(trainer: Any, rows: int) -> None:
     trainer.step += rows
 
 
-def measure(rows: int, saves: int, prioritized: bool, pixels: int | None) -> dict[str, Any]:
+def measure(rows: int, saves: int, priorities: str, pixels: int | None) -> dict[str, Any]:
     """Return the seconds of the first save, of those that follow, and of reading back."""
     from qmu.runs import checkpoint
     from qmu.runs.record import open_record
     from qmu.saving import store
 
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(rows, Path(folder), prioritized, pixels)
+        trainer = make_trainer(rows, Path(folder), priorities, pixels)
         record = open_record(trainer, None, print)
         fill(trainer, rows)
         record.save(False)
@@ -93,14 +93,14 @@ def measure(rows: int, saves: int, prioritized: bool, pixels: int | None) -> dic
         size = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
         segments = sum(path.stat().st_size for path in (newest.parent / "segments").iterdir())
         trainer.close()
-        fresh = make_trainer(rows, Path(folder), prioritized, pixels)
+        fresh = make_trainer(rows, Path(folder), priorities, pixels)
         started = time.monotonic()
         checkpoint.restore(fresh, store.read_checkpoint(newest))
         seconds = time.monotonic() - started
         fresh.close()
         record.logbook.close()
     return {
-        "prioritized": prioritized,
+        "priorities": priorities,
         "pixels": pixels,
         "rows": rows,
         "whole_stream_seconds": first,
@@ -119,13 +119,13 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--pixels", type=int, help="pictures of so many pixels along a side")
     arguments = parser.parse_args()
-    kinds = [False] if arguments.pixels else [False, True]
+    kinds = ["uniform"] if arguments.pixels else ["uniform", "td-error"]
     cases = [
-        measure(arguments.rows, arguments.saves, prioritized, arguments.pixels)
-        for prioritized in kinds
+        measure(arguments.rows, arguments.saves, priorities, arguments.pixels)
+        for priorities in kinds
     ]
     for case in cases:
-        kind = "prioritized" if case["prioritized"] else "uniform"
+        kind = case["priorities"]
         kind += f", {arguments.pixels} x {arguments.pixels} pixels" if arguments.pixels else ""
         pauses = case["scheduled_seconds"]
         print(

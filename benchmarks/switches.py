@@ -47,7 +47,9 @@ class Switch(NamedTuple):
 
 SWITCHES = [
     Switch("plain again", {}),
-    Switch("prioritized", {"replay": {"prioritized": True}}, 1.15),
+    Switch("prioritized", {"replay": {"priorities": "td-error"}}, 1.15),
+    Switch("lap", {"replay": {"priorities": "lap"}}, 1.15),
+    Switch("lap, fading", {"replay": {"priorities": "lap", "fade": 0.9999}}),
     Switch("n-step 3", {"replay": {"n_step": 3}}, 1.05),
     Switch("layer norm, critic", {"critic": {"norm": "layer"}}, 1.25),
     Switch("layer norm, actor", {"actor": {"norm": "layer"}}),

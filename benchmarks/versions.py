@@ -39,15 +39,17 @@ class Kind(NamedTuple):
 
 
 SWITCHED = {switch.name: Kind(switch.options) for switch in SWITCHES}
+# The old spelling, which every version reads.
+PRIORITIZED = {"replay": {"prioritized": True}}
 KINDS = {
     "plain": Kind({}),
     "plain, 64-64, batch 64": Kind(SMALL | {"replay": {"batch_size": 64}}),
     "four members": Kind({}, 4),
-    "prioritized, four members": Kind({"replay": {"prioritized": True}}, 4),
+    "prioritized, four members": Kind(PRIORITIZED, 4),
+    "prioritized": Kind(PRIORITIZED),
     **{
         name: SWITCHED[name]
         for name in (
-            "prioritized",
             "two critics",
             "three critics, two asked",
             "layer norm, both",

@@ -13,6 +13,7 @@ from typing import Any
 from qmu import config as options
 from qmu.config import reading
 from qmu.config.files import read_toml
+from qmu.config.former import respelled
 from qmu.config.spelling import nearest
 from qmu.errors import ConfigError, QmuError
 from qmu.output import Output, complain
@@ -143,7 +144,7 @@ def read_recipe(form: Any, command: str, words: list[str]) -> tuple[Any, options
 
     groups = {group: forms.group_form(group) for group in options.GROUPS}
     whole = forms.with_groups(form, groups)
-    written = [expand(word) for word in words]
+    written = respelled([expand(word) for word in words])
     check_sizes(written)
 
     def parsed(base: options.Config) -> Any:

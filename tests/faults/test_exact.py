@@ -14,7 +14,7 @@ VARIANTS = {
     "plain": {},
     "three members": {"train": {"seeds": 3}},
     "two worlds": {"env": {"count": 2}},
-    "prioritized": {"replay": {"prioritized": True}},
+    "prioritized": {"replay": {"priorities": "td-error"}},
     # With as many random steps, the save finds observations that the next size is measured on.
     "parameter noise": {"explore": {"noise": "none", "parameter_distance": 0.3, "start_steps": 35}},
     "Ornstein-Uhlenbeck": {"explore": {"noise": "ou", "epsilon": 0.1, "noise_end": 0.5}},

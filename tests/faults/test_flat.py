@@ -21,7 +21,7 @@ SAMPLES = 30
 def test_memory_descriptors_threads_and_children_stay_flat(tmp_path):
     changes = {
         "env": {"id": "Pendulum-v1", "count": 2},
-        "replay": {"capacity": 500, "prioritized": True},
+        "replay": {"capacity": 500, "priorities": "td-error"},
         "log": {"tensorboard": True, "interval": 100},
         "train": {"total_steps": 10**8, "schedule_steps": 10**8, "save_interval": 500},
     }

@@ -15,7 +15,7 @@ from qmu.saving.store import Part, Segment
 
 KINDS = {
     "plain": {},
-    "prioritized": {"replay": {"prioritized": True}, "train": {"seeds": 2}},
+    "prioritized": {"replay": {"priorities": "td-error"}, "train": {"seeds": 2}},
     "two worlds": {"env": {"count": 2}},
     "full ring": {"replay": {"capacity": 100}},
 }
@@ -62,7 +62,7 @@ def test_a_run_goes_on_with_the_rows_that_are_left(tmp_path, kind, capsys):
 @pytest.mark.filterwarnings("ignore:.* rows of the stream are damaged")
 def test_only_rows_that_are_there_are_drawn(tmp_path, monkeypatch):
     """Priorities of those that are lost are none, and the learner waits where few are left."""
-    directory = runs.train(tmp_path, replay={"prioritized": True})
+    directory = runs.train(tmp_path, replay={"priorities": "td-error"})
     lose(directory, -1)
     found = []
     read_back = segments.read_back

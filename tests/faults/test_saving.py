@@ -114,7 +114,7 @@ def test_of_pruned_checkpoints_the_policies_stay(tmp_path):
 def trained(tmp_path_factory):
     """Return the directory of a small run with two checkpoints."""
     folder = tmp_path_factory.mktemp("trained")
-    return runs.train(folder, replay={"prioritized": True}, train={"total_steps": 120})
+    return runs.train(folder, replay={"priorities": "td-error"}, train={"total_steps": 120})
 
 
 MUTATIONS = 1000

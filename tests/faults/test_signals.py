@@ -184,7 +184,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(tmp_path):
 PLAIN = {"plain": []}
 KINDS = {
     "three members": ["--seeds", "3"],
-    "prioritized": ["--replay.prioritized"],
+    "prioritized": ["--replay.priorities", "td-error"],
     "parameter noise": ["--explore.noise", "none", "--explore.parameter-distance", "0.3"],
     "normalization": ["--env.normalize-obs", "--critic.norm", "batch"],
 }

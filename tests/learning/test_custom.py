@@ -150,7 +150,7 @@ SWITCHES = [
     },
     {"actor": {"optimizer": "adamw", "weight_decay": 0.01}, "critic": {"clip_norm": 1.0}},
     {"actor": {"optimizer": "sgd", "momentum": 0.9}, "target": {"smoothing": "shared"}},
-    {"env": {"normalize_obs": True, "count": 2}, "replay": {"prioritized": True, "n_step": 1}},
+    {"env": {"normalize_obs": True, "count": 2}, "replay": {"priorities": "td-error", "n_step": 1}},
     {"explore": {"noise": "ou", "epsilon": 0.1}, "train": {"overlap": False, "chunk": 1}},
 ]
 

@@ -291,7 +291,7 @@ def test_loaded_agents_are_gone_on_with(tiny_config):
 
 
 def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_config):
-    settings = {"prioritized": True, "alpha": 0.7, "beta": 0.5, "beta_end": 0.5}
+    settings = {"priorities": "td-error", "alpha": 0.7, "beta": 0.5, "beta_end": 0.5}
     config, rows, due = tiny_config(replay=settings), draw_rows(1), 6
     rows.last[..., 8] = True  # as collectors mark the newest observation
     learner = make_learner(config, 7)
@@ -352,7 +352,7 @@ def test_the_acting_network_normalizes_with_the_statistics_of_its_chunk(tiny_con
 
 @pytest.mark.long
 def test_members_that_share_a_device_have_priorities_of_their_own(tiny_config):
-    config = tiny_config(replay={"prioritized": True})
+    config = tiny_config(replay={"priorities": "td-error"})
     rows = draw_rows(2)
     together = make_learner(config, 7, 8)
     together.learn(rows, 4)

@@ -25,7 +25,7 @@ def test_rings_are_counted_with_their_head_slots_and_priorities():
     config = made({"count": 2}, {"capacity": 100})
     assert needs.ring_bytes(config, PENDULUM, 2) == 2 * 2 * 51 * 21
     # 102 slots, as 128 leaves under 4 nodes, and the largest priority.
-    config = made({"count": 2}, {"capacity": 100, "prioritized": True})
+    config = made({"count": 2}, {"capacity": 100, "priorities": "td-error"})
     assert needs.ring_bytes(config, PENDULUM, 2) == 2 * 2 * 51 * 21 + 4 * 2 * (128 + 4 + 1)
 
 

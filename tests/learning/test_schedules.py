@@ -139,7 +139,10 @@ def test_a_schedule_has_to_be_given_again_and_then_goes_on(tmp_path, capsys):
         ({"actor.lr_end": falling}, r"give a schedule of actor\.lr instead"),
         ({"env.obs_clip": falling}, "belongs to the normalizer"),
         ({"actor.clip_norm": falling}, "is none, which leaves that part out of the program"),
-        ({"replay.beta": falling}, "is used where replay.prioritized is True, and it is False"),
+        (
+            {"replay.beta": falling},
+            "used where replay.priorities is td-error, and it is uniform",
+        ),
         ({"explore.ou_dt": falling}, "is used where explore.noise is ou, and it is normal"),
         ({"explore.color": falling}, "is used where explore.noise is colored, and it is normal"),
         ({"explore.std_last": falling}, "is none, which leaves that part out of the program"),

@@ -16,7 +16,7 @@ from qmu.config import reading
 FRAMES = {"env": {"frames": 3, "episode_length": 30}}
 # What frames are combined with; the second one twice in other processes.
 KINDS = [
-    {"env": {"normalize_obs": True}, "replay": {"prioritized": True}},
+    {"env": {"normalize_obs": True}, "replay": {"priorities": "td-error"}},
     {
         "env": {"count": 2, "workers": 2},
         "explore": {"noise": "none", "parameter_distance": 0.2},

@@ -23,7 +23,7 @@ KINDS = [
     {"memory": {"start": "stored"}, "env": {"normalize_obs": True}},
     {
         "memory": {"kind": "mingru", "fed": ["observation", "action", "reward"]},
-        "replay": {"prioritized": True, "n_step": 2, "capacity": 70},
+        "replay": {"priorities": "td-error", "n_step": 2, "capacity": 70},
         "critic": {"count": 2, "batches": "own"},
         "target": {"smoothing": "weights"},
     },

@@ -77,7 +77,10 @@ OPTIONS = {
     "train": {"total_steps": 80, "schedule_steps": 80, "save_interval": 40, "eval_interval": 40},
 }
 KINDS = [
-    {"env": {"frames": 2, "normalize_obs": True}, "replay": {"prioritized": True, "n_step": 3}},
+    {
+        "env": {"frames": 2, "normalize_obs": True},
+        "replay": {"priorities": "td-error", "n_step": 3},
+    },
     {
         "env": {"count": 2, "workers": 2},
         "explore": {"noise": "none", "parameter_distance": 0.2},
@@ -155,7 +158,7 @@ def test_a_stream_of_images_that_nobody_has_given_a_length_takes_what_fits(tmp_p
 
 def test_a_run_without_rows_in_its_checkpoints_fills_its_stream_again(tmp_path):
     run = train(
-        tmp_path, train={"total_steps": 40, "save_rows": False}, replay={"prioritized": True}
+        tmp_path, train={"total_steps": 40, "save_rows": False}, replay={"priorities": "td-error"}
     )
     assert not list(run.directory.glob("checkpoints/segments/*"))
     with pytest.raises(qmu.ConfigError, match=r"--exact: the checkpoints of .* hold no rows"):

@@ -120,7 +120,7 @@ def test_evaluations_wait_for_the_end_of_an_episode_and_leave_nothing_in_the_str
 
 VARIANTS = {
     "plain": {},
-    "prioritized": {"replay": {"prioritized": True}},
+    "prioritized": {"replay": {"priorities": "td-error"}},
     "parameter noise": {"explore": {"noise": "none", "parameter_distance": 0.3}},
     "normalization": {"env": {"normalize_obs": True}, "critic": {"norm": "batch"}},
     "a ring that wraps": {"replay": {"capacity": 70}},

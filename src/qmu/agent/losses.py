@@ -56,7 +56,8 @@ def critic_loss(
 ) -> Float[Array, ""]:
     """Return the mean of w times a row's loss: (y - Q(s, a))² (Lillicrap et al. 2015, Alg. 1).
 
-    A slot of weight 0 is no transition. The other weights are 1, or those of prioritized replay
+    A slot of weight 0 is no transition. The other weights are 1, or those of priorities by the
+    TD error
     (Schaul et al. 2016, Algorithm 1, line 13).
     """
     return weighted_mean(loss(said, target), weight)

@@ -31,7 +31,8 @@ def scheduled(config: Config, share: Number, given: Set[str] = frozenset()) -> C
         moved["explore.std_last"] = noise.std_last * left
     if noise.parameter_distance is not None:
         moved["explore.parameter_distance"] = noise.parameter_distance * left
-    moved["replay.beta"] = linear(replay.beta, replay.beta_end, share)
+    if replay.beta is not None and replay.beta_end is not None:
+        moved["replay.beta"] = linear(replay.beta, replay.beta_end, share)
     for path, value in moved.items():
         if path not in given:
             group, _, name = path.partition(".")

@@ -54,6 +54,9 @@ from qmu.config.whole import (
     replace as replace,
 )
 from qmu.config.whole import (
+    resolved as resolved,
+)
+from qmu.config.whole import (
     shapes as shapes,
 )
 from qmu.config.whole import (

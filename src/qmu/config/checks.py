@@ -10,7 +10,7 @@ from qmu.config.heads import check_head
 from qmu.config.lengths import check_lengths, total_steps
 from qmu.config.memory import check_memory
 from qmu.config.networks import check_critics, check_network
-from qmu.config.replay import check_capacity
+from qmu.config.replay import check_capacity, check_priorities
 from qmu.config.spelling import flag
 from qmu.config.target import check_smoothing
 from qmu.config.train import check_seeds, check_videos
@@ -48,6 +48,7 @@ def check_together(config: Config) -> None:
     check_single(config.env, train.seeds, config.log.video_interval)
     check_videos(train, config.log.video_interval)
     check_capacity(config.replay, config.env.count)
+    check_priorities(config.replay)
     replay = config.replay
     check_memory(
         config.memory,

@@ -59,7 +59,7 @@ def stream_rows(config: Config, images: bool) -> int:
     grow with it, it has the whole capacity.
     """
     capacity = config.replay.capacity
-    if not images or config.replay.prioritized:
+    if not images or config.replay.by_priority:
         return capacity
     steps = total_steps(config)
     return min(capacity, max(steps + steps // 4, 2 * config.env.count, config.replay.n_step))

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 
 from qmu.config.checks import check_each, check_together, check_value
 from qmu.config.declared import Rule
+from qmu.config.former import renamed
 from qmu.config.spelling import NONE, flag, nearest, spelled
 from qmu.config.values import convert, is_none
-from qmu.config.whole import GROUPS, Config, options, shapes, to_dict
+from qmu.config.whole import GROUPS, Config, options, resolved, shapes, to_dict
 from qmu.errors import ConfigError
 
 
@@ -53,6 +54,7 @@ def read_group(group: str, given: Mapping[str, Any]) -> Any:
     """Return the group's record with the given values, converted to the declared types."""
     record = GROUPS[group]
     kinds = get_type_hints(record)
+    given = renamed(group, given)
     for name in given:
         if name not in kinds:
             everywhere = {f"{other}.{option.name}": option.name for other, option in options()}
@@ -97,8 +99,9 @@ def vary(config: Config, changes: Mapping[str, Any]) -> Config:
         ConfigError: an option is not numeric, or a part is switched on or off.
     """
     varied = from_dict(merge(to_dict(config), changes))
+    both = resolved(config), resolved(varied)
     for group, option in options():
-        old, new = (getattr(getattr(one, group), option.name) for one in (config, varied))
+        old, new = (getattr(getattr(one, group), option.name) for one in both)
         if old != new and (shapes(option) or (old is None) != (new is None)):
             raise ConfigError(
                 f"{flag(group, option.name)} shapes the program, and members of one program cannot "
@@ -114,7 +117,11 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         before = merged.get(group, {})
         if not isinstance(before, Mapping):
             continue  # no group of options: `from_dict` says so
-        merged[group] = {**before, **values} if isinstance(values, Mapping) else values
+        merged[group] = (
+            renamed(group, before) | renamed(group, values)
+            if isinstance(values, Mapping)
+            else values
+        )
     return merged
 
 

@@ -1,15 +1,25 @@
 """The options of the stream of rows, and of what is drawn from it."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from qmu.config.declared import (
     FRACTION,
     POSITIVE,
+    SHARE,
     UP_TO_1000,
     numeric,
+    one_of,
     structural,
 )
+from qmu.config.spelling import flag
 from qmu.errors import ConfigError
+
+# What numbers are that are not given, by how rows are drawn. Where they are drawn uniformly these
+# have no effect.
+SCHAUL = {"alpha": 0.6, "beta": 0.4, "beta_end": 1.0}
+USUAL = {"uniform": SCHAUL, "td-error": SCHAUL, "lap": {"alpha": 0.4}}
 
 
 @dataclass(frozen=True)
@@ -27,18 +37,63 @@ class Replay:
     n_step: int = structural(
         3, help="steps of reward before the target bootstraps; 1: a transition", rule=UP_TO_1000
     )
-    prioritized: bool = structural(
-        False, help="draw transitions by their last TD error, instead of uniformly"
+    priorities: str = structural(
+        "uniform",
+        help="how rows are drawn: uniform, by their last td-error, or lap: by it where above 1",
+        rule=one_of(*USUAL),
     )
-    alpha: float = numeric(
-        0.6, help="power of the TD error that a priority is; 0: uniform", rule=FRACTION
+    alpha: float | None = numeric(
+        None,
+        help="power of the TD error that a priority is; none: 0.6, with lap 0.4; 0: uniform",
+        rule=FRACTION,
     )
-    beta: float = numeric(
-        0.4, help="power of the weights that make up for priorities, at first", rule=FRACTION
+    beta: float | None = numeric(
+        None,
+        help="power of the weights that make up for td-error's draws, at first; none: 0.4",
+        rule=FRACTION,
     )
-    beta_end: float = numeric(
-        1.0, help="what beta has become, linearly, at train.schedule-steps", rule=FRACTION
+    beta_end: float | None = numeric(
+        None,
+        help="what beta has become, linearly, at train.schedule-steps; none: 1",
+        rule=FRACTION,
     )
+    fade: float | None = numeric(
+        None,
+        help="what priorities are multiplied by per row stored since, 0.1 at least; none: off",
+        rule=SHARE,
+    )
+
+    @property
+    def by_priority(self) -> bool:
+        """Whether rows are drawn by priorities."""
+        return self.priorities != "uniform"
+
+
+def usual_numbers(replay: Replay) -> Replay:
+    """Return the options with the numbers that the program takes for those that are not given."""
+    missing: dict[str, Any] = {
+        name: number
+        for name, number in USUAL[replay.priorities].items()
+        if getattr(replay, name) is None
+    }
+    return dataclasses.replace(replay, **missing)
+
+
+def check_priorities(replay: Replay) -> None:
+    """Raise ConfigError where options are about priorities or weights that there are none of."""
+    chosen = f"{flag('replay', 'priorities')} {replay.priorities}"
+    if replay.fade is not None and not replay.by_priority:
+        raise ConfigError(
+            f"{flag('replay', 'fade')} {replay.fade} is about priorities, and {chosen} has none: "
+            f"give {flag('replay', 'priorities')} td-error or lap, or leave it out (none)"
+        )
+    given = [name for name in ("beta", "beta_end") if getattr(replay, name) is not None]
+    if replay.priorities == "lap" and given:
+        said = " and ".join(f"{flag('replay', name)} {getattr(replay, name)}" for name in given)
+        raise ConfigError(
+            f"{said} {'are' if given[1:] else 'is'} about the weights of {flag('replay', 'priorities')} td-error, and {chosen} "
+            f"has none: leave {'them' if given[1:] else 'it'} out (none), or give td-error"
+        )
 
 
 def check_capacity(replay: Replay, worlds: int) -> None:

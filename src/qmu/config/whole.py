@@ -11,7 +11,7 @@ from qmu.config.explore import Explore
 from qmu.config.log import Log
 from qmu.config.memory import Memory
 from qmu.config.networks import Actor, Critic
-from qmu.config.replay import Replay
+from qmu.config.replay import Replay, usual_numbers
 from qmu.config.spelling import NONE
 from qmu.config.tables import Table
 from qmu.config.target import Target
@@ -66,6 +66,14 @@ def replace(config: Config, group: str, **changes: Any) -> Config:
     return dataclasses.replace(
         config, **{group: dataclasses.replace(getattr(config, group), **changes)}
     )
+
+
+def resolved(config: Config) -> Config:
+    """Return the configuration with the numbers that the program takes, where none were given.
+
+    Whether a number is a part of the program is told by these.
+    """
+    return dataclasses.replace(config, replay=usual_numbers(config.replay))
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:

@@ -38,7 +38,16 @@ from qmu.learning.recall import with_states
 from qmu.learning.returns import no_returns, returns_in, rewarded
 from qmu.learning.schedules import Values, stacked_values, with_values
 from qmu.learning.statistics import no_statistics, observed, statistics_in, with_deviations
-from qmu.replay.priority import Priorities, draw, note_rows, of_sequences, renewed
+from qmu.replay.priority import (
+    MEASURES,
+    Priorities,
+    draw,
+    note_rows,
+    of_sequences,
+    refreshed,
+    renewed,
+    weights,
+)
 from qmu.replay.sequences import Reading, sequences
 from qmu.replay.stream import Stream, append, sample, windows
 from qmu.rows import Batch, Rows
@@ -129,11 +138,16 @@ def learn(
                 if priorities is not None and places is not None:
                     if config.memory.used:
                         errors = of_sequences(errors, batch.weight, places.shape[-1])
-                    priorities = renewed(priorities, places, errors, numbers.replay.alpha)
+                    assert numbers.replay.alpha is not None
+                    measure = MEASURES[config.replay.priorities]
+                    priorities = renewed(priorities, places, errors, numbers.replay.alpha, measure)
                 return agent, jax.tree.map(jnp.add, totals, metrics), priorities
 
             return jax.lax.fori_loop(0, jnp.minimum(due - number * block, block), one_update, carry)
 
+        if priorities is not None and numbers.replay.fade is not None:
+            head, length = stream.head[position], stream.rows_per_world
+            priorities = refreshed(priorities, head, length, numbers.replay.fade)
         agent = algorithm.observe(agent, scales, unit)
         agent, totals, priorities = jax.lax.fori_loop(
             0,
@@ -198,7 +212,8 @@ def draw_batches(
         read = partial(windows, steps=numbers.replay.n_step, gamma=gamma)
     if priorities is None:
         return read(stream, member, *sample(stream, key, member, shape)), None
-    places, weight = draw(priorities, key, shape, numbers.replay.beta)
+    places, priority = draw(priorities, key, shape)
+    weight = weights(priority, numbers.replay.beta)
     world, slot = jnp.divmod(places, stream.rows_per_world)
     batches = read(stream, member, world, slot, weight > 0)
     if not numbers.memory.used:

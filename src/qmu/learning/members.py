@@ -49,7 +49,8 @@ def init_members(
         states = options.stored_numbers(config)
         stream = init_empty(rows, size, config.env.count, layout, action_size, states)
         slots = config.env.count * stream.rows_per_world
-        priorities = init_priorities(size, slots) if config.replay.prioritized else None
+        fading = config.replay.fade is not None
+        priorities = init_priorities(size, slots, fading) if config.replay.by_priority else None
     # Stacked on the host, which compiles nothing.
     agents, keys = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(found))
     return jax.device_put(Members(agents, stream, priorities, keys), group.device)
@@ -106,7 +107,8 @@ def stack_numbers(group: Group) -> Config:
     Of the options that are part of the program, those that it never asks for are the default ones:
     runs that differ in nothing else share a program.
     """
-    traced = [algorithm.trace_numbers(learned_by(member.config)) for member in group.members]
+    found = [options.resolved(learned_by(member.config)) for member in group.members]
+    traced = [algorithm.trace_numbers(config) for config in found]
     return jax.tree.map(lambda *numbers: jnp.stack(numbers), *traced)
 
 

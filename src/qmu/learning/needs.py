@@ -61,8 +61,9 @@ def ring_bytes(config: Config, spaces: Spaces, members: int) -> int:
     capacity, worlds = options.stream_rows(config, bool(spaces.layout.images)), config.env.count
     states = options.stored_numbers(config)
     taken = stream_bytes(capacity, members, worlds, spaces.layout, spaces.action_size, states)
-    if config.replay.prioritized:
-        taken += priorities_bytes(members, worlds * ring_length(capacity, worlds))
+    if config.replay.by_priority:
+        slots = worlds * ring_length(capacity, worlds)
+        taken += priorities_bytes(members, slots, config.replay.fade is not None)
     return taken
 
 

@@ -28,8 +28,8 @@ FIXED = {
 
 # Options whose numbers are used where another one has one of these values.
 USED = {
-    "replay.alpha": ("replay.prioritized", (True,)),
-    "replay.beta": ("replay.prioritized", (True,)),
+    "replay.alpha": ("replay.priorities", ("td-error", "lap")),
+    "replay.beta": ("replay.priorities", ("td-error",)),
     "explore.mean": ("explore.noise", ("normal", "ou", "colored")),
     "explore.std": ("explore.noise", ("normal", "ou", "colored")),
     "explore.std_last": ("explore.noise", ("normal", "ou", "colored")),
@@ -123,16 +123,16 @@ def check_name(name: str, config: Config) -> None:
         )
     if name in FIXED:
         raise ConfigError(f"schedules: {name} cannot change with the step: {FIXED[name]}")
-    if valued(config, name) is None:
-        raise ConfigError(
-            f"schedules: {name} is none, which leaves that part out of the program: give it a "
-            "number, too"
-        )
     switch, values = USED.get(name, (name, ()))
     if name in USED and valued(config, switch) not in values:
         raise ConfigError(
             f"schedules: {name} is used where {switch} is {' or '.join(map(str, values))}, and it "
             f"is {valued(config, switch)}: change that, or leave the schedule out"
+        )
+    if valued(options.resolved(config), name) is None:
+        raise ConfigError(
+            f"schedules: {name} is none, which leaves that part out of the program: give it a "
+            "number, too"
         )
 
 

@@ -1,10 +1,13 @@
 """Prioritized sampling: rows are drawn in proportion to their priority.
 
 A tree of sums over all slots of a member's rings, 32 children to a node: a million rows are four
-levels deep, and every level is one gather for a whole batch.
+levels deep, and every level is one gather for a whole batch. Where priorities fade with age, the
+tree holds the faded ones.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -19,6 +22,15 @@ CHILDREN = 32
 EPSILON = 1e-6
 # How much of a sequence's priority is its largest error, and not their mean.
 LARGEST = 0.9
+# What fading leaves of a priority at least, and how many rows come in before all fade again.
+LEAST, STALE = 0.1, 32
+
+
+class Fading(eqx.Module):
+    """Priorities as they were given, before they fade, and the rows since the tree was built."""
+
+    raw: Float[Array, "*members rows"]
+    since: Int[Array, "*members"]
 
 
 class Priorities(eqx.Module):
@@ -29,7 +41,9 @@ class Priorities(eqx.Module):
     """
 
     levels: tuple[Float[Array, "*members nodes"], ...]
+    # The largest that any row was given, unfaded.
     largest: Float[Array, "*members"]
+    fading: Fading | None = None
 
 
 def level_sizes(rows: int) -> list[int]:
@@ -41,15 +55,21 @@ def level_sizes(rows: int) -> list[int]:
     return sizes
 
 
-def init_priorities(members: int, rows: int) -> Priorities:
+def init_priorities(members: int, rows: int, fading: bool = False) -> Priorities:
     """Return the priorities of empty rings with so many slots in total."""
-    levels = tuple(jnp.zeros((members, size)) for size in level_sizes(rows))
-    return Priorities(levels, jnp.ones(members))
+    sizes = level_sizes(rows)
+    levels = tuple(jnp.zeros((members, size)) for size in sizes)
+    if not fading:
+        return Priorities(levels, jnp.ones(members))
+    raw, since = jnp.zeros((members, sizes[0])), jnp.zeros(members, jnp.int32)
+    return Priorities(levels, jnp.ones(members), Fading(raw, since))
 
 
-def priorities_bytes(members: int, rows: int) -> int:
+def priorities_bytes(members: int, rows: int, fading: bool = False) -> int:
     """Return how many bytes the priorities of so many slots per member take."""
-    return 4 * members * (sum(level_sizes(rows)) + 1)
+    sizes = level_sizes(rows)
+    beside = sizes[0] + 1 if fading else 0
+    return 4 * members * (sum(sizes) + 1 + beside)
 
 
 def note_rows(priorities: Priorities, stream: Stream, rows: Rows) -> Priorities:
@@ -65,19 +85,74 @@ def note_rows(priorities: Priorities, stream: Stream, rows: Rows) -> Priorities:
     largest = priorities.largest[:, None, None]
     value = jnp.where(rows.last, 0.0, largest)
     flat = (place.shape[0], -1)
-    return jax.vmap(replaced)(priorities, place.reshape(flat), value.reshape(flat))
+    noted = jax.vmap(begun)(priorities, place.reshape(flat), value.reshape(flat))
+    if noted.fading is None:
+        return noted
+    since = noted.fading.since + jnp.sum(rows.count, axis=-1)
+    return dataclasses.replace(noted, fading=Fading(noted.fading.raw, since))
+
+
+def refreshed(
+    priorities: Priorities,
+    head: Int[Array, " worlds"],
+    length: int,
+    fade: float | Float[Array, ""],
+) -> Priorities:
+    """Return one member's priorities that fade, faded again where enough rows have come in.
+
+    Args:
+        priorities: of rings whose rows have been noted and appended.
+        head: the slot of each world's newest observation.
+        length: the slots of a ring.
+        fade: as of `factors`.
+    """
+    assert priorities.fading is not None
+    return jax.lax.cond(
+        priorities.fading.since >= STALE,
+        lambda: faded(priorities, head, length, fade),
+        lambda: priorities,
+    )
+
+
+def faded(
+    priorities: Priorities,
+    head: Int[Array, " worlds"],
+    length: int,
+    fade: float | Float[Array, ""],
+) -> Priorities:
+    """Return one member's priorities with all rows faded by the ages that they have now."""
+    fading = priorities.fading
+    assert fading is not None
+    factor = factors(head, length, fade)
+    levels = [fading.raw * jnp.pad(factor, (0, len(fading.raw) - len(factor)))]
+    for above in priorities.levels[1:]:
+        sums = jnp.sum(levels[-1].reshape(-1, CHILDREN), axis=-1)
+        levels.append(jnp.pad(sums, (0, len(above) - len(sums))))
+    fresh = Fading(fading.raw, jnp.zeros_like(fading.since))
+    return Priorities(tuple(levels), priorities.largest, fresh)
+
+
+def factors(
+    head: Int[Array, " worlds"], length: int, fade: float | Float[Array, ""]
+) -> Float[Array, " slots"]:
+    """Return what is left of a priority in every slot of a member's rings: max(fade^age, 0.1).
+
+    The age of a row is how many rows the member has stored since: those of its world, times the
+    number of worlds, which take their steps together.
+    """
+    worlds = head.shape[0]
+    age = worlds * ((head[:, None] - 1 - jnp.arange(length)[None]) % length)
+    return jnp.maximum(jnp.exp(age * jnp.log(fade)), LEAST).reshape(-1)
 
 
 def draw(
     priorities: Priorities,
     key: PRNGKeyArray,
     shape: tuple[int, ...],
-    beta: float | Float[Array, ""],
 ) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
     """Draw rows of one member with probability P(i) = p_i / Σ p, stratified over the last axis.
 
-    Returns the rows' places and the weights that correct for it: (1 / P(i))^β, divided by the
-    batch's largest (Schaul et al. 2016, section 3.4). A row without priority weighs 0.
+    Returns the rows' places and their priorities, which are 0 where there is no row to be drawn.
     """
     top = priorities.levels[-1]
     total = jnp.sum(top)
@@ -88,11 +163,22 @@ def draw(
         children = level.reshape(-1, CHILDREN)[place]
         child, left = descend(children, left)
         place = CHILDREN * place + child
-    priority = priorities.levels[0][place]
+    return place, priorities.levels[0][place]
+
+
+def weights(
+    priority: Float[Array, "... rows"], beta: float | Float[Array, ""] | None
+) -> Float[Array, "... rows"]:
+    """Return the weights that correct for how rows of these priorities are drawn; without β, 1.
+
+    They are (1 / P(i))^β, divided by the batch's largest (Schaul et al. 2016, section 3.4). A row
+    without priority weighs 0.
+    """
     valid = priority > 0
+    if beta is None:
+        return valid.astype(jnp.float32)
     smallest = jnp.min(jnp.where(valid, priority, jnp.inf), axis=-1, keepdims=True)
-    weight = jnp.where(valid, (smallest / jnp.where(valid, priority, 1.0)) ** beta, 0.0)
-    return place, weight
+    return jnp.where(valid, (smallest / jnp.where(valid, priority, 1.0)) ** beta, 0.0)
 
 
 def descend(
@@ -121,30 +207,70 @@ def of_sequences(
     return LARGEST * jnp.max(errors * counts, axis=0) + (1 - LARGEST) * mean
 
 
+Measure = Callable[[Array, float | Array], Array]
+
+
+def of_error(error: Float[Array, " rows"], alpha: float | Array) -> Float[Array, " rows"]:
+    """Return the priorities (|δ| + ε)^α of these absolute TD errors (Schaul et al. 2016, 3.3)."""
+    return (error + EPSILON) ** alpha
+
+
+def of_large_error(error: Float[Array, " rows"], alpha: float | Array) -> Float[Array, " rows"]:
+    """Return the priorities max(|δ|, 1)^α of these absolute TD errors (Fujimoto et al. 2020, LAP).
+
+    Errors below 1 are drawn alike: there a Huber loss is a square, and evens them out.
+    """
+    return jnp.maximum(error, 1.0) ** alpha
+
+
+# What priorities are made of -> how.
+MEASURES: dict[str, Measure] = {"td-error": of_error, "lap": of_large_error}
+
+
 def renewed(
     priorities: Priorities,
     place: Int[Array, "..."],
     error: Float[Array, "..."],
     alpha: float | Float[Array, ""],
+    measure: Measure,
 ) -> Priorities:
-    """Return one member's priorities after these rows' TD errors: p = (|δ| + ε)^α.
+    """Return one member's priorities after these rows' TD errors, as one of `MEASURES` has them.
 
-    Schaul et al. 2016, section 3.3. A row that was drawn though it starts no transition keeps 0.
+    A row that was drawn though it starts no transition keeps 0. Priorities that fade do so by the
+    ages of the tree.
     """
     place, error = place.reshape(-1), error.reshape(-1)
-    value = jnp.where(priorities.levels[0][place] > 0, (error + EPSILON) ** alpha, 0.0)
+    value = jnp.where(priorities.levels[0][place] > 0, measure(error, alpha), 0.0)
     largest = jnp.maximum(priorities.largest, jnp.max(value))
-    return replaced(Priorities(priorities.levels, largest), place, value)
+    fading = priorities.fading
+    if fading is None:
+        return replaced(Priorities(priorities.levels, largest), place, value)
+    factor = priorities.levels[0][place] / jnp.where(value > 0, fading.raw[place], 1.0)
+    raw = fading.raw.at[place].set(value)
+    # Of a row that was drawn twice, one of two errors stays: the same one in both.
+    tree = replaced(priorities, place, raw[place] * factor)
+    return Priorities(tree.levels, largest, Fading(raw, fading.since))
+
+
+def begun(
+    priorities: Priorities, place: Int[Array, " rows"], value: Float[Array, " rows"]
+) -> Priorities:
+    """Return one member's priorities with others of fresh rows, which have not faded."""
+    fresh = replaced(priorities, place, value)
+    if fresh.fading is None:
+        return fresh
+    raw = fresh.fading.raw.at[place].set(value, mode="drop")
+    return dataclasses.replace(fresh, fading=Fading(raw, fresh.fading.since))
 
 
 def replaced(
     priorities: Priorities, place: Int[Array, " rows"], value: Float[Array, " rows"]
 ) -> Priorities:
-    """Return one member's priorities with other values at some rows; rows beyond are ignored."""
+    """Return one member's tree with other values at some rows; rows beyond are ignored."""
     levels = [priorities.levels[0].at[place].set(value, mode="drop")]
     inside = place < priorities.levels[0].shape[0]
     for above in priorities.levels[1:]:
         place = jnp.where(inside, place // CHILDREN, above.shape[0])
         children = levels[-1].reshape(-1, CHILDREN).at[place].get(mode="fill", fill_value=0.0)
         levels.append(above.at[place].set(jnp.sum(children, axis=-1), mode="drop"))
-    return Priorities(tuple(levels), priorities.largest)
+    return Priorities(tuple(levels), priorities.largest, priorities.fading)

@@ -23,7 +23,7 @@ from qmu.errors import DivergedError
 from qmu.learning.custom import misfit
 from qmu.learning.learner import Totals
 from qmu.learning.loop import Trainer
-from qmu.replay.priority import replaced
+from qmu.replay.priority import begun
 from qmu.replay.stream import row_bytes
 from qmu.runs import segments
 from qmu.saving import arrays, store
@@ -202,7 +202,7 @@ def restore_checked(trainer: Trainer, saved: Checkpoint) -> None:
     trainer.crew.restore(behaviours, seen, cut)
     learner.totals = totals_of(saved.arrays, state["due"], learner.slices)
     learner.load(saved.arrays, "agents")
-    if trainer.config.replay.prioritized:
+    if trainer.config.replay.by_priority:
         priorities = arrays.like_groups(
             "priorities", saved.arrays, [own.priorities for own in learner.members]
         )
@@ -247,7 +247,7 @@ def forget(trainer: Trainer, held: NDArray[np.int64]) -> None:
         padded = [np.pad(one, (0, most - len(one)), constant_values=beyond) for one in places]
         place = jnp.asarray(np.array(padded), jnp.int32)
         none = jnp.zeros(place.shape)
-        tree = jax.vmap(replaced)(priorities, place, none)
+        tree = jax.vmap(begun)(priorities, place, none)
         renewed.append(dataclasses.replace(own, priorities=tree))
     learner.members = renewed
 

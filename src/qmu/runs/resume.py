@@ -273,8 +273,9 @@ def resumed_config(run: Run, before: Config, changes: Mapping[str, Any]) -> Conf
     train = reading.read_group("train", vars(config.train) | dict(changes))
     config = dataclasses.replace(config, train=train)
     changed = []
+    both = options.resolved(before), options.resolved(config)
     for group, option in options.options():
-        was, now = (shape_of(getattr(getattr(one, group), option.name)) for one in (before, config))
+        was, now = (shape_of(getattr(getattr(one, group), option.name)) for one in both)
         # A number that appears or goes away changes the program.
         shaping = options.shapes(option) or (was is None) != (now is None)
         if shaping and (group, option.name) not in MAY_CHANGE and was != now:

@@ -206,7 +206,7 @@ def study_of(name: str, held: Mapping[str, Any], most: int = MOST_CONFIRMED) -> 
         first_seed=held.get("first_seed", 0),
         arms=tuple(arms),
         base=base,
-        changes=held.get("options", {}),
+        changes=reading.merge({}, held.get("options", {})),
     )
     for world in study.worlds:
         for arm in study.arms:
@@ -220,7 +220,8 @@ def read_world(name: str, held: Mapping[str, Any]) -> World:
     rules.check_table(name, own)
     steps = own.get("total_steps", held.get("total_steps", 100_000))
     low, high = own.get("low"), own.get("high")
-    return World(name, steps, own.get("threshold"), low, high, own.get("options", {}))
+    changes = reading.merge({}, own.get("options", {}))
+    return World(name, steps, own.get("threshold"), low, high, changes)
 
 
 def read_arms(held: Mapping[str, Any]) -> list[Arm]:
@@ -236,7 +237,7 @@ def read_arms(held: Mapping[str, Any]) -> list[Arm]:
         )
         changes = nested(zip(grid, values, strict=True))
         rules.check_options(changes, "the grid", arm=True)
-        arms.append(Arm(name, slug_of(name), None, changes))
+        arms.append(Arm(name, slug_of(name), None, reading.merge({}, changes)))
     return arms
 
 
@@ -247,7 +248,7 @@ def listed_arm(name: str, given: Mapping[str, Any]) -> Arm:
     if preset is not None and not isinstance(preset, str):
         raise ConfigError(f"arms.{name}.preset is not a text: {preset!r}")
     rules.check_options(changes, f"arms.{name}", arm=True)
-    return Arm(name, slug_of(name), preset, changes)
+    return Arm(name, slug_of(name), preset, reading.merge({}, changes))
 
 
 def nested(pairs: Any) -> dict[str, Any]:
@@ -382,9 +383,9 @@ def programs(study: Study, apart: Collection[tuple[str, str]] = ()) -> list[Prog
 
 def shape_of(config: Config) -> tuple[Any, ...]:
     """Return all that shapes a program; configurations that have it in common can share one."""
+    found = options.resolved(config)
     values = (
-        (option, getattr(getattr(config, group), option.name))
-        for group, option in options.options()
+        (option, getattr(getattr(found, group), option.name)) for group, option in options.options()
     )
     return tuple(value if options.shapes(option) else value is None for option, value in values)
 
@@ -392,8 +393,9 @@ def shape_of(config: Config) -> tuple[Any, ...]:
 def other_numbers(config: Config, base: Config) -> dict[str, dict[str, float]]:
     """Return the numeric options in which a configuration differs from one of the same shape."""
     found: dict[str, dict[str, float]] = {}
+    both = options.resolved(config), options.resolved(base)
     for group, option in options.options():
-        value, usual = (getattr(getattr(one, group), option.name) for one in (config, base))
+        value, usual = (getattr(getattr(one, group), option.name) for one in both)
         if not options.shapes(option) and value != usual:
             found.setdefault(group, {})[option.name] = value
     return found

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, get_type_hints
 from qmu import config as options
 from qmu.config import Config, reading
 from qmu.config.files import parse_toml, read_toml
+from qmu.config.former import FORMER, check_once, value_of
 from qmu.config.spelling import nearest, spelled
 from qmu.config.values import is_number
 from qmu.errors import ConfigError
@@ -121,6 +122,7 @@ def space_of(held: Mapping[str, Any], base: Config) -> tuple[Dimension, ...]:
             raise ConfigError(f"unknown group of options {group!r}{known}")
         if not isinstance(table, Mapping):
             raise ConfigError(f"{group} is a group of options: write [{group}] and options below")
+        check_once(group, table)
         found += [dimension_of(group, option, given) for option, given in table.items()]
     if not found:
         raise ConfigError("it is empty: give at least one option a range, log, or choice")
@@ -139,7 +141,7 @@ def dimension_of(group: str, option: str, given: Any) -> Dimension:
         )
     # A wrong name is said as everywhere else.
     kinds = get_type_hints(options.GROUPS[group])
-    if option not in kinds:
+    if option not in kinds and (group, option) not in FORMER:
         reading.read_group(group, {option: None})
     if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
         raise ConfigError(
@@ -152,7 +154,7 @@ def dimension_of(group: str, option: str, given: Any) -> Dimension:
         raise ConfigError(f"{path}: {kind} needs a list with values, not {values!r}")
     if kind == CHOICE:
         return Dimension(group, option, kind, None, choices_of(path, values))
-    return Dimension(group, option, kind, bounds_of(path, kind, values, kinds[option]), {})
+    return Dimension(group, option, kind, bounds_of(path, kind, values, kinds.get(option)), {})
 
 
 def choices_of(path: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -221,8 +223,9 @@ def described(space: Sequence[Dimension]) -> dict[str, dict[str, Any]]:
 def base_drawn(space: Sequence[Dimension], base: Config) -> dict[str, Drawn] | None:
     """Return where the base recipe lies in the space; None if it lies outside."""
     found: dict[str, Drawn] = {}
+    recipe = options.resolved(base)
     for one in space:
-        value = getattr(getattr(base, one.group), one.option)
+        value = value_of(getattr(recipe, one.group), one.group, one.option)
         if one.bounds is None:
             word = spelled(value)
             if word not in one.choices:
