@@ -141,11 +141,12 @@ def priorities() -> Figure:
     batch, errors = 4_096, jnp.linspace(0.02, 2.0, 64)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     for color, alpha in enumerate((0.0, 0.6, 1.0)):
-        place, _ = priority.draw(renewed(errors, alpha), jax.random.key(0), (batch,), 1.0)
+        place, _ = priority.draw(renewed(errors, alpha), jax.random.key(0), (batch,))
         drawn = np.bincount(np.asarray(place), minlength=len(errors)) / batch * len(errors)
         left.plot(errors, drawn, ".", color=f"C{color}", markersize=4, label=f"α = {alpha:g}")
     for color, beta in enumerate((0.4, 1.0), start=3):
-        place, weight = priority.draw(renewed(errors, 0.6), jax.random.key(0), (batch,), beta)
+        place, own = priority.draw(renewed(errors, 0.6), jax.random.key(0), (batch,))
+        weight = priority.weights(own, beta)
         seen, first = np.unique(np.asarray(place), return_index=True)
         right.plot(errors[seen], weight[first], color=f"C{color}", label=f"β = {beta:g}")
     left.set(xlabel="|TD error|", ylabel="draws, 1: as if uniform", title="how often it is drawn")
@@ -161,7 +162,7 @@ def renewed(errors: jax.Array, alpha: float) -> priority.Priorities:
     places = jnp.arange(len(errors))
     # A transition has a priority from its first step on; an error renews it.
     fresh = priority.replaced(empty, places, jnp.ones(len(errors)))
-    return priority.renewed(fresh, places, errors, alpha)
+    return priority.renewed(fresh, places, errors, alpha, priority.of_error)
 
 
 def saturation() -> Figure:

@@ -166,6 +166,10 @@ def without_contradictions(config):
         steps = max(1, min(memory.sequence, rows, taken))
         memory = dataclasses.replace(memory, sequence=steps, burn_in=min(memory.burn_in, steps - 1))
         replay = dataclasses.replace(replay, n_step=min(replay.n_step, steps, rows))
+    if replay.priorities == "uniform":
+        replay = dataclasses.replace(replay, fade=None)
+    if replay.priorities == "lap":
+        replay = dataclasses.replace(replay, beta=None, beta_end=None)
     if "batch" in (actor.norm, critic.norm) or actor.input_norm or critic.input_norm:
         replay = dataclasses.replace(replay, batch_size=max(2, replay.batch_size))
     if critic.norm != "batch" and not critic.input_norm:

@@ -182,6 +182,23 @@ def test_the_number_of_episodes_ends_a_run(capsys):
             ["train", "Pendulum-v1", "--preset", "td3", "--target.smoothing-std", "None"],
             "--target.smoothing-clip is about a noise that there is none of",
         ),
+        (
+            ["train", "Pendulum-v1", "--replay.fade", "0.9999"],
+            "--replay.fade 0.9999 is about priorities, and --replay.priorities uniform has none",
+        ),
+        (
+            ["train", "Pendulum-v1", "--replay.priorities", "lap", "--replay.beta-end", "1"],
+            "--replay.beta-end 1.0 is about weights that make up for priorities",
+        ),
+        (
+            ["train", "Pendulum-v1", "--preset", "qmu2026", "--replay.priorities", "lap"],
+            "has none: leave them out (none), or give --replay.priorities td-error",
+        ),
+        (
+            ["train", "Pendulum-v1", "--replay.prioritized", "--replay.priorities", "lap"],
+            "--replay.prioritized is an old spelling of --replay.priorities td-error",
+        ),
+        (["train", "Pendulum-v1", "--replay.fade", "0"], "--replay.fade must lie in (0, 1]"),
         (["eval", "nowhere"], "nowhere is no directory"),
         (["eval", "."], "is not a run's directory"),
         (["export", "nowhere", "p.npz"], "nowhere is no directory"),

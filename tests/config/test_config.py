@@ -367,6 +367,22 @@ def test_an_unknown_name_is_refused_with_the_nearest(values, words):
             ["--replay.n-step 500", "--replay.capacity 300"],
         ),
         (
+            {"replay": {"fade": 0.99}},
+            ["--replay.fade 0.99", "--replay.priorities uniform", "give --replay.priorities td-er"],
+        ),
+        (
+            {"replay": {"priorities": "lap", "beta": 0.4}},
+            [
+                "--replay.beta 0.4 is about",
+                "--replay.priorities lap",
+                "leave it out (none), or giv",
+            ],
+        ),
+        (
+            {"replay": {"priorities": "lap", "beta": 0.4, "beta_end": 1}},
+            ["--replay.beta 0.4 and --replay.beta-end 1.0 are about", "leave them out (none)"],
+        ),
+        (
             {
                 "critic": {"count": 4, "subset": 1, "batches": "regions", "bootstrap": "mean"},
                 "actor": {"climbs": "mean"},

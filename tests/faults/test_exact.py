@@ -15,6 +15,15 @@ VARIANTS = {
     "three members": {"train": {"seeds": 3}},
     "two worlds": {"env": {"count": 2}},
     "prioritized": {"replay": {"priorities": "td-error"}},
+    "lap": {"replay": {"priorities": "lap"}},
+    "lap that fades, in a ring that wraps": {
+        "replay": {"priorities": "lap", "fade": 0.97, "capacity": 70},
+        "train": {"seeds": 2},
+    },
+    "fading, two worlds": {
+        "env": {"count": 2},
+        "replay": {"priorities": "td-error", "fade": 0.97},
+    },
     # With as many random steps, the save finds observations that the next size is measured on.
     "parameter noise": {"explore": {"noise": "none", "parameter_distance": 0.3, "start_steps": 35}},
     "Ornstein-Uhlenbeck": {"explore": {"noise": "ou", "epsilon": 0.1, "noise_end": 0.5}},

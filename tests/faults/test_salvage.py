@@ -60,9 +60,10 @@ def test_a_run_goes_on_with_the_rows_that_are_left(tmp_path, kind, capsys):
 
 @pytest.mark.filterwarnings("ignore:the checkpoint .* is damaged")
 @pytest.mark.filterwarnings("ignore:.* rows of the stream are damaged")
-def test_only_rows_that_are_there_are_drawn(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fade", some([None, 0.99], [0.99]))
+def test_only_rows_that_are_there_are_drawn(fade, tmp_path, monkeypatch):
     """Priorities of those that are lost are none, and the learner waits where few are left."""
-    directory = runs.train(tmp_path, replay={"priorities": "td-error"})
+    directory = runs.train(tmp_path, replay={"priorities": "td-error", "fade": fade})
     lose(directory, -1)
     found = []
     read_back = segments.read_back
@@ -70,7 +71,9 @@ def test_only_rows_that_are_there_are_drawn(tmp_path, monkeypatch):
     def noted(folder, learner, *rest):
         read_back(folder, learner, *rest)
         (members,) = learner.members
-        levels = [float(jax.numpy.abs(level).max()) for level in members.priorities.levels]
+        priorities = members.priorities
+        arrays = [*priorities.levels, *([] if fade is None else [priorities.fading.raw])]
+        levels = [float(jax.numpy.abs(level).max()) for level in arrays]
         found.append((int(members.stream.size.sum()), levels))
 
     monkeypatch.setattr("qmu.runs.checkpoint.segments.read_back", noted)

@@ -13,7 +13,7 @@ from qmu.layout import Layout
 from qmu.learning.groups import divide
 from qmu.learning.learner import BLOCK, Learner
 from qmu.learning.members import INIT, SAMPLE, UPDATE
-from qmu.replay.priority import draw, init_priorities, note_rows, renewed
+from qmu.replay.priority import MEASURES, draw, init_priorities, note_rows, renewed, weights
 from qmu.replay.stream import append, init_stream, windows
 from qmu.rows import Rows
 
@@ -290,8 +290,14 @@ def test_loaded_agents_are_gone_on_with(tiny_config):
     assert learner.updates == 2
 
 
-def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_config):
-    settings = {"priorities": "td-error", "alpha": 0.7, "beta": 0.5, "beta_end": 0.5}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"priorities": "td-error", "alpha": 0.7, "beta": 0.5, "beta_end": 0.5},
+        {"priorities": "lap", "alpha": 0.7},
+    ],
+)
+def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(settings, tiny_config):
     config, rows, due = tiny_config(replay=settings), draw_rows(1), 6
     rows.last[..., 8] = True  # as collectors mark the newest observation
     learner = make_learner(config, 7)
@@ -308,7 +314,8 @@ def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_con
     seen = []
     for index in range(due):
         key = jax.random.fold_in(sample_key, index)
-        places, weight = draw(own, key, (1, config.replay.batch_size), 0.5)
+        places, priority = draw(own, key, (1, config.replay.batch_size))
+        weight = weights(priority, config.replay.beta)
         batch = windows(
             stream, 0, 0 * places[0], places[0], weight[0] > 0, config.replay.n_step, 0.99
         )._replace(weight=weight[0])
@@ -316,7 +323,7 @@ def test_a_prioritized_chunk_draws_every_batch_by_the_newest_priorities(tiny_con
         agent, _, errors = update(
             agent, batch, count, jax.random.fold_in(update_key, count), numbers
         )
-        own = renewed(own, places[0], errors, 0.7)
+        own = renewed(own, places[0], errors, 0.7, MEASURES[config.replay.priorities])
         seen += places[0].tolist()
     assert_close(learner.members[0].agents, jax.tree.map(lambda leaf: leaf[None], agent))
     assert_close(learner.members[0].priorities, jax.tree.map(lambda leaf: leaf[None], own))
@@ -350,14 +357,45 @@ def test_the_acting_network_normalizes_with_the_statistics_of_its_chunk(tiny_con
     np.testing.assert_allclose(network(obs), agent.actor(jnp.asarray(seen)), atol=1e-5)
 
 
+def test_members_may_differ_in_alpha_and_in_how_priorities_fade(tiny_config):
+    # After 32 rows of a member all have faded by their ages, as its own options say.
+    kinds = [{}, {"alpha": 0.9}, {"fade": 0.5}, {"alpha": 0.4, "fade": 0.95}]
+    members = tuple(
+        Member(f"seed-{index}", "", 7, tiny_config(replay={"priorities": "lap", "fade": 1.0} | own))
+        for index, own in enumerate(kinds)
+    )
+    learner = Learner(divide(members, jax.devices("cpu")[:1]), Layout(OBS), ACTION)
+    assert np.asarray(learner.numbers[0].replay.alpha) == pytest.approx([0.4, 0.9, 0.4, 0.4])
+    assert learner.numbers[0].replay.beta is None
+    for seed in range(4):
+        one = draw_rows(1, seed=seed)
+        rows = Rows(*(np.repeat(column, len(members), axis=0) for column in one))
+        rows.last[..., 8] = True
+        learner.learn(rows, 0)
+    levels = np.asarray(learner.members[0].priorities.levels[0])
+    ages = (int(learner.members[0].stream.head[0, 0]) - 1 - np.arange(32)) % 33
+    for member, own in enumerate(kinds):
+        expected = np.maximum(own.get("fade", 1.0) ** ages, 0.1)
+        np.testing.assert_allclose(levels[member][:32], expected, rtol=1e-4)
+    learner.learn(rows, 8)
+    raw = np.asarray(learner.members[0].priorities.fading.raw)
+    assert not np.array_equal(raw[0], raw[1])
+    np.testing.assert_array_equal(raw[0] > 0, raw[1] > 0)
+
+
 @pytest.mark.long
-def test_members_that_share_a_device_have_priorities_of_their_own(tiny_config):
-    config = tiny_config(replay={"priorities": "td-error"})
-    rows = draw_rows(2)
+@pytest.mark.parametrize(
+    "replay", [{"priorities": "td-error"}, {"priorities": "lap", "fade": 0.95}]
+)
+def test_members_that_share_a_device_have_priorities_of_their_own(replay, tiny_config):
+    chunks = [draw_rows(2, seed=seed) for seed in range(5)]
+    config = tiny_config(replay=replay)
     together = make_learner(config, 7, 8)
-    together.learn(rows, 4)
+    for rows in chunks:
+        together.learn(rows, 4)
     for member, seed in enumerate((7, 8)):
         alone = make_learner(config, seed)
-        alone.learn(of_member(rows, member), 4)
+        for rows in chunks:
+            alone.learn(of_member(rows, member), 4)
         own = jax.tree.map(lambda leaf, at=member: leaf[at], together.members[0].priorities)
         assert_close(own, jax.tree.map(lambda leaf: leaf[0], alone.members[0].priorities))

@@ -27,6 +27,10 @@ def test_rings_are_counted_with_their_head_slots_and_priorities():
     # 102 slots, as 128 leaves under 4 nodes, and the largest priority.
     config = made({"count": 2}, {"capacity": 100, "priorities": "td-error"})
     assert needs.ring_bytes(config, PENDULUM, 2) == 2 * 2 * 51 * 21 + 4 * 2 * (128 + 4 + 1)
+    # Where they fade, each leaf once more as it was given, and the rows since all have faded.
+    config = made({"count": 2}, {"capacity": 100, "priorities": "lap", "fade": 0.999})
+    fading = 4 * 2 * (128 + 4 + 1 + 128 + 1)
+    assert needs.ring_bytes(config, PENDULUM, 2) == 2 * 2 * 51 * 21 + fading
 
 
 def test_the_disk_holds_rows_once_and_agents_for_each_kept_checkpoint():

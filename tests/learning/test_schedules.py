@@ -78,6 +78,28 @@ def test_nothing_is_compiled_again(tiny_config):
     assert trainer.learner.compiled._cache_size() == len(trainer.learner.groups)
 
 
+def test_numbers_of_priorities_follow_schedules_without_being_given(tiny_config):
+    schedules = {"replay.beta": lambda step: 0.5, "replay.alpha": lambda step: 0.25 + step / 1000}
+    weights = []
+    for given in ({}, {"alpha": 0.9, "beta": 0.1, "beta_end": 0.1}):
+        replay = {"priorities": "td-error"} | given
+        trainer = make_trainer(tiny_config, schedules, replay=replay, train={"chunk": 8})
+        list(trainer.run(64, evaluating=False))
+        assert trainer.learner.updates > 0
+        weights.append(trainer.actors(lag=False)[0].weights[0])
+    np.testing.assert_array_equal(*weights)
+    # They are not what they are without a schedule.
+    trainer = make_trainer(tiny_config, {}, replay={"priorities": "td-error"}, train={"chunk": 8})
+    list(trainer.run(64, evaluating=False))
+    assert not np.array_equal(trainer.actors(lag=False)[0].weights[0], weights[0])
+
+
+def test_a_schedule_of_what_lap_has_not_is_refused(tmp_path):
+    said = r"replay\.beta is used where replay\.priorities is td-error, and it is lap"
+    with pytest.raises(qmu.ConfigError, match=said):
+        train(tmp_path, {"replay.beta": falling}, replay={"priorities": "lap"})
+
+
 @pytest.mark.parametrize("noise", some(["normal", "ou", "colored"], ["normal"]))
 def test_noise_follows_its_schedule_and_not_its_own_end(tiny_config, noise):
     trainer = make_trainer(
@@ -143,6 +165,7 @@ def test_a_schedule_has_to_be_given_again_and_then_goes_on(tmp_path, capsys):
             {"replay.beta": falling},
             "used where replay.priorities is td-error, and it is uniform",
         ),
+        ({"replay.fade": falling}, "is none, which leaves that part out of the program"),
         ({"explore.ou_dt": falling}, "is used where explore.noise is ou, and it is normal"),
         ({"explore.color": falling}, "is used where explore.noise is colored, and it is normal"),
         ({"explore.std_last": falling}, "is none, which leaves that part out of the program"),

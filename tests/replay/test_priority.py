@@ -12,6 +12,7 @@ from qmu.layout import Layout
 from qmu.replay.priority import (
     CHILDREN,
     EPSILON,
+    MEASURES,
     Priorities,
     draw,
     init_priorities,
@@ -21,13 +22,14 @@ from qmu.replay.priority import (
     priorities_bytes,
     renewed,
     replaced,
+    weights,
 )
 from qmu.replay.stream import append, init_stream, startable
 from qmu.rows import Rows
 
 REPLACE = jax.jit(replaced)
 DRAW = jax.jit(draw, static_argnames="shape")
-RENEW = jax.jit(renewed)
+RENEWED = jax.jit(renewed, static_argnames="measure")
 NOTE = jax.jit(note_rows)
 APPEND = jax.jit(append)
 KEY = jax.random.key(3)
@@ -41,6 +43,16 @@ def tree_of(values):
     """Return one member's priorities, which are these."""
     empty = member(init_priorities(1, len(values)))
     return REPLACE(empty, jnp.arange(len(values)), jnp.asarray(values, jnp.float32))
+
+
+def weighted(priorities, shape, beta, key=KEY):
+    """Return what is drawn of one member's priorities, and what it weighs."""
+    place, priority = DRAW(priorities, key, shape=shape)
+    return place, weights(priority, beta)
+
+
+def renew(priorities, place, error, alpha, kind="td-error"):
+    return RENEWED(priorities, place, error, alpha, measure=MEASURES[kind])
 
 
 def check_sums(priorities):
@@ -66,10 +78,11 @@ def test_levels_have_a_node_for_32_of_the_level_below(rows, sizes):
     assert level_sizes(rows) == sizes
 
 
-def test_the_memory_that_is_asked_for_is_the_memory_that_is_taken():
-    priorities = init_priorities(3, 5000)
+@pytest.mark.parametrize("fading", [False, True])
+def test_the_memory_that_is_asked_for_is_the_memory_that_is_taken(fading):
+    priorities = init_priorities(3, 5000, fading)
     taken = sum(leaf.nbytes for leaf in jax.tree.leaves(priorities))
-    assert taken == priorities_bytes(3, 5000)
+    assert taken == priorities_bytes(3, 5000, fading)
 
 
 @given(
@@ -102,7 +115,7 @@ def test_the_tree_is_what_a_plain_list_would_be(changes):
 def test_rows_are_drawn_in_proportion_to_their_priority(rows):
     values = np.random.default_rng(rows).integers(0, 5, rows).astype(np.float64)
     values[0] = 3.0
-    place, _ = DRAW(tree_of(values), KEY, shape=(400, 100), beta=0.5)
+    place, _ = DRAW(tree_of(values), KEY, shape=(400, 100))
     counts = np.bincount(np.asarray(place).ravel(), minlength=rows)
     expected = 40_000 * values / values.sum()
     assert not counts[values == 0].any()
@@ -112,12 +125,12 @@ def test_rows_are_drawn_in_proportion_to_their_priority(rows):
 
 def test_draws_of_a_batch_are_stratified():
     # Ten draws of ten equal rows, one from each tenth: every row once.
-    place, _ = DRAW(tree_of(np.ones(10)), KEY, shape=(50, 10), beta=0.5)
+    place, _ = DRAW(tree_of(np.ones(10)), KEY, shape=(50, 10))
     np.testing.assert_array_equal(place, np.tile(np.arange(10), (50, 1)))
 
 
 def test_weights_make_up_for_the_priorities():
-    place, weight = DRAW(tree_of([1.0, 4.0, 0.0, 16.0]), KEY, shape=(200,), beta=0.5)
+    place, weight = weighted(tree_of([1.0, 4.0, 0.0, 16.0]), (200,), 0.5)
     # (1 / P)^0.5 relative to the rarest row in the batch: 1, (1/4)^0.5, (1/16)^0.5
     expected = np.array([1.0, 0.5, np.nan, 0.25])[np.asarray(place)]
     np.testing.assert_allclose(weight, expected, rtol=1e-6)
@@ -125,26 +138,74 @@ def test_weights_make_up_for_the_priorities():
 
 @pytest.mark.parametrize(("beta", "expected"), [(0.0, [1.0, 1.0]), (1.0, [1.0, 0.25])])
 def test_beta_is_how_much_they_make_up_for(beta, expected):
-    place, weight = DRAW(tree_of([1.0, 4.0]), KEY, shape=(50,), beta=beta)
+    place, weight = weighted(tree_of([1.0, 4.0]), (50,), beta)
     np.testing.assert_allclose(weight, np.array(expected)[np.asarray(place)], rtol=1e-6)
 
 
 def test_nothing_is_drawn_from_an_empty_tree():
-    _, weight = DRAW(member(init_priorities(1, 100)), KEY, shape=(8,), beta=0.5)
+    _, weight = weighted(member(init_priorities(1, 100)), (8,), 0.5)
     np.testing.assert_array_equal(weight, np.zeros(8))
 
 
 def test_a_priority_is_the_power_of_the_td_error():
     before = tree_of([1.0, 1.0, 1.0, 0.0])
-    after = RENEW(before, jnp.array([0, 2, 3]), jnp.array([4.0, 0.0, 9.0]), 0.5)
+    after = renew(before, jnp.array([0, 2, 3]), jnp.array([4.0, 0.0, 9.0]), 0.5)
     # 4^0.5 = 2; nothing is lost for ever; row 3 starts no transition, whatever was computed for it.
     np.testing.assert_allclose(after.levels[0], [2.0, 1.0, EPSILON**0.5, 0.0], rtol=1e-3)
     assert float(after.largest) == pytest.approx(2.0)
 
 
 def test_alpha_0_is_uniform():
-    after = RENEW(tree_of([1.0, 1.0]), jnp.array([0, 1]), jnp.array([100.0, 0.01]), 0.0)
+    after = renew(tree_of([1.0, 1.0]), jnp.array([0, 1]), jnp.array([100.0, 0.01]), 0.0)
     np.testing.assert_array_equal(after.levels[0], [1.0, 1.0])
+
+
+def test_a_priority_of_lap_is_the_power_of_an_error_above_1():
+    after = renew(
+        tree_of([2.0, 2.0, 2.0, 0.0]),
+        jnp.array([0, 1, 2, 3]),
+        jnp.array([0.25, 16.0, 1.0, 9.0]),
+        0.5,
+        "lap",
+    )
+    # max(|error|, 1)^0.5; row 3 starts no transition.
+    np.testing.assert_allclose(after.levels[0], [1.0, 4.0, 1.0, 0.0], rtol=1e-6)
+    assert float(after.largest) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("kind", MEASURES)
+def test_rows_are_drawn_as_the_paper_says_of_their_errors(kind):
+    errors = np.array([0.1, 0.5, 0.9, 1.5, 4.0, 20.0])
+    raw = {"td-error": (errors + 1e-6) ** 0.4, "lap": np.maximum(errors, 1) ** 0.4}[kind]
+    tree = renew(tree_of(np.ones(6)), jnp.arange(6), jnp.asarray(errors), 0.4, kind)
+    place, _ = DRAW(tree, KEY, shape=(400, 100))
+    counts = np.bincount(np.asarray(place).ravel(), minlength=6)
+    assert chisquare(counts, 40_000 * raw / raw.sum()).pvalue > 1e-4
+    if kind == "lap":
+        # Not as the td-error would: the smallest errors are alike.
+        other = (errors + 1e-6) ** 0.4
+        assert chisquare(counts, 40_000 * other / other.sum()).pvalue < 1e-4
+
+
+def test_without_beta_all_rows_weigh_1():
+    place, weight = weighted(tree_of([1.0, 4.0, 0.0, 16.0]), (200,), None)
+    assert set(np.asarray(place).tolist()) == {0, 1, 3}
+    np.testing.assert_array_equal(weight, np.ones(200))
+    _, weight = weighted(member(init_priorities(1, 100)), (8,), None)
+    np.testing.assert_array_equal(weight, np.zeros(8))
+
+
+def test_draws_by_the_td_error_are_those_that_they_were():
+    # What version 0.1 drew, before there was another way: rows, weights, and priorities.
+    tree = tree_of(np.arange(70) * 7 % 11)
+    place, weight = weighted(tree, (2, 8), 0.5)
+    assert place.tolist() == [[1, 17, 23, 35, 37, 48, 53, 64], [2, 9, 24, 28, 37, 46, 61, 61]]
+    expected = [0.6546537, 0.5773503, 0.6546537, 1, 0.7071068, 0.7071068, 0.6123725, 0.6123725]
+    np.testing.assert_allclose(weight[0], expected, rtol=1e-6)
+    tree = renew(tree, place, jnp.arange(16.0).reshape(2, 8), 0.7)
+    np.testing.assert_allclose(tree.levels[1], [136.93672, 149.12114, 27.90453], rtol=1e-6)
+    place, _ = weighted(tree, (2, 8), 0.5, jax.random.key(4))
+    assert place.tolist() == [[7, 15, 20, 34, 39, 48, 54, 69], [7, 13, 24, 31, 37, 47, 53, 61]]
 
 
 def rows_of(*worlds):
@@ -178,7 +239,7 @@ def test_new_rows_get_the_largest_priority_and_those_that_start_nothing_none():
 
     priorities = jax.tree.map(
         lambda leaf: leaf[None],
-        RENEW(member(priorities), jnp.array([0, 3]), jnp.array([4.0, 9.0]), 0.5),
+        renew(member(priorities), jnp.array([0, 3]), jnp.array([4.0, 9.0]), 0.5),
     )
     priorities = NOTE(priorities, stream, rows_of("sss", "s"))
     # World 0 goes on at slot 5 and overwrites 0 and 1; its newest observation is in slot 2. World
@@ -205,7 +266,7 @@ def test_exactly_the_stored_transitions_can_be_drawn(chunks):
 
 def test_members_have_priorities_of_their_own():
     both = init_priorities(2, 4)
-    changed = RENEW(
+    changed = renew(
         REPLACE(member(both, 1), jnp.arange(2), jnp.ones(2)), jnp.array([0]), jnp.array([25.0]), 0.5
     )
     assert isinstance(changed, Priorities)

@@ -10,7 +10,8 @@ import runs
 
 import qmu
 from qmu import cli
-from qmu.config import reading
+from qmu.config import reading, to_dict
+from qmu.saving import store
 
 # Rates that do not fall: a run that has finished can go on.
 SMALL = reading.merge(
@@ -121,6 +122,42 @@ def test_numbers_may_change(run):
     assert again.config.target.gamma == 0.9
     assert again.config.train.total_steps == 120
     assert again.config.train.schedule_steps == 80
+
+
+def as_before(config):
+    """Return a configuration as versions wrote it that knew priorities by the TD error alone."""
+    written = to_dict(config)
+    replay = written["replay"]
+    replay["prioritized"] = replay.pop("priorities") == "td-error"
+    replay |= {"alpha": 0.6, "beta": 0.4, "beta_end": 1.0}
+    return written
+
+
+@pytest.mark.parametrize("prioritized", [True, False])
+def test_a_run_that_was_written_in_an_old_spelling_goes_on(prioritized, tmp_path, monkeypatch):
+    changes = {"log": {"dir": str(tmp_path)}, "replay": {"prioritized": prioritized}}
+    with monkeypatch.context() as before:
+        before.setattr("qmu.config.to_dict", as_before)
+        run = qmu.train("Pendulum-v1", **reading.merge(SMALL, changes)).directory
+    text = (run / "config.toml").read_text()
+    assert f"prioritized = {str(prioritized).lower()}\nalpha = 0.6\n" in text
+    saved = store.read_checkpoint(runs.checkpoints(run)[0])
+    assert saved.state["config"]["replay"]["prioritized"] is prioritized
+    again = qmu.resume(run, total_steps=120)
+    assert again.config.replay.priorities == ("td-error" if prioritized else "uniform")
+    assert again.info["status"] == "finished"
+    now = store.read_checkpoint(runs.checkpoints(run)[0])
+    assert ("priorities.largest" in now.arrays) is prioritized
+
+
+def test_numbers_of_priorities_may_be_given_later(tmp_path, capsys):
+    changes = {"log": {"dir": str(tmp_path)}, "replay": {"priorities": "lap"}}
+    run = qmu.train("Pendulum-v1", **reading.merge(SMALL, changes)).directory
+    edit(run, 'priorities = "lap"', 'priorities = "lap"\nfade = 0.99')
+    assert "--replay.fade was none" in refused(capsys, run, "--train.total-steps", "120")
+    edit(run, "fade = 0.99", "alpha = 0.9")
+    again = qmu.resume(run, total_steps=120)
+    assert (again.info["status"], again.config.replay.alpha) == ("finished", 0.9)
 
 
 def test_a_whole_number_is_one_however_it_is_written(run):

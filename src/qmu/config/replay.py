@@ -90,9 +90,10 @@ def check_priorities(replay: Replay) -> None:
     given = [name for name in ("beta", "beta_end") if getattr(replay, name) is not None]
     if replay.priorities == "lap" and given:
         said = " and ".join(f"{flag('replay', name)} {getattr(replay, name)}" for name in given)
+        are, them = ("are", "them") if given[1:] else ("is", "it")
         raise ConfigError(
-            f"{said} {'are' if given[1:] else 'is'} about the weights of {flag('replay', 'priorities')} td-error, and {chosen} "
-            f"has none: leave {'them' if given[1:] else 'it'} out (none), or give td-error"
+            f"{said} {are} about weights that make up for priorities, and {chosen} has none: leave "
+            f"{them} out (none), or give {flag('replay', 'priorities')} td-error"
         )
 
 

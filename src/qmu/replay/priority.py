@@ -140,9 +140,10 @@ def factors(
     The age of a row is how many rows the member has stored since: those of its world, times the
     number of worlds, which take their steps together.
     """
-    worlds = head.shape[0]
-    age = worlds * ((head[:, None] - 1 - jnp.arange(length)[None]) % length)
-    return jnp.maximum(jnp.exp(age * jnp.log(fade)), LEAST).reshape(-1)
+    behind = head[:, None] - 1 - jnp.arange(length)[None]
+    # A remainder would take twice as long.
+    age = head.shape[0] * jnp.where(behind < 0, behind + length, behind)
+    return jnp.maximum(jnp.exp(age.astype(jnp.float32) * jnp.log(fade)), LEAST).reshape(-1)
 
 
 def draw(
