@@ -219,7 +219,7 @@ def of_error(error: Float[Array, " rows"], alpha: float | Array) -> Float[Array,
 def of_large_error(error: Float[Array, " rows"], alpha: float | Array) -> Float[Array, " rows"]:
     """Return the priorities max(|δ|, 1)^α of these absolute TD errors (Fujimoto et al. 2020, LAP).
 
-    Errors below 1 are drawn alike: there a Huber loss is a square, and evens them out.
+    Rows with errors below 1, where a Huber loss is a square, are drawn alike.
     """
     return jnp.maximum(error, 1.0) ** alpha
 
