@@ -191,7 +191,15 @@ def test_the_number_of_episodes_ends_a_run(capsys):
             "--replay.beta-end 1.0 is about weights that make up for priorities",
         ),
         (
-            "train Pendulum-v1 --replay.priorities lap --replay.beta 0.4 --replay.beta-end 1".split(),
+            [
+                "train",
+                "--replay.priorities",
+                "lap",
+                "--replay.beta",
+                "0.4",
+                "--replay.beta-end",
+                "1",
+            ],
             "has none: leave them out (none), or give --replay.priorities td-error",
         ),
         (
