@@ -16,6 +16,7 @@ from qmu.saving.store import Part, Segment
 KINDS = {
     "plain": {},
     "prioritized": {"replay": {"priorities": "td-error"}, "train": {"seeds": 2}},
+    "lap that fades": {"replay": {"priorities": "lap", "fade": 0.99}},
     "two worlds": {"env": {"count": 2}},
     "full ring": {"replay": {"capacity": 100}},
 }

@@ -1,5 +1,7 @@
 """Priorities that fade with age: numbers worked out by hand, and a slow list as a reference."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from qmu.replay.priority import (
     LEAST,
     MEASURES,
     STALE,
+    Fading,
     Priorities,
     begun,
     draw,
@@ -115,6 +118,15 @@ def test_all_fade_again_when_32_rows_have_come_in():
     # The first row of the first world: 19 steps of two rows have come after it.
     np.testing.assert_allclose(heads, [1, 1, 1, LEAST, LEAST], rtol=1e-5)
     assert LEAST > 0.9**38
+
+
+def test_members_in_one_batch_fade_when_their_own_rows_have_come_in():
+    two = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[ring_of([1.0, 1.0, 1.0, 0.0])] * 2)
+    two = dataclasses.replace(two, fading=Fading(two.fading.raw, jnp.array([31, 32])))
+    head, fade = jnp.array([[3], [3]]), jnp.array([0.5, 0.5], jnp.float32)
+    after = jax.vmap(lambda own, at, how: refreshed(own, at, 4, how))(two, head, fade)
+    np.testing.assert_allclose(after.levels[0], [[1, 1, 1, 0], [0.25, 0.5, 1, 0]], rtol=1e-6)
+    assert after.fading.since.tolist() == [31, 0]
 
 
 class Slow:
