@@ -141,6 +141,7 @@ def read_recipe(form: Any, command: str, words: list[str]) -> tuple[Any, options
     What is typed goes on top of the files, whose names are typed too.
     """
     from qmu import forms
+    from qmu.presets import DEFAULT, read_preset
 
     groups = {group: forms.group_form(group) for group in options.GROUPS}
     whole = forms.with_groups(form, groups)
@@ -151,7 +152,7 @@ def read_recipe(form: Any, command: str, words: list[str]) -> tuple[Any, options
         given = {group: make(**vars(getattr(base, group))) for group, make in groups.items()}
         return forms.read(whole, command, written, whole(**given))
 
-    first = parsed(options.Config())
+    first = parsed(reading.read_dict(read_preset(DEFAULT)))
     arguments = parsed(base_of(first)) if first.preset or first.config else first
     values = {group: vars(getattr(arguments, group)) for group in options.GROUPS}
     if arguments.environment is not None:
@@ -430,7 +431,10 @@ def check_sizes(words: list[str]) -> None:
 
 
 def base_of(arguments: Any) -> options.Config:
-    """Return the configuration that the preset and the file of these arguments amount to."""
+    """Return the configuration that the preset and the file of these arguments amount to.
+
+    Without a preset, a file says all that differs from the options' own defaults; runs' files do.
+    """
     from qmu.presets import read_preset
 
     values = {} if arguments.config is None else read_toml(arguments.config)

@@ -23,7 +23,7 @@ from qmu.learning.events import Due, Event
 from qmu.learning.loop import Trainer
 from qmu.learning.schedules import Schedule
 from qmu.places import WorkingFolder, shown
-from qmu.presets import read_preset
+from qmu.presets import DEFAULT, read_preset
 from qmu.records.again import how_to_go_on
 from qmu.records.directory import CHECKPOINTS
 from qmu.runs.lock import locked
@@ -113,7 +113,7 @@ def configure_run(
     named = source if isinstance(source, str) else None
     if source is None and isinstance(env := groups.get("env"), Mapping):
         named = env.get("id")
-    recipe = {} if preset is None else read_preset(preset, named)
+    recipe = read_preset(DEFAULT if preset is None else preset, named)
     if source is None:
         config = reading.read_dict(recipe)
         check_id_in_file(config.env.id, preset, "give it as the first argument")
