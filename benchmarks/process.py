@@ -101,3 +101,15 @@ def machine() -> dict[str, str | int | None]:
         "avx512": int("avx512f" in flags),
         "system": platform.platform(),
     }
+
+
+def commit() -> str | None:
+    """The commit of these files, with -dirty where they differ from it; None without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None

@@ -1,10 +1,12 @@
 """Every benchmark runs, with tiny numbers: what it would measure here is worth nothing.
 
-Not `rivals.py`, which needs the libraries that qmu is compared with.
+Not `rivals.py`, which needs the libraries that qmu is compared with; where those are, the rivals of
+`minutes.py` run.
 """
 
 import importlib
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -153,6 +155,133 @@ def test_saving(run, tmp_path):
         assert len(case["scheduled_seconds"]) == 2
         assert case["whole_stream_seconds"] > 0
         assert case["resume_seconds"] > 0
+
+
+@pytest.fixture
+def minutes(monkeypatch):
+    """Return the module, with what its processes need to find qmu's sources."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("minutes")
+
+
+def done(program, seed, seconds, reached=True):
+    """Return a run of a program on a world."""
+    times = {"seconds": seconds, "seconds_with_evaluations": seconds + 5}
+    about = {"world": "Hopper-v5", "score": 1500.0, "program": program, "seed": seed}
+    return about | times | {"reached": reached}
+
+
+def test_medians_of_what_is_only_known_to_be_more(minutes):
+    def middle(*times):
+        return minutes.median([minutes.Time(value, reached) for value, reached in times])
+
+    assert middle((1, True), (2, True), (9, False)) == (2, True)
+    assert middle((1, True), (2, False), (9, True)) == (2, False)
+    # In truth it may be 3.
+    assert middle((1, False), (2, True), (3, True)) == (2, False)
+    assert middle((1, True), (3, False)) == (2, False)
+    assert middle((1, True), (3, True), (4, False), (5, True)) == (3.5, False)
+
+
+def test_a_world_of_minutes_in_words(minutes):
+    goal = minutes.goal_of("Hopper-v5")
+    runs = [
+        done("sbx-sac", 0, 200.0, False),
+        done("qmu", 0, 100.0),
+        done("qmu", 1, 300.0),
+        done("sbx-sac", 1, 480.0),
+        done("sbx-td3", 0, 250.0, False),
+        done("sbx-td3", 0, 7.0) | {"score": 3.0},
+    ]
+    title, _, own, sac, td3, last = minutes.report(runs, goal, "qmu", 1.5)
+    assert title == "Hopper-v5, seconds of training until an evaluation reached 1,500"
+    assert " ".join(own.split()) == "qmu 200 205 0: 100 1: 300"
+    assert " ".join(sac.split()) == "sbx-sac >340 >1.70 (1.60 to >2.00) >345 0: >200 1: 480"
+    assert " ".join(td3.split()) == "sbx-td3 >250 >1.25 >255 0: >250"
+    assert last.endswith("each of them: not shown: a rival was stopped before that")
+    assert minutes.report(runs[:4], goal, "qmu", 1.7)[-1].endswith("each of them: yes")
+    slower = [*runs, done("sbx-tqc", 0, 299.0)]
+    assert minutes.report(slower, goal, "qmu", 1.5)[-1].endswith("each of them: no")
+
+
+def test_when_a_rival_is_stopped(minutes):
+    goal = minutes.goal_of("Hopper-v5")
+
+    def limit(*runs, most=math.inf):
+        return minutes.limit_of(list(runs), goal, "qmu", 2, most)
+
+    one, other = done("qmu", 0, 100.0), done("qmu", 1, 200.0)
+    assert limit() == math.inf
+    assert limit(one, done("sbx-sac", 0, 7.0)) == 200
+    assert limit(one, other) == 300
+    assert limit(one, other, most=250) == 250
+    assert limit(one | {"reached": False}, most=900) == 900
+
+
+def test_the_order_of_programs_rotates(minutes):
+    order = [minutes.in_turn(["qmu", "a", "b"], turn, "qmu", first=False) for turn in range(4)]
+    assert order == [["qmu", "a", "b"], ["a", "b", "qmu"], ["b", "qmu", "a"], ["qmu", "a", "b"]]
+    assert minutes.in_turn(["qmu", "a", "b"], 2, "qmu", first=True) == ["qmu", "b", "a"]
+
+
+def test_a_race_ends_once(minutes):
+    reach = importlib.import_module("reach")
+    race = reach.Race(10, math.inf, 300)
+    race.take(100)
+    race.evaluate(9.5, 1000.0)
+    assert race.why is None
+    race.take(200)
+    race.evaluate(10, 1.0)
+    race.take(300)
+    race.evaluate(20, 1.0)
+    found = race.result()
+    assert (found["why"], found["reached"], found["steps"]) == ("score", True, 200)
+    assert [(step, score) for step, _, score in found["curve"]] == [(100, 9.5), (200, 10)]
+    # Within the rounding.
+    evaluating = found["seconds_with_evaluations"] - found["seconds"]
+    assert evaluating == pytest.approx(1001, abs=0.02)
+
+
+@pytest.mark.parametrize(("limit", "most", "why"), [(0.0, 900, "limit"), (math.inf, 100, "steps")])
+def test_a_race_that_is_lost(minutes, limit, most, why):
+    race = importlib.import_module("reach").Race(10, limit, most)
+    race.take(100)
+    race.evaluate(9, 0.1)
+    race.take(200)
+    race.evaluate(11, 0.1)
+    found = race.result()
+    assert (found["why"], found["reached"], found["steps"]) == (why, False, 100)
+
+
+MINUTES = "--every 200 --episodes 2 --total-steps 400 --most-steps 400"
+
+
+@pytest.mark.long
+def test_minutes(run, minutes, tmp_path, capsys):
+    file = tmp_path / "minutes.json"
+    words = f"{MINUTES} --programs qmu --output {file}"
+    run("minutes", f"--worlds Pendulum-v1=-3000 {words}")
+    run("minutes", f"--worlds Pendulum-v1=-3000 Pendulum-v1=-1 {words}")
+    won, lost = json.loads(file.read_text())["runs"]
+    assert (won["why"], won["steps"], len(won["curve"])) == ("score", 200, 1)
+    assert (lost["why"], lost["steps"], len(lost["curve"])) == ("steps", 400, 2)
+    for one in (won, lost):
+        assert 0 < one["seconds"] < one["seconds_with_evaluations"]
+    assert capsys.readouterr().out.count("Pendulum-v1  seed 0  qmu ") == 2
+    with pytest.raises(SystemExit, match=r"protocol .*: write to another file \(--output\)"):
+        run("minutes", f"{words} --episodes 3")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("program", ["sbx-td3", "sbx-tqc-simba", "sb3-sac"])
+def test_rivals_in_minutes(run, minutes, program, tmp_path):
+    if not minutes.RIVALS_PYTHON.exists():
+        pytest.skip("no .venv-bench: `make bench` installs the rivals")
+    file = tmp_path / "minutes.json"
+    words = f"{MINUTES} --programs {program} --output {file}"
+    run("minutes", f"--worlds Pendulum-v1=-3000 {words}")
+    (found,) = json.loads(file.read_text())["runs"]
+    assert (found["why"], found["steps"]) == ("score", 200)
 
 
 @pytest.mark.long
