@@ -17,8 +17,8 @@ it. qmu's runs are planned for 100,000 steps, as a user's are by default: that i
 rates fall over, and where it has failed.
 
 The rivals' settings are in benchmarks/reach.py, with their sources. Of Stable-Baselines3 there are
-TD3 and SAC, on HalfCheetah-v5 alone: the two of its own algorithms that score highest there in
-the zoo's benchmark (9,656 and 9,535 after a million steps; PPO has 5,819).
+TD3 and SAC, on HalfCheetah-v5 alone: the two of its own algorithms with the highest scores in the
+zoo's benchmark.md (HalfCheetah-v3, a million steps: 9,656 and 9,535; PPO 5,819; DDPG is not in it).
 
 Results are written after every run, to benchmarks/results/minutes.json: a run that is there is not
 run again. A run that has been stopped has taken more than the seconds that are shown.
@@ -203,11 +203,14 @@ def run_one(
     words = f"--world {goal.world} --score={goal.score} --seed {seed} --limit {limit}"
     words += f" --every {arguments.every} --episodes {arguments.episodes}"
     words += f" --total-steps {arguments.total_steps} --most-steps {arguments.most_steps}"
-    words += "" if rival else f" --preset {arguments.preset}"
+    preset = arguments.preset
+    if preset.endswith(".toml"):
+        # The process runs in a folder of its own.
+        preset = str(Path(preset).absolute())
     wake = wake_microseconds()
     with tempfile.TemporaryDirectory() as cache:
         found = run_json(
-            [python, REACH, program if rival else QMU, *words.split()],
+            [python, REACH, program if rival else QMU, "--preset", preset, *words.split()],
             {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": cache},
         )
     return found | {
@@ -243,7 +246,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_options()
-    own = QMU if arguments.preset == "default" else f"{QMU}-{arguments.preset}"
+    own = QMU if arguments.preset == "default" else f"{QMU}-{Path(arguments.preset).stem}"
     output = arguments.output or HERE / "results" / "minutes.json"
     header = {
         "command": ["python", "benchmarks/minutes.py", *sys.argv[1:]],

@@ -18,6 +18,7 @@ planned length, `--total-steps`, whenever the run ends.
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -179,7 +180,7 @@ def run_qmu(arguments: argparse.Namespace, race: Race) -> dict[str, Any]:
         "final_episodes": 1,
     }
     qmu.train(arguments.world, preset=arguments.preset, callbacks=[Judge()], train=train)
-    return {"preset": arguments.preset, "train": train}
+    return {"preset": Path(arguments.preset).stem, "train": train}
 
 
 def run_rival(arguments: argparse.Namespace, race: Race) -> dict[str, Any]:

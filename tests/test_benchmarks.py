@@ -11,7 +11,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
+from actors import Acting
+
+from qmu.collecting.evaluate import evaluate
+from qmu.learning.loop import SELECTION_SEEDS
+from qmu.world.make import find_maker
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = {
@@ -251,6 +258,27 @@ def test_a_race_that_is_lost(minutes, limit, most, why):
     race.evaluate(11, 0.1)
     found = race.result()
     assert (found["why"], found["reached"], found["steps"]) == (why, False, 100)
+
+
+def test_a_rival_is_evaluated_in_the_same_episodes(minutes):
+    reach = importlib.import_module("reach")
+    maker, seeds = find_maker("Hopper-v5"), range(SELECTION_SEEDS, SELECTION_SEEDS + 3)
+
+    def upright(obs):
+        return 0.3 * np.tanh(0.5 * obs[:, -3:])
+
+    class Rival:
+        def predict(self, obs, deterministic):
+            assert deterministic
+            return upright(obs.astype(np.float32)), None
+
+        def get_vec_normalize_env(self):
+            return None
+
+    score = evaluate(Acting(upright), maker.evaluation_worlds(3, render=False), seeds)
+    assert len(set(score.lengths)) == 3
+    found = reach.evaluate(Rival(), [gymnasium.make("Hopper-v5") for _ in seeds])
+    assert found == pytest.approx(score.mean, rel=1e-4)
 
 
 MINUTES = "--every 200 --episodes 2 --total-steps 400 --most-steps 400"
