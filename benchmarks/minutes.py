@@ -125,7 +125,7 @@ def report(runs: list[dict[str, Any]], goal: Goal, own: str, factor: float) -> l
     ours = times_of(runs, goal, own)
     lines = [
         f"{goal.world}, seconds of training until an evaluation reached {goal.score:,g}",
-        f"  {'program':15} {'median':>8}  {f'over {own}':>12}  {'with evaluations':>16}  each seed",
+        f"  {'program':15} {'median':>8}  {f'over {own}':>24}  {'with evaluations':>16}  each seed",
     ]
     ratios: list[Time | None] = []
     for program in programs:
@@ -135,7 +135,7 @@ def report(runs: list[dict[str, Any]], goal: Goal, own: str, factor: float) -> l
         ratio = over(middle, median(list(ours.values()))) if ours else None
         said = "" if ratio is None or program == own else ratio.told(2) + spread(times, ours)
         each = "  ".join(f"{seed}: {times[seed].told()}" for seed in sorted(times))
-        lines.append(f"  {program:15} {middle.told():>8}  {said:>12}  {whole.told():>16}  {each}")
+        lines.append(f"  {program:15} {middle.told():>8}  {said:>24}  {whole.told():>16}  {each}")
         ratios += [ratio] if program in RIVALS else []
     if ratios:
         lines.append(f"  {factor:g} times as fast as each of them: {verdict(ratios, factor)}")
