@@ -23,6 +23,7 @@ SOURCES = [
     "td3",
     "td3-2020",
     "yarats2021-drqv2",
+    "palenicek2026-xqc",
 ]
 
 # The default recipe of a year, and what was found here for pictures and for memories.

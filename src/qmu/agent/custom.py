@@ -135,10 +135,14 @@ class CustomCritic(eqx.Module):
         return said
 
     def learning(
-        self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
+        self,
+        obs: Float[Array, "batch obs"],
+        action: Float[Array, "batch action"],
+        rows: slice | None = None,
     ) -> tuple[Said, Norms]:
-        """Return what the head reads, and no norms: none are known."""
-        return self.said(obs, action), None
+        """Return what the head reads, of some rows or of all, and no norms: none are known."""
+        said = self.said(obs, action)
+        return said if rows is None else said[rows], None
 
     def hidden(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]

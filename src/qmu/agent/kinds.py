@@ -46,9 +46,15 @@ class CriticLike(Protocol):
         """Return what its head reads values in: themselves, or logits [batch, bins]."""
 
     def learning(
-        self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
+        self,
+        obs: Float[Array, "batch obs"],
+        action: Float[Array, "batch action"],
+        rows: slice | None = None,
     ) -> tuple[Array, Any]:
-        """Return what its head reads of a batch to learn from, and the norms' state."""
+        """Return what its head reads of a batch to learn from, and the norms' state.
+
+        With `rows`, it is said of some rows of the batch alone.
+        """
 
     def hidden(
         self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]

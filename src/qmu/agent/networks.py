@@ -38,13 +38,16 @@ class Body(eqx.Module):
     entry: BatchNorm | None = eqx.field(default=None, kw_only=True)
     projections: tuple[Linear | None, ...] | None = eqx.field(default=None, kw_only=True)
 
-    def forward(self, inputs: Sequence[Array], apply: Apply) -> tuple[Array, Seen]:
+    def forward(
+        self, inputs: Sequence[Array], apply: Apply, rows: slice | None = None
+    ) -> tuple[Array, Seen]:
         """Return the outputs, and the normalizations as `apply` left them.
 
-        `inputs[k]` [batch, ...] enters at layer k, or at block k.
+        `inputs[k]` [batch, ...] enters at layer k, or at block k. With `rows`, outputs are those of
+        some rows of the batch.
         """
         below, _, seen = self.below(inputs, apply)
-        return self.layers[-1](below), seen
+        return self.layers[-1](below if rows is None else below[rows]), seen
 
     def below(
         self, inputs: Sequence[Array], apply: Apply
@@ -124,10 +127,16 @@ class Critic(Body):
         return HEADS[self.head].read(self.forward(self.inputs(obs, action), running)[0])
 
     def learning(
-        self, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]
+        self,
+        obs: Float[Array, "batch obs"],
+        action: Float[Array, "batch action"],
+        rows: slice | None = None,
     ) -> tuple[Said, Seen]:
-        """Return what the head reads of a batch to learn from, and the norms' state."""
-        outputs, seen = self.forward(self.inputs(obs, action), learning)
+        """Return what the head reads of a batch to learn from, and the norms' state.
+
+        With `rows`, it is said of some rows of the batch alone, which is normalized as a whole.
+        """
+        outputs, seen = self.forward(self.inputs(obs, action), learning, rows)
         return HEADS[self.head].read(outputs), seen
 
     def hidden(
@@ -182,9 +191,8 @@ def learned_from(
     if following is None:
         return critic.learning(obs, action)
     more = (own[rows] for own in following)
-    both = (jnp.concatenate(two) for two in zip((obs, action), more, strict=True))
-    said, norms = critic.learning(*both)
-    return said[: len(obs)], norms
+    both_obs, both_action = (jnp.concatenate(two) for two in zip((obs, action), more, strict=True))
+    return critic.learning(both_obs, both_action, slice(len(obs)))
 
 
 def foreseen(critics: Critics, pairs: Pairs, following: Pairs) -> Said:
@@ -193,9 +201,9 @@ def foreseen(critics: Critics, pairs: Pairs, following: Pairs) -> Said:
     Statistics are those of this batch: Bhatt et al. 2024 (CrossQ), section 3.2. With targets that
     follow at once (`target.tau 1`) it is their critic without targets.
     """
-    rows = len(pairs.obs)
-    both = [jnp.concatenate(two) for two in zip(pairs, following, strict=True)]
-    return jnp.stack([critic.learning(*both)[0][rows:] for critic in critics.each])
+    rows = slice(len(pairs.obs), None)
+    obs, action = (jnp.concatenate(two) for two in zip(pairs, following, strict=True))
+    return jnp.stack([critic.learning(obs, action, rows)[0] for critic in critics.each])
 
 
 def entered(
