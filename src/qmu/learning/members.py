@@ -119,5 +119,6 @@ def learned_by(config: Config) -> Config:
         usual.env,
         obs_clip=config.env.obs_clip,
         reward_scale=config.env.reward_scale,
+        normalize_rewards=config.env.normalize_rewards,
     )
     return dataclasses.replace(config, env=env, train=usual.train, log=usual.log)
