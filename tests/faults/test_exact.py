@@ -37,14 +37,27 @@ VARIANTS = {
         "critic": {"count": 2, "batches": "regions", "bootstrap": "mean"},
         "actor": {"climbs": "mean"},
     },
+    "values in bins, of joined batches": {
+        "critic": {"head": "categorical", "count": 2, "norm": "batch", "joined": True},
+    },
+    "normalized rewards, two worlds": {
+        "env": {"count": 2, "normalize_rewards": True},
+        "critic": {"loss": "huber"},
+    },
+    "residual bodies with unit weights": {
+        name: {"body": "residual", "norm": "layer", "input_norm": True, "weight_norm": True}
+        for name in ("actor", "critic")
+    },
     "a ring that wraps": {"replay": {"capacity": 70}},
     "no overlap": {"train": {"overlap": False, "chunk": 1}},
     "lines of metrics across a save": {"log": {"interval": 25}},
 }
 
+SHORT = ["plain", "prioritized", "values in bins, of joined batches"]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(VARIANTS, ["plain", "prioritized"]))
+@pytest.mark.parametrize("name", some(VARIANTS, SHORT))
 def test_train_2n_is_train_n_resume_train_n(name, tmp_path):
     changes = VARIANTS[name]
     whole = runs.train(tmp_path / "whole", **changes)

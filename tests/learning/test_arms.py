@@ -52,6 +52,27 @@ def test_an_arm_learns_what_a_run_of_its_own_learns(arm, together, tmp_path):
     assert rates["quiet.seed-0"] / rates["loud.seed-0"] == pytest.approx(0.3)
 
 
+@pytest.mark.long
+def test_members_of_other_discounts_have_units_of_their_own(tmp_path):
+    """The returns of an arm are those of its own γ, as in a run of its own."""
+    bins = {"critic": {"head": "categorical"}}
+    both = train(tmp_path / "both", bins, ARMS)
+
+    def units(run, member):
+        lines = [line for line in run.metrics() if line["member"] == member]
+        return [line["train/reward_unit"] for line in lines if "train/reward_unit" in line]
+
+    last = []
+    for name, arm in ARMS.items():
+        alone = train(tmp_path / name, reading.merge(bins, arm))
+        own = units(both, f"{name}.seed-0")
+        # Actors drift apart by rounding, and what is done differs a little.
+        np.testing.assert_allclose(own, units(alone, "seed-0"), rtol=0.02)
+        last.append(own[-1])
+    # Sums over about 100 steps, of which an episode has 30, and over about 10.
+    assert last[0] > 1.3 * last[1]
+
+
 def test_a_run_says_which_arm_each_member_is_of(together):
     info = together.info
     assert info["arms"] == ARMS
