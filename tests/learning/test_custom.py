@@ -21,7 +21,7 @@ from qmu.agent.custom import CustomActor, CustomCritic, makers_of
 from qmu.agent.update import Acting
 from qmu.config import reading
 from qmu.layout import Layout
-from qmu.learning.custom import CustomNetwork
+from qmu.learning.custom import CustomNetwork, check_options
 from qmu.learning.loop import Trainer
 from qmu.watching.console import Console
 from qmu.world.make import find_maker
@@ -386,6 +386,10 @@ def test_networks_that_differ_in_shape_from_key_to_key_are_refused(tmp_path):
         ({"actor": {"hidden_sizes": [8]}}, "actor.hidden_sizes is about the layers of the built"),
         ({"critic": {"norm": "none"}}, r"critic\.norm is about the layers"),
         ({"critic": {"action_layer": 1}}, r"critic\.action_layer is about"),
+        ({"actor": {"body": "residual"}}, r"actor\.body is about the layers of the built-in"),
+        ({"actor": {"input_norm": True}}, r"actor\.input_norm is about the layers"),
+        ({"critic": {"weight_norm": True}}, r"critic\.weight_norm is about the layers"),
+        ({"critic": {"input_norm": True, "joined": True}}, r"critic\.input_norm is about"),
         ({"target": {"smoothing": "weights"}}, r"target\.smoothing puts noise on an actor's"),
         ({"explore": {"parameter_distance": 0.2}}, r"explore\.parameter_distance puts noise"),
     ],
@@ -395,6 +399,52 @@ def test_options_that_cannot_hold_for_them_are_refused(tmp_path, changes, said):
         train(tmp_path, **changes)
     with pytest.raises(qmu.ConfigError, match=said):
         qmu.DDPG("Pendulum-v1", networks=BOTH, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_joined_batches_are_of_a_built_in_critic(tmp_path):
+    recipe = reading.from_dict({"critic": {"norm": "batch"}})
+    joined = reading.from_dict({"critic": {"norm": "batch", "joined": True}})
+    with pytest.raises(qmu.ConfigError, match=r"critic\.joined is about the layers"):
+        check_options(BOTH, {"critic": {"joined": True}}, joined)
+    # Those of a recipe are passed over.
+    check_options(BOTH, {}, joined)
+    check_options(BOTH, {"critic": {}}, recipe)
+    check_options(qmu.Networks(actor=Actor), {"critic": {"joined": True}}, joined)
+
+
+class Logits(eqx.Module):
+    """Says a distribution over so many bins."""
+
+    body: eqx.nn.MLP
+
+    def __init__(self, key, obs_size, action_size, bins=11):
+        self.body = eqx.nn.MLP(obs_size + action_size, bins, 8, 1, key=key)
+
+    def __call__(self, obs, action):
+        return jax.vmap(self.body)(jnp.concatenate([obs, action], axis=-1))
+
+
+@pytest.mark.parametrize("head", some(["categorical", "hl-gauss"], ["categorical"]))
+def test_a_critic_of_ones_own_says_values_in_bins(head, tmp_path):
+    bins = {"head": head, "bins": 11, "count": 2}
+    run = train(tmp_path, qmu.Networks(critic=Logits), critic=bins)
+    assert run.info["status"] == "finished"
+    last = [line for line in run.metrics() if "train/beyond_bins" in line][-1]
+    assert np.isfinite([last["train/q_mean"], last["train/beyond_bins"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("critic", "options", "said"),
+    [
+        (Logits, {"head": "categorical", "bins": 12}, r"float32\[5, 11\], and float32\[5, 12\] is"),
+        (Critic, {"head": "hl-gauss"}, r"returned float32\[5\], and float32\[5, 101\] is wanted"),
+        (Logits, {}, r"returned float32\[5, 11\], and float32\[5\] is wanted"),
+    ],
+)
+def test_a_critic_that_says_other_bins_is_refused(critic, options, said, tmp_path):
+    with pytest.raises(qmu.ConfigError, match=said):
+        train(tmp_path, qmu.Networks(critic=critic), critic=options)
     assert list(tmp_path.iterdir()) == []
 
 

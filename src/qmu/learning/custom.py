@@ -33,10 +33,20 @@ from qmu.saving import arrays
 from qmu.saving.arrays import UnreadableError
 
 # What only the built-in networks' layers are made by.
-LAYERS = ("hidden_sizes", "activation", "norm", "weights_init", "bias_init", "final_range")
+LAYERS = (
+    "hidden_sizes",
+    "activation",
+    "norm",
+    "body",
+    "input_norm",
+    "weight_norm",
+    "weights_init",
+    "bias_init",
+    "final_range",
+)
 ONLY_BUILT_IN = {
     "actor": LAYERS,
-    "critic": (*LAYERS, "action_layer"),
+    "critic": (*LAYERS, "action_layer", "joined"),
     "encoder": ("kind",),
 }
 
