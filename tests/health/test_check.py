@@ -467,7 +467,7 @@ def test_the_remedies_are_remedies():
     assert qmu.check_env(Endless, episode_length=100).symptoms == ()
     huge = qmu.check_env(HugeReward)
     (symptom,) = huge.symptoms
-    assert symptom.advice == "--env.reward-scale 0.001"
+    assert symptom.advice == "--env.reward-scale 0.001, or --env.normalize-rewards"
 
 
 def test_a_normalizing_wrapper_is_named_with_the_option_that_does_it_right():
@@ -476,7 +476,7 @@ def test_a_normalizing_wrapper_is_named_with_the_option_that_does_it_right():
     (found,) = [one for one in symptoms if one.name == "the world normalizes by itself"]
     assert found.seen == "NormalizeObservation and NormalizeReward"
     assert "leave NormalizeObservation out and give --env.normalize-obs" in found.advice
-    assert "leave NormalizeReward out and give --env.reward-scale" in found.advice
+    assert "leave NormalizeReward out and give --env.normalize-rewards" in found.advice
 
 
 def test_frozen_statistics_are_the_same_in_every_world():

@@ -148,14 +148,22 @@ def test_a_disease_is_recognized(name, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("world", "seeds"), [(PENDULUM, 2), ("InvertedPendulum-v5", 1)])
-def test_a_healthy_run_has_nothing(world, seeds, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("world", "seeds", "head"),
+    [
+        (PENDULUM, 2, "scalar"),
+        ("InvertedPendulum-v5", 1, "scalar"),
+        (PENDULUM, 1, "categorical"),
+        ("InvertedPendulum-v5", 1, "hl-gauss"),
+    ],
+)
+def test_a_healthy_run_has_nothing(world, seeds, head, tmp_path, capsys):
     steps = {"total_steps": 6_000, "eval_interval": 500, "seeds": seeds, "eval_episodes": 5}
     options = reading.merge(
         BASE,
         {
             "actor": {"hidden_sizes": [64, 64]},
-            "critic": {"hidden_sizes": [64, 64]},
+            "critic": {"hidden_sizes": [64, 64], "head": head},
             "replay": {"batch_size": 64},
             "train": steps,
             "explore": {"start_steps": None},
@@ -194,9 +202,22 @@ def found_in(world, tmp_path, **changes):
 
 
 @pytest.mark.slow
-def test_tiny_rewards_that_are_scaled_as_advised_are_no_fault(tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    some(
+        [
+            {"env": {"reward_scale": 1e9}},
+            {"env": {"normalize_rewards": True}},
+            {"critic": {"head": "categorical"}},
+            {"critic": {"head": "hl-gauss"}, "env": {"normalize_rewards": True}},
+        ],
+        [{"critic": {"head": "categorical"}}],
+    ),
+    ids=str,
+)
+def test_tiny_rewards_that_are_scaled_as_advised_are_no_fault(changes, tmp_path):
     world = shaped(scale=1e-9)
-    names, told = found_in(world, tmp_path, env={"reward_scale": 1e9})
+    names, told = found_in(world, tmp_path, **changes)
     assert names == []
     assert told == []
 
@@ -206,7 +227,7 @@ def test_tiny_rewards_are_told_as_what_they_are(tmp_path):
     names, told = found_in(shaped(scale=1e-9), tmp_path)
     assert names == ["Small rewards"]
     assert len(told) == 1
-    assert re.search(r"Try --env.reward-scale [\d.]+e\+0[789] ", told[0])
+    assert re.search(r"Try --env.reward-scale [\d.]+e\+0[789], or --env.normalize-rew", told[0])
 
 
 @pytest.mark.slow
@@ -261,6 +282,13 @@ def test_normalized_observations_are_of_no_size(tmp_path):
             {"actor": {"preactivation_penalty": 0}},
             "--actor.preactivation-penalty 0.01 or more, x",
         ),
+        (
+            "x, a smaller --env.reward-scale, --env.normalize-rewards or --env.reward-scale 0.1",
+            {"env": {"normalize_rewards": True}},
+            "x",
+        ),
+        ("a larger --env.reward-scale, x", {"critic": {"head": "hl-gauss"}}, "x"),
+        ("a larger --env.reward-scale, x", {}, "a larger --env.reward-scale, x"),
     ],
 )
 def test_what_is_set_already_is_not_advised(advice, options, left):
@@ -427,7 +455,7 @@ def test_what_one_line_can_say_is_said_of_a_short_run(tmp_path, capsys):
     ):
         assert f"{name} (seeds 0, 1; " in said, name
     # What would make the rewards about 1, whatever they have been multiplied with.
-    factor = float(re.search(r"--env.reward-scale ([\d.e-]+)\.\n", said)[1])
+    factor = float(re.search(r"--env.reward-scale ([\d.e-]+), or --env.normalize", said)[1])
     assert 0.05 < factor < 10
     assert "a saturated actor" in said.splitlines()[-1]
     assert "once per 256 updates (368 updates by the last line; a longer training)" in said
@@ -600,6 +628,115 @@ def test_an_encoder_that_sees_nothing_is_named(dead, saturated, sure, serious):
     if sure is not None:
         assert (found["Blind encoder"].sure, found["Blind encoder"].serious) == (sure, serious)
         assert "--encoder.lr" in found["Blind encoder"].advice
+
+
+@pytest.mark.parametrize(
+    ("bins", "unit", "spread", "beyond", "name", "serious"),
+    [
+        # A bin is 10 / 100 of the unit wide.
+        (None, 1.0, 0.3, 0.0, None, None),
+        (None, 1.0, 0.015, 0.0, "Values in a single bin", False),
+        (None, 1.0, 0.001, 0.0, "Values in a single bin", True),
+        (None, 1e-6, 0.015, 0.0, None, None),
+        (None, 1e9, 0.3, 0.0, "Values in a single bin", True),
+        (11, 1.0, 0.15, 0.0, "Values in a single bin", False),
+        (1001, 1.0, 0.015, 0.0, None, None),
+        (None, 2.0, 3.0, 0.1, None, None),
+        (None, 2.0, 3.0, 0.3, "Values beyond the bins", False),
+        (None, 2.0, 3.0, 0.9, "Values beyond the bins", True),
+    ],
+)
+def test_values_that_bins_cannot_say_are_named(bins, unit, spread, beyond, name, serious):
+    lines = seen(5_000, train__reward_unit=unit, health__q_std=spread, train__beyond_bins=beyond)
+    critic = {"head": "categorical", "bins": bins}
+    found = {one.name: one for one in rules.examine(member({"critic": critic}, lines))}
+    named = [one for one in found if "bin" in one]
+    assert named == ([] if name is None else [name])
+    if name is not None:
+        assert found[name].serious is serious
+        assert "--critic.head scalar" in found[name].advice
+    if beyond > 0.2:
+        assert "at the outermost bins, ±10" in found[name].seen
+    # A number is in no bin.
+    assert not any("bin" in one for one in names(member({}, lines)))
+
+
+def test_where_no_reward_was_found_the_bins_are_not_to_blame():
+    lines = seen(5_000, train__reward_unit=1.0, health__q_std=1e-3, train__beyond_bins=0.0)
+    lines = [one | {"health/reward_std": 0.0, "health/reward_mean": 0.0} for one in lines]
+    found = names(member({"critic": {"head": "categorical"}}, lines))
+    assert "No reward was found" in found
+    assert "Values in a single bin" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, False),
+        ({"train": {"updates_per_step": 0}}, False),
+        ({"train": {"updates_per_step": 1 / 32}, "env": {"count": 32}}, True),
+        ({"train": {"updates_per_step": 100}}, True),
+    ],
+)
+def test_a_replay_ratio_is_told_where_it_is_unusual(options, told):
+    found = {one.name: one for one in rules.examine(member(options))}
+    assert ("An unusual replay ratio" in found) is told
+    if told:
+        one = found["An unusual replay ratio"]
+        assert "a row is drawn" in one.seen
+        assert "--train.updates-per-step" in one.advice
+        assert (one.sure, one.serious) == ("possible", False)
+
+
+@pytest.mark.parametrize("reward", [1e-5, 1e3])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, True),
+        ({"env": {"normalize_rewards": True}}, False),
+        ({"critic": {"head": "hl-gauss"}}, False),
+    ],
+)
+def test_a_scale_is_advised_where_rewards_have_none(options, told, reward):
+    lines = seen(5_000, health__reward_std=reward, train__reward_unit=10 * reward)
+    found = {one.name for one in rules.examine(member(options, lines)) if "rewards" in one.name}
+    assert found == ({"Small rewards" if reward < 1 else "Large rewards"} if told else set())
+
+
+@pytest.mark.parametrize(
+    ("critic", "unit", "loss", "expected"),
+    [
+        # Errors of 4 where values differ by 1; of 0.4 units.
+        ({}, None, 16.0, True),
+        ({}, 0.1, 16.0, False),
+        ({}, 10.0, 0.16, True),
+        # Huber's loss of 4 is 7, and the root of that says too little.
+        ({"loss": "huber"}, None, 7.0, True),
+        ({"loss": "huber"}, None, 4.0, False),
+        ({"head": "categorical"}, 10.0, 16.0, False),
+    ],
+)
+def test_errors_are_held_against_values_in_units_of_rewards(critic, unit, loss, expected):
+    lines = seen(5_000, health__q_std=1.0, health__reward_std=0.5, train__critic_loss=loss)
+    if unit is not None:
+        lines = [one | {"train/reward_unit": unit} for one in lines]
+    env = {"normalize_rewards": unit is not None}
+    found = {one.name: one for one in rules.examine(member({"critic": critic, "env": env}, lines))}
+    name = "The critic predicts nothing"
+    assert (name in found) is expected
+    if expected:
+        assert ("--env.reward-scale" in found[name].advice) is (unit is None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "last", "diverged"), [(1e-6, 1e-3, True), (1.0, 1e-3, False), (1e-6, 1e-6, False)]
+)
+def test_a_new_critic_says_up_to_a_unit_and_not_more(unit, last, diverged):
+    env = {"env": {"normalize_rewards": True}}
+    small = {"train__reward_unit": unit, "health__reward_std": 1e-9, "health__reward_mean": 0.0}
+    lines = seen(3_000, train__q_mean=0.1 * last, **small)
+    lines += seen(5_000, train__q_mean=last, **small)
+    assert ("Diverging Q" in names(member(env, lines))) is diverged
 
 
 @pytest.mark.parametrize(

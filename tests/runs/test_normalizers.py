@@ -46,7 +46,10 @@ def test_those_inside_of_a_ready_made_vector_environment_are_found():
 
 @pytest.mark.parametrize(
     ("wrapper", "option"),
-    [("NormalizeObservation", "--env.normalize-obs"), ("NormalizeReward", "--env.reward-scale")],
+    [
+        ("NormalizeObservation", "--env.normalize-obs"),
+        ("NormalizeReward", "--env.normalize-rewards"),
+    ],
 )
 def test_one_around_a_ready_made_vector_environment_is_refused_by_its_name(wrapper, option):
     vector = SyncVectorEnv([lambda: gym.make("Pendulum-v1")])
@@ -67,7 +70,7 @@ def test_a_run_tells_them_once_keeps_them_and_its_exports_say_them(tmp_path, cap
         directory = runs.train(tmp_path, normalizing, train={"total_steps": 80})
     said = [str(one.message) for one in told]
     assert [re.match(r"Normalize\w+", text)[0] for text in said] == [REWARDS[0], OBSERVATIONS[0]]
-    assert "give --env.reward-scale" in said[0]
+    assert "give --env.normalize-rewards" in said[0]
     assert "give --env.normalize-obs" in said[1]
     described = json.loads((directory / "run.json").read_text())
     assert described["normalizers"] == [

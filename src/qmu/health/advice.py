@@ -3,7 +3,8 @@
 import re
 
 from qmu.config import Config
-from qmu.config.spelling import spelled
+from qmu.config.heads import normalizes_rewards
+from qmu.config.spelling import flag, spelled
 
 # One piece of advice that is an option: with a value, a value and more, or a switch.
 OPTION = re.compile(
@@ -14,6 +15,7 @@ OPTION = re.compile(
 def not_given(advice: str, config: Config) -> str:
     """Return the pieces of an advice, parted by commas, that the options do not follow yet.
 
+    A factor for rewards is left out where they have a scale of their own, which would refuse it.
     Where that would be none, it is returned as it is: the fault is elsewhere then.
     """
     first, stop, rest = advice.partition(". ")
@@ -23,6 +25,8 @@ def not_given(advice: str, config: Config) -> str:
 
 def open_piece(piece: str, config: Config) -> str:
     """Return a piece of advice as it is told with these options; nothing where it is followed."""
+    if flag("env", "reward_scale") in piece and normalizes_rewards(config.env, config.critic):
+        return ""
     found = OPTION.fullmatch(piece)
     if found is None:
         return piece

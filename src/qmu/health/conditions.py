@@ -93,6 +93,7 @@ def no_reward(chart: Chart) -> Finding | None:
         "more --explore.start-steps, --explore.noise ou --explore.std 0.5, "
         "--explore.parameter-distance 0.5; or a reward on the way to the goal",
         serious=True,
+        explains=OF_SAME_REWARDS,
     )
 
 
@@ -284,8 +285,14 @@ def scales_of_observations(chart: Chart) -> Finding | None:
 # What else is seen where observations are large, or nearly the same: no faults of their own.
 OF_LARGE_OBSERVATIONS = ("Saturated actor", "Exploding gradients", "Dead units")
 OF_SAME_OBSERVATIONS = ("Dead units", "Vanishing gradients", "The critic predicts nothing")
-# What an offset of rewards leads to.
-OF_OFFSETS = ("Large rewards", "The critic predicts nothing", "Exploding gradients")
+# What an offset of rewards leads to, and what rewards that are all the same.
+OF_OFFSETS = (
+    "Large rewards",
+    "The critic predicts nothing",
+    "Exploding gradients",
+    "Values in a single bin",
+)
+OF_SAME_REWARDS = ("Values in a single bin",)
 
 
 def offset_of_rewards(chart: Chart) -> Finding | None:
@@ -336,7 +343,8 @@ def scale_of_rewards(chart: Chart) -> Finding | None:
         f"Their standard deviation is {spread:.3g}, per window of {chart.config.replay.n_step}",
         "Learning rates and initial weights are made for values of about 1 to 100",
         LIKELY if spread < NOTHING else POSSIBLE,
-        f"--env.reward-scale {wanted * chart.config.env.reward_scale / spread:.0g}",
+        f"--env.reward-scale {wanted * chart.config.env.reward_scale / spread:.0g}, or "
+        "--env.normalize-rewards",
         serious=spread < NOTHING,
         explains=OF_NOTHING if spread < NOTHING else (),
     )

@@ -8,11 +8,19 @@ import gymnasium as gym
 from qmu.config import UNLIMITED_STEPS, learn_after, total_steps
 from qmu.config.members import Member
 from qmu.errors import ConfigError
+from qmu.health.advice import not_given
 from qmu.health.chart import CERTAIN, RECENT, SURE, Chart, Finding
 from qmu.health.rules import RULES, examine, seeds_disagree, urgency
 from qmu.learning.learner import MEASURED_EVERY
 from qmu.records.kept import Kept
 from qmu.world.families import register
+
+# What may keep a run from diverging.
+DIVERGED = (
+    "lower --actor.lr and --critic.lr, --critic.clip-norm 1, --critic.norm layer, "
+    "--env.normalize-rewards or a smaller --env.reward-scale where rewards are far above 1, "
+    "--env.normalize-obs where observations are"
+)
 
 
 class Diagnosis(NamedTuple):
@@ -92,9 +100,7 @@ def ending(run: Kept, members: tuple[Member, ...]) -> list[Diagnosis]:
         "A step of learning was so large that the next was larger; the newest policy is of no "
         "use, and a best one, if there is any, is from before",
         CERTAIN,
-        "lower --actor.lr and --critic.lr, --critic.clip-norm 1, --critic.norm layer, a smaller "
-        "--env.reward-scale where rewards are far above 1, --env.normalize-obs where "
-        "observations are",
+        not_given(DIVERGED, members[0].config),
         serious=True,
     )
     named = tuple(one for one in members if f"member with {one.label} diverged" in error)

@@ -118,7 +118,7 @@ def overestimation(chart: Chart) -> Finding | None:
 
 # How many times what the rewards could be worth a Q is that has diverged, whether it grows or not.
 FAR = 100
-# What a new critic says is up to about this, whatever the rewards.
+# What a new critic says is up to about this, in what rewards are learned as.
 NEW = 1.0
 
 
@@ -131,7 +131,7 @@ def diverging_values(chart: Chart) -> Finding | None:
     reward = abs(chart.recent("health/reward_mean")) + 3 * chart.recent("health/reward_std")
     # The reward of a window is that of up to n steps.
     bound = reward / (1 - gamma**steps) if gamma < 1 else float("inf")
-    reached = max(bound, NEW)
+    reached = max(bound, NEW * chart.reward_unit)
     now, before = float(np.mean(values[-RECENT:])), float(np.mean(values[-2 * RECENT : -RECENT]))
     growing = now > 2 * reached and now > 1.2 * before
     if not (growing or (bound > 0 and now > FAR * reached)):
@@ -154,7 +154,7 @@ def critic_predicts_nothing(chart: Chart) -> Finding | None:
         return None
     loss, spread = chart.recent("train/critic_loss"), chart.recent("health/q_std")
     reward = chart.recent("health/reward_std")
-    error = chart.reward_unit * float(np.sqrt(loss)) if loss >= 0 else float("nan")
+    error = chart.reward_unit * typical_error(loss, chart.config.critic.loss)
     if not error > 3 * max(spread, reward):
         return None
     return Finding(
@@ -165,6 +165,13 @@ def critic_predicts_nothing(chart: Chart) -> Finding | None:
         "a lower --critic.lr, a larger --replay.batch-size, --env.reward-scale so that rewards are "
         "about 1, --target.tau 0.005 or less",
     )
+
+
+def typical_error(loss: float, kind: str) -> float:
+    """Return how large an error is that has such a loss, squared or Huber's."""
+    if not loss >= 0:
+        return float("nan")
+    return float(np.sqrt(loss)) if kind == "squared" or loss < 1 else (loss + 1) / 2
 
 
 def values_in_bins(chart: Chart) -> Finding | None:
@@ -223,7 +230,7 @@ def vanishing_gradients(chart: Chart) -> Finding | None:
                 f"The {name}'s gradient is {length:.3g} long",
                 f"The {name} does not learn any more",
                 LIKELY,
-                "a larger --env.reward-scale; for the actor --actor.preactivation-penalty 0.01",
+                "a larger --env.reward-scale, for the actor --actor.preactivation-penalty 0.01",
             )
     return None
 

@@ -312,7 +312,7 @@ def reward_scale(evidence: Evidence) -> Symptom | None:
         f"the root of their mean square is {size:.3g}",
         "values are sums of rewards: networks and learning rates are made for values of about 1 to "
         "100",
-        f"--env.reward-scale {scale:g}",
+        f"--env.reward-scale {scale:g}, or --env.normalize-rewards",
     )
 
 

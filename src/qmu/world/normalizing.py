@@ -70,7 +70,7 @@ def instead(normalizer: Normalizer) -> str:
     if normalizer.of == OBSERVATIONS:
         option = flag("env", "normalize_obs")
         return f"leave {normalizer.wrapper} out and give {option}, which the policy keeps"
-    option = flag("env", "reward_scale")
+    option = flag("env", "normalize_rewards")
     return f"leave {normalizer.wrapper} out and give {option}, which leaves scores as they are"
 
 
