@@ -56,6 +56,34 @@ def test_train_leaves_a_complete_run(capsys):
     assert any("train/critic_loss" in line for line in lines)
 
 
+SELDOM = (
+    ("--train.updates-per-step", "0.125", "--env.count", "8"),
+    "replay: 0.125 updates a step, of 16 rows each: a row is drawn 2 times on average",
+    "note: A row is drawn 2 times, and most recipes draw it 64 to 512 times: little is learned "
+    "from each step (of all 8 worlds together). Try a larger --train.updates-per-step",
+)
+RATIOS = [
+    SELDOM,
+    (
+        ("--replay.batch-size", "64"),
+        "replay: 1 update a step, of 64 rows each: a row is drawn 64 times on average, 98.4% of "
+        "all at least once\n",
+        None,
+    ),
+    (("--train.updates-per-step", "0"), "replay: no updates\n", None),
+]
+
+
+@pytest.mark.parametrize(("more", "said", "note"), some(RATIOS, [SELDOM]))
+def test_how_often_rows_are_learned_from_is_said_at_the_start(more, said, note, capsys):
+    assert main(["train", "Pendulum-v1", *TINY, *more]) == 0
+    before, _, _ = capsys.readouterr().out.partition("step 300")
+    assert said in before
+    assert ("A row is drawn" in before) is (note is not None)
+    if note is not None:
+        assert note in before
+
+
 def test_the_mean_line_is_the_mean_of_the_members(capsys):
     run = trained(capsys, "--seeds", "2")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -44,7 +44,7 @@ def test_the_usual_ratio_is_told_and_not_explained():
         "least once"
     )
     assert unusual(made()) is None
-    assert ratio_words(made(train={"updates_per_step": 0})) == "No updates"
+    assert ratio_words(made(train={"updates_per_step": 0})) == "no updates"
     assert unusual(made(train={"updates_per_step": 0})) is None
 
 

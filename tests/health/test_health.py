@@ -1,5 +1,6 @@
 """Each rule speaks on a run that was made to have the disease, and is silent on a healthy one."""
 
+import itertools
 import re
 import warnings
 
@@ -70,6 +71,7 @@ def shaped(**given):
 
 PENDULUM = "Pendulum-v1"
 RANDOM = np.random.default_rng(0)
+COUNT = itertools.count()
 MAD = {"actor": {"lr": 0.03, "preactivation_penalty": 0}, "critic": {"norm": "none"}}
 # What is wrong -> in which world, with which options, it is.
 DISEASES = {
@@ -120,6 +122,12 @@ DISEASES = {
     "Large observations": (shaped(all_obs=1e8), {}),
     "Small observations": (shaped(all_obs=1e-5), {}),
     "Observations far from 0": (shaped(shift=1e3), {}),
+    # One large reward, and all others are nothing beside it.
+    "Values in a single bin": (
+        shaped(reward=lambda action, before: 1e12 if next(COUNT) == 150 else -abs(action)),
+        {"critic": {"head": "hl-gauss"}, "replay": {"capacity": 1000, "n_step": 1}},
+    ),
+    "An unusual replay ratio": (PENDULUM, {"train": {"updates_per_step": 0.25}}),
     "Seeds disagree": (
         shaped(reward=lambda action, before: action),
         {"train": {"seeds": 4, "updates_per_step": 0.001}, "explore": {"start_steps": 500}},
@@ -630,6 +638,9 @@ def test_an_encoder_that_sees_nothing_is_named(dead, saturated, sure, serious):
         assert "--encoder.lr" in found["Blind encoder"].advice
 
 
+BINS = {"head": "categorical"}
+
+
 @pytest.mark.parametrize(
     ("bins", "unit", "spread", "beyond", "name", "serious"),
     [
@@ -659,6 +670,20 @@ def test_values_that_bins_cannot_say_are_named(bins, unit, spread, beyond, name,
         assert "at the outermost bins, ±10" in found[name].seen
     # A number is in no bin.
     assert not any("bin" in one for one in names(member({}, lines)))
+
+
+@pytest.mark.parametrize(
+    ("reward", "named", "serious"), [(1e-9, True, True), (5e-4, True, False), (1.0, False, False)]
+)
+def test_values_are_in_one_bin_where_rewards_are_nothing_beside_it(reward, named, serious):
+    # Three standard deviations a step, for about 34 windows; a bin is 0.1 wide.
+    lines = seen(5_000, train__reward_unit=1.0, health__q_std=0.05, train__beyond_bins=0.0)
+    lines = [one | {"health/reward_std": reward, "health/reward_mean": 0.0} for one in lines]
+    found = {one.name: one for one in rules.examine(member({"critic": BINS}, lines))}
+    assert ("Values in a single bin" in found) is named
+    if named:
+        assert found["Values in a single bin"].serious is serious
+        assert "a bin is 0.1 wide" in found["Values in a single bin"].seen
 
 
 def test_where_no_reward_was_found_the_bins_are_not_to_blame():

@@ -9,6 +9,8 @@ from budget import some
 import qmu
 from qmu.agent.update import in_rewards
 from qmu.config import reading
+from qmu.learning.learner import best_values
+from qmu.report import maps
 
 GAMMA = 0.9
 NETWORK = {"hidden_sizes": [32, 32], "lr": 3e-3}
@@ -100,6 +102,35 @@ def test_values_are_those_of_rewards_of_any_size(head, size):
     """A reward before a termination, two steps behind: γ², γ and 1 of it."""
     values = learned_values(lambda: Known(3, {2}, True, size), [0, 1, 2], **HEADS[head])
     np.testing.assert_allclose(values / size, [GAMMA**2, GAMMA, 1.0], atol=0.06)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", some(list(HEADS), ["categorical"]))
+def test_what_a_run_and_its_maps_say_of_values_is_in_rewards(head, tmp_path):
+    """Two steps before a reward of a million it is worth γ² of that."""
+    options = {
+        "actor": NETWORK,
+        "critic": NETWORK,
+        "target": {"gamma": GAMMA, "tau": 0.05},
+        "explore": {"start_steps": 100},
+        "replay": {"capacity": 3_000, "batch_size": 32},
+        "train": {"total_steps": 1_500, "eval_interval": 500, "eval_episodes": 2},
+        "log": {"dir": str(tmp_path), "interval": 500, "tensorboard": False},
+    }
+    run = qmu.train(lambda: Known(3, {2}, True, 1e6), **reading.merge(options, HEADS[head]))
+    last = [line for line in run.metrics() if "health/q_bias" in line][-1]
+    expected = 1e6 * np.mean([GAMMA**2, GAMMA, 1.0])
+    assert abs(last["health/q_bias"]) < 0.15 * expected
+    assert last["health/return_mean"] == pytest.approx(expected, rel=1e-4)
+    logged = [line for line in run.metrics() if "train/q_mean" in line][-1]
+    assert logged["train/q_mean"] == pytest.approx(expected, rel=0.15)
+    assert logged["health/q_std"] == pytest.approx(1e6 * np.std([0.81, 0.9, 1.0]), rel=0.4)
+    assert logged["health/reward_std"] > 5e4
+    # What the maps of a report show.
+    agents, _ = maps.agents_of(run)
+    states = np.eye(4, dtype=np.float32)[:3]
+    values = np.asarray(best_values(agents, 0, states))
+    np.testing.assert_allclose(values / 1e6, [GAMMA**2, GAMMA, 1.0], atol=0.1)
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def ratio_words(config: Config) -> str:
     """Return the replay ratio, and what it comes to."""
     train = config.train
     if not train.updates_per_step:
-        return "No updates"
+        return "no updates"
     return (
         f"{counted_updates(train.updates_per_step)} a step, of "
         f"{counted(rows_per_update(config), 'row')} each: "

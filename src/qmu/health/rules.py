@@ -122,15 +122,20 @@ FAR = 100
 NEW = 1.0
 
 
+def worth(chart: Chart) -> float:
+    """Return what any sequence of the rewards that were seen lately could be worth."""
+    gamma, steps = chart.config.target.gamma, chart.config.replay.n_step
+    reward = abs(chart.recent("health/reward_mean")) + 3 * chart.recent("health/reward_std")
+    # The reward of a window is that of up to n steps.
+    return reward / (1 - gamma**steps) if gamma < 1 else float("inf")
+
+
 def diverging_values(chart: Chart) -> Finding | None:
     """Q beyond what any sequence of the rewards seen could be worth, and growing, or far beyond."""
     values = [abs(value) for value in chart.all("train/q_mean")]
     if len(values) < 2 * RECENT:
         return None
-    gamma, steps = chart.config.target.gamma, chart.config.replay.n_step
-    reward = abs(chart.recent("health/reward_mean")) + 3 * chart.recent("health/reward_std")
-    # The reward of a window is that of up to n steps.
-    bound = reward / (1 - gamma**steps) if gamma < 1 else float("inf")
+    bound = worth(chart)
     reached = max(bound, NEW * chart.reward_unit)
     now, before = float(np.mean(values[-RECENT:])), float(np.mean(values[-2 * RECENT : -RECENT]))
     growing = now > 2 * reached and now > 1.2 * before
@@ -191,16 +196,21 @@ def values_in_bins(chart: Chart) -> Finding | None:
             "--critic.count 2, a lower --target.gamma, or --critic.head scalar",
             serious=beyond > 0.8,
         )
-    if not spread < 0.2 * width:
+    # Untrained bins say noise, so values may differ where nothing that came makes them.
+    bound = worth(chart)
+    little = 0 < bound < width
+    if not (little or spread < 0.2 * width):
         return None
     return Finding(
         "Values in a single bin",
-        f"They differ by {spread:.3g}, and a bin is {width:.3g} wide",
+        f"The rewards seen are worth {bound:.3g} at most, and a bin is {width:.3g} wide"
+        if little
+        else f"They differ by {spread:.3g}, and a bin is {width:.3g} wide",
         "The bins are for the largest return that has come, and beside it the others are nearly "
         "nothing",
         LIKELY,
         "to cut single large rewards in the environment, --critic.head scalar, more --critic.bins",
-        serious=spread < 0.02 * width,
+        serious=0 < bound < 0.1 * width or spread < 0.02 * width,
     )
 
 
