@@ -186,7 +186,7 @@ def test_numbers_of_other_files_are_not_read(tmp_path, monkeypatch, named):
         (lambda model: model.SerializeToString()[:-200], "it is damaged, or not from qmu"),
         (lambda model: sealed(b"nonsense"), "cannot be read"),
         (without_description, "it is not from qmu"),
-        (lambda model: changed(model, format=5), "this version of qmu reads up to"),
+        (lambda model: changed(model, format=6), "this version of qmu reads up to"),
         (
             lambda model: changed(model, observation_shape=[4]),
             r"is described as observation tensor\(float\) \(4,\)",

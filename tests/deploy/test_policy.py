@@ -289,6 +289,42 @@ def test_layers_that_do_not_fit_together_are_refused(tmp_path, weights, biases):
         load_policy(tmp_path)
 
 
+RESIDUAL = {"hidden_sizes": (8, 6), "body": "residual"}
+
+
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+@pytest.mark.parametrize("blocks", [0, 1, 3, 4, -1, 2.0, True, "two", [2], 2**70])
+def test_blocks_that_the_layers_do_not_have_are_refused(tmp_path, norm, blocks):
+    make_policy(**RESIDUAL, norm=norm).save(tmp_path)
+    assert load_policy(tmp_path).info is not None
+    described(tmp_path, blocks=blocks)
+    with pytest.raises(ConfigError, match=r"cannot be read|do not fit together"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_blocks_are_no_plain_layers_and_plain_layers_no_blocks(tmp_path, norm):
+    make_policy(**RESIDUAL, norm=norm).save(tmp_path)
+    assert json.loads((tmp_path / "policy.json").read_text())["format"] == 5
+    described(tmp_path, blocks=None)
+    with pytest.raises(ConfigError, match="do not fit together"):
+        load_policy(tmp_path)
+    make_policy(hidden_sizes=(8, 6), norm=norm).save(tmp_path)
+    described(tmp_path, blocks=1)
+    with pytest.raises(ConfigError, match="do not fit together"):
+        load_policy(tmp_path)
+
+
+def test_a_projection_that_does_not_fit_is_refused(tmp_path):
+    whole = make_policy(**RESIDUAL)
+    (weight, bias), *others = whole.network.projections
+    for first in (None, (weight[:-1], bias), (weight[:, :-1], bias[:-1]), (weight, bias[:-1])):
+        network = dataclasses.replace(whole.network, projections=(first, *others))
+        dataclasses.replace(whole, network=network).save(tmp_path)
+        with pytest.raises(ConfigError, match="do not fit together"):
+            load_policy(tmp_path)
+
+
 def senseless():
     """Return policies that fit together, and why each of them is none."""
     whole = make_policy(norm="layer", normalized=True)

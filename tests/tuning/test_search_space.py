@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
+from qmu import presets
 from qmu.config import Config, reading, replace
 from qmu.errors import ConfigError
 from qmu.tuning import space
-from qmu.tuning.space import base_drawn, chosen, described, fitting, space_of, with_values
+from qmu.tuning.space import (
+    base_drawn,
+    chosen,
+    described,
+    fitting,
+    space_of,
+    with_values,
+    without_misfits,
+)
 from qmu.world.families import FAMILIES
 
 HELD = {
@@ -90,6 +99,44 @@ def test_what_is_drawn_becomes_options():
 def test_what_cannot_be_searched_is_refused(held, words):
     with pytest.raises(ConfigError, match=words):
         space_of(held, Config())
+
+
+def test_choices_that_the_base_recipe_contradicts_are_left_out_of_a_built_in_space():
+    base = reading.from_dict(
+        {"critic": {"loss": "huber", "norm": "batch", "joined": True}, "actor": {"norm": "batch"}}
+    )
+    whole = space.read_held("dm-control")
+    with pytest.raises(ConfigError, match=r"critic\.norm cannot be none: --critic\.joined"):
+        space_of(whole, base)
+    held = space_of(without_misfits(whole, base), base)
+    left = {one.path for one in space_of(whole, Config())} - {one.path for one in held}
+    assert left == {"critic.head", "critic.norm", "explore.parameter_distance"}
+    # Some choices are left of others, and all of them where nothing contradicts.
+    assert without_misfits(whole, Config()) == whole
+    fewer = without_misfits({"critic": {"count": {"choice": [1, 2, 3]}}}, two_critics())
+    assert fewer == {"critic": {"count": {"choice": [2, 3]}}}
+    one = {"critic": {"count": {"choice": [2]}}}
+    assert without_misfits(one, two_critics()) == one
+
+
+def two_critics():
+    return reading.from_dict({"critic": {"count": 2, "batches": "own"}})
+
+
+@pytest.mark.parametrize("name", sorted(set(space.names()) - {"memory", "images"}))
+def test_tunings_around_presets_never_contradict_themselves(name):
+    generator = np.random.default_rng(0)
+    for preset in presets.names():
+        base = reading.from_dict(presets.read_preset(preset))
+        held = space_of(without_misfits(space.read_held(name), base), base)
+        for _ in range(10):
+            drawn = {
+                one.path: str(generator.choice(list(one.choices)))
+                if one.bounds is None
+                else one.bounds[0]
+                for one in held
+            }
+            with_values(base, chosen(held, drawn))
 
 
 def test_a_space_that_is_not_there_is_refused(tmp_path):

@@ -17,6 +17,7 @@ import gymnasium as gym
 import tomli_w
 
 from qmu import config as options
+from qmu import presets
 from qmu.collecting.display import be_ready
 from qmu.config import Config, reading
 from qmu.config.files import read_toml
@@ -112,7 +113,10 @@ def asked(
             "--memory.kind gru or mingru, or another --space"
         )
     try:
-        dimensions = spaces.space_of(spaces.read_held(name), base)
+        held = spaces.read_held(name)
+        if not name.endswith(presets.SUFFIX):
+            held = spaces.without_misfits(held, base)
+        dimensions = spaces.space_of(held, base)
     except ConfigError as error:
         raise ConfigError(f"the search space {name}: {error}") from None
     steps = grace or max(options.total_steps(base) // 3, base.train.eval_interval, 1)

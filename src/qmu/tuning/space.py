@@ -109,6 +109,33 @@ def read_held(name: str) -> dict[str, Any]:
     return parse_toml(text_of(name), f"the space {name}")
 
 
+def without_misfits(held: Mapping[str, Any], base: Config) -> dict[str, Any]:
+    """Return a built-in space's dictionary without the choices that the base recipe contradicts.
+
+    An option of which one choice is left, or none, is not searched.
+    """
+    found: dict[str, Any] = {}
+    for group, table in held.items():
+        for option, given in table.items():
+            one = dimension_of(group, option, given)
+            if one.kind == CHOICE:
+                values = [value for value in one.choices.values() if fits(one, value, base)]
+                if len(values) < min(2, len(one.choices)):
+                    continue
+                given = {CHOICE: values}
+            found.setdefault(group, {})[option] = given
+    return found
+
+
+def fits(dimension: Dimension, value: Any, base: Config) -> bool:
+    """Tell whether the base recipe may have this value."""
+    try:
+        check_value(dimension, value, base)
+    except ConfigError:
+        return False
+    return True
+
+
 def space_of(held: Mapping[str, Any], base: Config) -> tuple[Dimension, ...]:
     """Return the dimensions of a dictionary, each bound and choice of which fits the base recipe.
 
