@@ -323,7 +323,8 @@ def learn_by(monkeypatch):
 
 
 def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, learn_by):
-    def poisoned(value, target, weight):
+    def poisoned(value, target, weight, loss):
+        del loss
         return jnp.sum(value * weight) * jnp.where((target > 1e3).any(), jnp.nan, 1.0)
 
     class Late(World):
@@ -348,9 +349,9 @@ def test_a_run_that_diverges_at_its_very_end_has_not_finished(tmp_path, learn_by
 def test_a_poisoned_gradient_stops_the_run_before_a_checkpoint(tmp_path, learn_by):
     healthy = algorithm.critic_loss
 
-    def poisoned(value, target, weight):
+    def poisoned(value, target, weight, loss):
         # Where the batch happens to hold what the world only shows late.
-        return healthy(value, target, weight) * jnp.where((target > 1e3).any(), jnp.inf, 1.0)
+        return healthy(value, target, weight, loss) * jnp.where((target > 1e3).any(), jnp.inf, 1.0)
 
     class Late(World):
         def step(self, action):
