@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from qmu.config.spelling import flag
 from qmu.errors import ConfigError
+from qmu.world.around import wrappers
 
 POSITION, VELOCITY = "position", "velocity"
 # Gymnasium's names of the same, in the `observation_structure` of MuJoCo's worlds (v5).
@@ -87,12 +88,8 @@ def hiding(environment: gym.Env[Any, Any], parts: Sequence[str]) -> gym.Env[Any,
 
 def hidden_in(environment: Any) -> list[str]:
     """Return what is hidden of an environment's observations by wrappers around it."""
-    found: list[str] = []
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, Hide):
-            found = [*environment.parts, *found]
-        environment = environment.env
-    return found
+    found = [one.parts for one in wrappers(environment) if isinstance(one, Hide)]
+    return [part for parts in reversed(found) for part in parts]
 
 
 def places_of(environment: gym.Env[Any, Any], size: int) -> dict[str, range | tuple[int, ...]]:

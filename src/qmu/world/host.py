@@ -19,6 +19,7 @@ from qmu.layout import numbers_of
 from qmu.parts import NUMBERS, Part, is_several, join
 from qmu.signals import listen_again
 from qmu.world import causes
+from qmu.world.around import wrappers
 from qmu.world.breakdowns import Watch, watch_of
 from qmu.world.repeat import repeat_in
 from qmu.world.scalars import one_number
@@ -390,11 +391,7 @@ def read_final(spaces: Spaces, final: Any) -> Floats:
 
 def changes_observations(environment: Any) -> bool:
     """Tell whether wrappers change an environment's observations; they leave those in its info."""
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, gym.ObservationWrapper):
-            return True
-        environment = environment.env
-    return False
+    return any(isinstance(one, gym.ObservationWrapper) for one in wrappers(environment))
 
 
 def declared(environment: gym.Env[Any, Any]) -> tuple[Any, Any]:

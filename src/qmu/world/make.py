@@ -16,6 +16,7 @@ import numpy as np
 from qmu import config as options
 from qmu.config.tables import Table, inline
 from qmu.errors import FAILURES, ConfigError, told
+from qmu.world.around import wrappers
 from qmu.world.families import (
     ADAPTERS,
     FAMILIES,
@@ -535,11 +536,8 @@ def limit(environment: gym.Env[Any, Any], episode_length: int | None) -> gym.Env
 
 
 def time_limits(environment: Any) -> Iterator[Any]:
-    """Yield the time limits around an environment, the outermost first."""
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, gym.wrappers.TimeLimit):
-            yield environment
-        environment = environment.env
+    """Return the time limits around an environment, the outermost first."""
+    return (one for one in wrappers(environment) if isinstance(one, gym.wrappers.TimeLimit))
 
 
 def longest_episode(environment: gym.Env[Any, Any]) -> int | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from qmu.world.around import wrappers
 from qmu.world.scalars import one_number
 
 
@@ -43,8 +44,4 @@ def repeated(environment: gym.Env[Any, Any], times: int) -> gym.Env[Any, Any]:
 
 def repeat_in(environment: Any) -> Repeat | None:
     """Return what repeats the actions of an environment; None where nothing does."""
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, Repeat):
-            return environment
-        environment = environment.env
-    return None
+    return next((one for one in wrappers(environment) if isinstance(one, Repeat)), None)
