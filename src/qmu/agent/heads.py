@@ -1,7 +1,7 @@
 """How critics say a value, what they learn it from, and by which loss.
 
 A value is one number, or the mean of a distribution over bins. Bins lie at equal distances within
-±`SUPPORT`, in units of a scale that follows the rewards (`agent/returns.py`).
+±`SUPPORT`, in units of a scale that follows the rewards (`learning/returns.py`).
 """
 
 from collections.abc import Callable

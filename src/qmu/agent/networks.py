@@ -17,8 +17,8 @@ from qmu.agent.layers import ACTIVATIONS, Apply, BatchNorm, Linear, Norms, learn
 SHORTEST = 1e-12
 
 
-class Seen(NamedTuple):
-    """A network's normalizations with the running statistics after a batch."""
+class NormsAfter(NamedTuple):
+    """A network's normalizations, with the running statistics after a batch."""
 
     entry: BatchNorm | None
     hidden: Norms
@@ -40,7 +40,7 @@ class Body(eqx.Module):
 
     def forward(
         self, inputs: Sequence[Array], apply: Apply, rows: slice | None = None
-    ) -> tuple[Array, Seen]:
+    ) -> tuple[Array, NormsAfter]:
         """Return the outputs, and the normalizations as `apply` left them.
 
         `inputs[k]` [batch, ...] enters at layer k, or at block k. With `rows`, outputs are those of
@@ -51,7 +51,7 @@ class Body(eqx.Module):
 
     def below(
         self, inputs: Sequence[Array], apply: Apply
-    ) -> tuple[Array, list[Float[Array, "batch units"]], Seen]:
+    ) -> tuple[Array, list[Float[Array, "batch units"]], NormsAfter]:
         """Return what the last layer is given, the hidden units, and the normalizations."""
         first, entry = entered(self.entry, inputs[0], apply)
         inputs = [first, *inputs[1:]]
@@ -61,9 +61,9 @@ class Body(eqx.Module):
         else:
             last, hidden, norms = residual(self, self.projections, inputs, apply)
             depth = len(self.projections)
-        return joined(last, inputs, depth), hidden, Seen(entry, norms)
+        return joined(last, inputs, depth), hidden, NormsAfter(entry, norms)
 
-    def renewed(self, seen: Seen) -> dict[str, Any]:
+    def renewed(self, seen: NormsAfter) -> dict[str, Any]:
         """Return the normalizations, by name, with the running statistics of those `seen`."""
         entry = None if self.entry is None else self.entry.with_statistics(seen.entry)
         if self.norms is None or seen.hidden is None:
@@ -79,7 +79,9 @@ class Actor(Body):
         """Return the actions for a batch of observations."""
         return jnp.tanh(self.preactivation(obs))
 
-    def learning(self, obs: Float[Array, "batch obs"]) -> tuple[Float[Array, "batch action"], Seen]:
+    def learning(
+        self, obs: Float[Array, "batch obs"]
+    ) -> tuple[Float[Array, "batch action"], NormsAfter]:
         """Return the input of the final tanh for a batch to learn from, and the norms' state."""
         return self.forward([obs], learning)
 
@@ -91,7 +93,7 @@ class Actor(Body):
         """Return the hidden units of each layer."""
         return self.below([obs], running)[1]
 
-    def with_statistics(self, seen: Seen) -> "Actor":
+    def with_statistics(self, seen: NormsAfter) -> "Actor":
         """Return the actor with the running statistics of the normalizations `seen`, if any."""
         return dataclasses.replace(self, **self.renewed(seen))
 
@@ -131,7 +133,7 @@ class Critic(Body):
         obs: Float[Array, "batch obs"],
         action: Float[Array, "batch action"],
         rows: slice | None = None,
-    ) -> tuple[Said, Seen]:
+    ) -> tuple[Said, NormsAfter]:
         """Return what the head reads of a batch to learn from, and the norms' state.
 
         With `rows`, it is said of some rows of the batch alone, which is normalized as a whole.
@@ -145,7 +147,7 @@ class Critic(Body):
         """Return the hidden units of each layer."""
         return self.below(self.inputs(obs, action), running)[1]
 
-    def with_statistics(self, seen: Seen) -> "Critic":
+    def with_statistics(self, seen: NormsAfter) -> "Critic":
         """Return the critic with the running statistics of the normalizations `seen`, if any."""
         return dataclasses.replace(self, **self.renewed(seen))
 
@@ -245,8 +247,16 @@ def residual(
     al. 2025a (SimBa), section 4.
     """
     activate = ACTIVATIONS[body.activation]
-    normalize = Normalizing(body.norms, apply)
     stream, hidden = inputs[0], []
+    left: list[Any] = []
+
+    def normalize(units: Array) -> Array:
+        if body.norms is None:
+            return units
+        units, norm = apply(body.norms[len(left)], units)
+        left.append(norm)
+        return units
+
     for depth, projection in enumerate(projections):
         stream = joined(stream, inputs, depth)
         if projection is not None:
@@ -256,29 +266,7 @@ def residual(
         stream = stream + narrow(hidden[-1])
     if projections:
         stream = normalize(stream)
-    return stream, hidden, normalize.left()
-
-
-class Normalizing:
-    """Applies normalizations in their order, and keeps what is left of them."""
-
-    def __init__(self, norms: Norms, apply: Apply) -> None:
-        """Take the normalizations; None for none at all."""
-        self.waiting = None if norms is None else iter(norms)
-        self.apply = apply
-        self.done: list[Any] = []
-
-    def __call__(self, units: Float[Array, "batch units"]) -> Float[Array, "batch units"]:
-        """Return units as the next normalization leaves them."""
-        if self.waiting is None:
-            return units
-        units, norm = self.apply(next(self.waiting), units)
-        self.done.append(norm)
-        return units
-
-    def left(self) -> Norms:
-        """Return the normalizations after all were applied."""
-        return None if self.waiting is None else tuple(self.done)
+    return stream, hidden, None if body.norms is None else tuple(left)
 
 
 def joined(hidden: Array, inputs: Sequence[Array], depth: int) -> Array:

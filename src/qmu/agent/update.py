@@ -252,12 +252,6 @@ def update(
     return agent, Metrics(actor_loss=loss, **critic_metrics), errors
 
 
-def batch_rows(config: Config) -> int:
-    """Return the rows that an update consumes."""
-    own = config.critic.batches == "own"
-    return config.replay.batch_size * (config.critic.count if own else 1)
-
-
 def prepared(agent: Agent, batch: Batch, config: Config) -> Batch:
     """Return the batch as the networks see it: observations normalized, rewards scaled."""
     batch = batch._replace(reward=scaled(agent, batch.reward, config))

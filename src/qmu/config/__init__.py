@@ -7,6 +7,9 @@ from qmu.config.lengths import (
     UNLIMITED_STEPS as UNLIMITED_STEPS,
 )
 from qmu.config.lengths import (
+    batch_rows as batch_rows,
+)
+from qmu.config.lengths import (
     learn_after as learn_after,
 )
 from qmu.config.lengths import (

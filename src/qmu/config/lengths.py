@@ -65,6 +65,12 @@ def stream_rows(config: Config, images: bool) -> int:
     return min(capacity, max(steps + steps // 4, 2 * config.env.count, config.replay.n_step))
 
 
+def batch_rows(config: Config) -> int:
+    """Return the rows that an update draws: transitions, or the beginnings of sequences."""
+    own = config.critic.batches == "own"
+    return config.replay.batch_size * (config.critic.count if own else 1)
+
+
 def stored_numbers(config: Config) -> int:
     """Return the numbers of states that are stored with a row: those of both memories, or none."""
     memory = config.memory

@@ -2,7 +2,7 @@
 
 import math
 
-from qmu.config.lengths import total_steps
+from qmu.config.lengths import batch_rows, total_steps
 from qmu.config.whole import Config
 from qmu.wording import counted
 
@@ -12,9 +12,8 @@ FEW, MANY = 32, 10_000
 
 def rows_per_update(config: Config) -> int:
     """Return how many transitions an update learns from; with a memory, those of its sequences."""
-    own = config.critic.count if config.critic.batches == "own" else 1
     learned = config.memory.sequence - config.memory.burn_in if config.memory.used else 1
-    return config.replay.batch_size * own * learned
+    return batch_rows(config) * learned
 
 
 def draws(config: Config) -> float:

@@ -18,7 +18,7 @@ from qmu.agent.memory import RecurrentActor
 from qmu.agent.networks import Actor
 from qmu.agent.normalize import Normalizer
 from qmu.agent.update import Acting
-from qmu.deploy.layers import Layer
+from qmu.deploy.layers import Floats, Layer
 from qmu.deploy.pixels import PixelEncoder
 from qmu.deploy.policy import Acts, Network, Normalization, Policy
 from qmu.layout import Layout
@@ -130,15 +130,21 @@ def folded(actor: Any) -> tuple[list[Layer], tuple[Layer | None, ...] | None]:
 def behind(layer: Layer, norm: Any) -> Layer:
     """Return a layer that does what this layer and a batch normalization after it do."""
     weight, bias = layer
-    factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    factor = factor_of(norm)
     return weight * factor, (bias - norm.mean) * factor + norm.offset
 
 
 def before(layer: Layer, norm: Any) -> Layer:
     """Return a layer that does what a batch normalization and this layer after it do."""
     weight, bias = layer
-    factor = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    factor = factor_of(norm)
     return weight * factor[:, None], bias + (norm.offset - norm.mean * factor) @ weight
+
+
+def factor_of(norm: Any) -> Floats:
+    """Return what a batch normalization multiplies each unit with."""
+    factor: Floats = norm.scale / np.sqrt(norm.variance + np.float32(NORM_EPSILON))
+    return factor
 
 
 def to_acting(network: Network) -> Acting:

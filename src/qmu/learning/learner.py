@@ -123,7 +123,7 @@ def learn(
                 carry[2],
                 jax.random.fold_in(sample_key, start),
                 position,
-                (block, algorithm.batch_rows(config)),
+                (block, options.batch_rows(config)),
                 at(start),
             )
 

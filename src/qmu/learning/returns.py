@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmu.agent.heads import SUPPORT
+from qmu.learning.statistics import united
 from qmu.rows import Rows
 from qmu.saving.arrays import named
 
@@ -75,18 +76,13 @@ def rewarded(returns: Returns, rows: Rows, gammas: Sequence[float]) -> Returns:
 def with_more(
     count: Doubles, mean: Doubles, variance: Doubles, values: Doubles, counts: NDArray[np.bool_]
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """Return count, mean and variance [members] after those values [members, worlds] that count.
-
-    Chan, Golub and LeVeque 1979, eq. 2.1.
-    """
+    """Return count, mean and variance [members] after those values [members, worlds] that count."""
     more = counts.sum(axis=1).astype(np.float64)
     total = count + more
-    share = more / np.maximum(total, 1.0)
     own_mean = np.sum(values, axis=1, where=counts) / np.maximum(more, 1.0)
     own = np.sum(np.square(values - own_mean[:, None]), axis=1, where=counts)
-    apart = own_mean - mean
-    spread = (1 - share) * variance + share * own / np.maximum(more, 1.0)
-    return total, mean + share * apart, spread + share * (1 - share) * np.square(apart)
+    own_variance, share = own / np.maximum(more, 1.0), more / np.maximum(total, 1.0)
+    return total, *united(mean, variance, own_mean, own_variance, share)
 
 
 def returns_in(held: Mapping[str, Any], members: int, worlds: int) -> Returns:

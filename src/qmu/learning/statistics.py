@@ -45,8 +45,6 @@ def no_statistics(members: int, obs_size: int) -> Statistics:
 def observed(statistics: Statistics, obs: Floats, counts: NDArray[np.int32]) -> Statistics:
     """Return the statistics after some more observations.
 
-    Chan, Golub and LeVeque 1979, eq. 2.1, for the union of two sets.
-
     Args:
         statistics: those before.
         obs: the rows of a chunk [members, worlds, rows, obs].
@@ -60,13 +58,23 @@ def observed(statistics: Statistics, obs: Floats, counts: NDArray[np.int32]) -> 
         if not len(new):
             continue
         total = count[member] + len(new)
-        share = len(new) / total
-        apart = new.mean(axis=0) - mean[member]
-        spread = (1 - share) * variance[member] + share * new.var(axis=0)
-        variance[member] = spread + share * (1 - share) * np.square(apart)
-        mean[member] += share * apart
+        mean[member], variance[member] = united(
+            mean[member], variance[member], new.mean(axis=0), new.var(axis=0), len(new) / total
+        )
         count[member] = total
     return Statistics(count, mean, variance, statistics.added)
+
+
+def united(
+    mean: Doubles, variance: Doubles, new_mean: Doubles, new_variance: Doubles, share: Any
+) -> tuple[Doubles, Doubles]:
+    """Return mean and variance of the union of two sets, of which the new one is this share.
+
+    Chan, Golub and LeVeque 1979, eq. 2.1.
+    """
+    apart = new_mean - mean
+    spread = (1 - share) * variance + share * new_variance
+    return mean + share * apart, spread + share * (1 - share) * np.square(apart)
 
 
 def with_deviations(held: Mapping[str, Any]) -> dict[str, Any]:
