@@ -48,6 +48,7 @@ RECIPES = {
         "actor": {"norm": "batch", "input_norm": True, "weight_norm": True},
         "critic": {
             "head": "hl-gauss",
+            "bins": 101,
             "norm": "batch",
             "input_norm": True,
             "weight_norm": True,

@@ -201,6 +201,6 @@ def test_bins_and_spread_have_defaults_where_they_are_used():
     from qmu.config import heads
 
     assert heads.bins(config.Critic()) is None
-    assert heads.bins(config.Critic(head="categorical")) == 101
+    assert heads.bins(config.Critic(head="categorical")) == 51
     assert heads.bins(config.Critic(head="hl-gauss", bins=7)) == 7
     assert heads.spread(config.Critic(head="hl-gauss")) == 0.75

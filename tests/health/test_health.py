@@ -676,14 +676,14 @@ def test_values_that_bins_cannot_say_are_named(bins, unit, spread, beyond, name,
     ("reward", "named", "serious"), [(1e-9, True, True), (5e-4, True, False), (1.0, False, False)]
 )
 def test_values_are_in_one_bin_where_rewards_are_nothing_beside_it(reward, named, serious):
-    # Three standard deviations a step, for about 34 windows; a bin is 0.1 wide.
+    # Three standard deviations a step, for about 34 windows; a bin is 0.2 wide.
     lines = seen(5_000, train__reward_unit=1.0, health__q_std=0.05, train__beyond_bins=0.0)
     lines = [one | {"health/reward_std": reward, "health/reward_mean": 0.0} for one in lines]
     found = {one.name: one for one in rules.examine(member({"critic": BINS}, lines))}
     assert ("Values in a single bin" in found) is named
     if named:
         assert found["Values in a single bin"].serious is serious
-        assert "a bin is 0.1 wide" in found["Values in a single bin"].seen
+        assert "a bin is 0.2 wide" in found["Values in a single bin"].seen
 
 
 def test_where_no_reward_was_found_the_bins_are_not_to_blame():

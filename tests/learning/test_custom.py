@@ -438,7 +438,7 @@ def test_a_critic_of_ones_own_says_values_in_bins(head, tmp_path):
     ("critic", "options", "said"),
     [
         (Logits, {"head": "categorical", "bins": 12}, r"float32\[5, 11\], and float32\[5, 12\] is"),
-        (Critic, {"head": "hl-gauss"}, r"returned float32\[5\], and float32\[5, 101\] is wanted"),
+        (Critic, {"head": "hl-gauss"}, r"returned float32\[5\], and float32\[5, 51\] is wanted"),
         (Logits, {}, r"returned float32\[5, 11\], and float32\[5\] is wanted"),
     ],
 )

@@ -4,7 +4,7 @@ from qmu.config.env import Env
 from qmu.config.networks import Critic
 from qmu.errors import ConfigError
 
-BINS, SPREAD = 101, 0.75
+BINS, SPREAD = 51, 0.75
 
 
 def bins(critic: Critic) -> int | None:

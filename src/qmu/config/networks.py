@@ -139,7 +139,7 @@ class Critic(Network):
         rule=one_of("squared", "huber"),
     )
     bins: int | None = structural(
-        None, help="bins of a value that is no scalar; none: 101", rule=AT_LEAST_2
+        None, help="bins of a value that is no scalar; none: 51", rule=AT_LEAST_2
     )
     spread: float | None = numeric(
         None,
