@@ -8,7 +8,7 @@
 #
 # It matters because Ant-v4, which most published figures are for, shows 27 numbers and none of these. Where
 # observations are normalized by their deviation, a number that is 0 in 99 of 100 steps becomes one of 10 in the
-# other: three quarters of what a network sees are such spikes. Give `contact_force_range`, or
+# other: half of what a network sees are such spikes. Give `contact_force_range`, or
 # `include_cfrc_ext_in_observation=False`.
 set -euo pipefail
 
