@@ -2,12 +2,15 @@
 
     python benchmarks/gains.py                     # Hopper-v5 and HalfCheetah-v5, hours
     python benchmarks/gains.py --world Hopper-v5 --only prioritized "two critics"
+    python benchmarks/gains.py --world Ant-v5 --steps 40000 --seeds 6 --tag search \
+        --arm "two critics with bins" critic.count=2 critic.head=hl-gauss
 
 Small networks (64-64, batches of 64), 30,000 steps, ten seeds, so that there can be many arms. A
 seed's result is the mean of the last ten of fifty evaluations: of the last fifth of the training.
 Beside an arm's mean stands its difference to the default's mean with its 95% bootstrap interval;
-where that contains 0, nothing has been shown. Results go to benchmarks/results/gains-WORLD.json,
-arm by arm: what is there is not trained again.
+where that contains 0, nothing has been shown. Results go to
+benchmarks/results/gains-WORLD[-TAG].json, arm by arm: what is there is not trained again. Other
+arms than the switches are given with --arm; then no other is trained but the default.
 """
 
 import argparse
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning import CASES, Case, measure
+from learning import CASES, MORE_CASES, Case, measure, parse_options
 from process import machine, package_versions
 from switches import SWITCHES, Options
 
@@ -78,22 +81,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what each switch gains.")
     parser.add_argument("--world", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
     parser.add_argument("--only", nargs="+", default=[], help="names of arms")
+    parser.add_argument("--arm", nargs="+", action="append", default=[], help="NAME OPTION=VALUE")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--tag", default="", help="part of the results' name")
     arguments = parser.parse_args()
-    for case in [case for case in CASES if case.world in arguments.world]:
+    own = {name: parse_options(words) for name, *words in arguments.arm}
+    named = (*arguments.only, *own)
+    for case in [case for case in CASES + MORE_CASES if case.world in arguments.world]:
         small = case._replace(
-            steps=STEPS, evaluations=EVALUATIONS, episodes=EPISODES, final_episodes=1
+            steps=arguments.steps, evaluations=EVALUATIONS, episodes=EPISODES, final_episodes=1
         )
-        path = HERE / "results" / f"gains-{case.world}.json"
+        path = HERE / "results" / f"gains-{case.world}{arguments.tag and '-' + arguments.tag}.json"
         report = json.loads(path.read_text()) if path.exists() else {"arms": {}}
-        for name, changes in arms().items():
-            wanted = not arguments.only or name in (DEFAULT, *arguments.only)
+        for name, changes in (arms() | own).items():
+            wanted = not named or name in (DEFAULT, *named)
             if wanted and name not in report["arms"]:
                 report["arms"][name] = trained(
                     small, arguments.seeds, reading.merge(SMALL, changes)
                 )
                 report |= {"command": ["python", "benchmarks/gains.py", *sys.argv[1:]]}
-                report |= {"machine": machine(), "versions": package_versions(), "steps": STEPS}
+                report |= {
+                    "machine": machine(),
+                    "versions": package_versions(),
+                    "steps": small.steps,
+                }
                 path.write_text(json.dumps(report, separators=(",", ":")) + "\n")
             if name in report["arms"]:
                 results = {arm: values["last_ten"] for arm, values in report["arms"].items()}

@@ -107,6 +107,12 @@ def test_gains(run, tmp_path, capsys):
     assert list(results(tmp_path)["gains"]["arms"]) == ["default", "prioritized"]
     rows = capsys.readouterr().out.splitlines()
     assert rows[-1].startswith("| prioritized | ")
+    words = "--world Pendulum-v1 --seeds 1 --steps 300 --tag search --arm pair critic.count=2"
+    run("gains", words, CASES=[case], SMALL=TINY, EVALUATIONS=3, EPISODES=1)
+    found = tmp_path / "benchmarks" / "results" / "gains-Pendulum-v1-search.json"
+    arms = json.loads(found.read_text())["arms"]
+    assert list(arms) == ["default", "pair"]
+    assert arms["pair"]["options"]["critic"]["count"] == 2
 
 
 @pytest.mark.long
