@@ -27,11 +27,7 @@ from switches import SWITCHES, Options
 
 HERE = Path(__file__).resolve().parent
 STEPS, EVALUATIONS, EPISODES = 30_000, 50, 2
-SMALL: Options = {
-    "actor": {"hidden_sizes": [64, 64]},
-    "critic": {"hidden_sizes": [64, 64]},
-    "replay": {"batch_size": 64},
-}
+WIDTH = 64
 WITHOUT: dict[str, Options] = {
     "without layer norm": {"critic": {"norm": "none"}},
     "n-step 1": {"replay": {"n_step": 1}},
@@ -64,6 +60,15 @@ def arms() -> dict[str, Options]:
     return {DEFAULT: {}} | WITHOUT | added | MORE
 
 
+def small_networks(width: int) -> Options:
+    """Return networks of two layers of that width, with as many rows in a batch."""
+    return {
+        "actor": {"hidden_sizes": [width, width]},
+        "critic": {"hidden_sizes": [width, width]},
+        "replay": {"batch_size": width},
+    }
+
+
 def row(name: str, results: dict[str, list[float]]) -> str:
     """Return an arm's result as the row of a table."""
     from qmu.records import stats
@@ -84,6 +89,9 @@ def main() -> None:
     parser.add_argument("--arm", nargs="+", action="append", default=[], help="NAME OPTION=VALUE")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument(
+        "--width", type=int, default=WIDTH, help="of both layers, and a batch's rows"
+    )
     parser.add_argument("--tag", default="", help="part of the results' name")
     arguments = parser.parse_args()
     own = {name: parse_options(words) for name, *words in arguments.arm}
@@ -98,7 +106,7 @@ def main() -> None:
             wanted = not named or name in (DEFAULT, *named)
             if wanted and name not in report["arms"]:
                 report["arms"][name] = trained(
-                    small, arguments.seeds, reading.merge(SMALL, changes)
+                    small, arguments.seeds, reading.merge(small_networks(arguments.width), changes)
                 )
                 report |= {"command": ["python", "benchmarks/gains.py", *sys.argv[1:]]}
                 report |= {
