@@ -5,10 +5,10 @@
     python benchmarks/gains.py --world Ant-v5 --steps 40000 --seeds 6 --tag search \
         --arm "two critics with bins" critic.count=2 critic.head=hl-gauss
 
-Small networks (64-64, batches of 64), 30,000 steps, ten seeds, so that there can be many arms. A
-seed's result is the mean of the last ten of fifty evaluations: of the last fifth of the training.
-Beside an arm's mean stands its difference to the default's mean with its 95% bootstrap interval;
-where that contains 0, nothing has been shown. Results go to
+Small networks (64-64, batches of 64; others with --width), 30,000 steps, ten seeds, so that there
+can be many arms. A seed's result is the mean of the last ten of fifty evaluations: of the last
+fifth of the training. Beside an arm's mean stands its difference to the default's mean with its
+95% bootstrap interval; where that contains 0, nothing has been shown. Results go to
 benchmarks/results/gains-WORLD[-TAG].json, arm by arm: what is there is not trained again. Other
 arms than the switches are given with --arm; then no other is trained but the default.
 """
@@ -27,7 +27,18 @@ from switches import SWITCHES, Options
 
 HERE = Path(__file__).resolve().parent
 STEPS, EVALUATIONS, EPISODES = 30_000, 50, 2
-WIDTH = 64
+
+
+def networks(width: int) -> Options:
+    """Return networks of two layers of that width, with as many rows in a batch."""
+    return {
+        "actor": {"hidden_sizes": [width, width]},
+        "critic": {"hidden_sizes": [width, width]},
+        "replay": {"batch_size": width},
+    }
+
+
+SMALL = networks(64)
 WITHOUT: dict[str, Options] = {
     "without layer norm": {"critic": {"norm": "none"}},
     "n-step 1": {"replay": {"n_step": 1}},
@@ -60,15 +71,6 @@ def arms() -> dict[str, Options]:
     return {DEFAULT: {}} | WITHOUT | added | MORE
 
 
-def small_networks(width: int) -> Options:
-    """Return networks of two layers of that width, with as many rows in a batch."""
-    return {
-        "actor": {"hidden_sizes": [width, width]},
-        "critic": {"hidden_sizes": [width, width]},
-        "replay": {"batch_size": width},
-    }
-
-
 def row(name: str, results: dict[str, list[float]]) -> str:
     """Return an arm's result as the row of a table."""
     from qmu.records import stats
@@ -89,13 +91,12 @@ def main() -> None:
     parser.add_argument("--arm", nargs="+", action="append", default=[], help="NAME OPTION=VALUE")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument(
-        "--width", type=int, default=WIDTH, help="of both layers, and a batch's rows"
-    )
+    parser.add_argument("--width", type=int, help="of both layers, and a batch's rows; else 64")
     parser.add_argument("--tag", default="", help="part of the results' name")
     arguments = parser.parse_args()
     own = {name: parse_options(words) for name, *words in arguments.arm}
     named = (*arguments.only, *own)
+    size = SMALL if arguments.width is None else networks(arguments.width)
     for case in [case for case in CASES + MORE_CASES if case.world in arguments.world]:
         small = case._replace(
             steps=arguments.steps, evaluations=EVALUATIONS, episodes=EPISODES, final_episodes=1
@@ -105,9 +106,7 @@ def main() -> None:
         for name, changes in (arms() | own).items():
             wanted = not named or name in (DEFAULT, *named)
             if wanted and name not in report["arms"]:
-                report["arms"][name] = trained(
-                    small, arguments.seeds, reading.merge(small_networks(arguments.width), changes)
-                )
+                report["arms"][name] = trained(small, arguments.seeds, reading.merge(size, changes))
                 report |= {"command": ["python", "benchmarks/gains.py", *sys.argv[1:]]}
                 report |= {
                     "machine": machine(),

@@ -113,6 +113,17 @@ def test_gains(run, tmp_path, capsys):
     arms = json.loads(found.read_text())["arms"]
     assert list(arms) == ["default", "pair"]
     assert arms["pair"]["options"]["critic"]["count"] == 2
+    run(
+        "gains",
+        words.replace("search", "wide") + " --width 6",
+        CASES=[case],
+        EVALUATIONS=3,
+        EPISODES=1,
+    )
+    found = tmp_path / "benchmarks" / "results" / "gains-Pendulum-v1-wide.json"
+    for options in (arm["options"] for arm in json.loads(found.read_text())["arms"].values()):
+        assert options["actor"]["hidden_sizes"] == options["critic"]["hidden_sizes"] == [6, 6]
+        assert options["replay"]["batch_size"] == 6
 
 
 @pytest.mark.long
